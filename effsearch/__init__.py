@@ -1,0 +1,1 @@
+"""effsearch: efficient vision backbones for a device and a latency budget."""
