@@ -1,0 +1,1 @@
+"""Accuracy score sources behind one interface."""

@@ -1,0 +1,84 @@
+"""Scores from the gradients of one or two batches: gradient norm, SNIP and ZiCo."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from effsearch.accuracy.zero_cost.roles import weights
+from effsearch.accuracy.zero_cost.trace import logits
+
+ZICO_CLIP = 100.0
+"""Bound of a weight's |mean| / standard deviation of gradients. Over two batches the deviation
+can be arbitrarily near zero, and a handful of weights would decide the score."""
+
+
+def gradient_scores(net: nn.Module, batch: Tensor, labels: Tensor) -> dict[str, float]:
+    """Gradient norm and SNIP, from one backward pass.
+
+    The gradient norm is the Euclidean norm of the cross entropy's gradient with respect to all
+    parameters (Abdelfattah et al., ICLR 2021, arXiv:2101.08134). SNIP is the sum over weights of
+    |weight * gradient| (Lee et al., ICLR 2019, arXiv:1810.02340).
+
+    Args:
+        net: A network in the state in which it is scored.
+        batch: Images (N, 3, R, R).
+        labels: Classes (N,).
+
+    Returns:
+        "grad_norm" and "snip"; NaN where a gradient is not finite or all are zero.
+    """
+    parameters = [p for p in net.parameters() if p.requires_grad]
+    gradients = _gradients(net, batch, labels, parameters)
+    by_id = dict(zip(map(id, parameters), gradients, strict=True))
+    squares = sum(float(g.double().square().sum()) for g in gradients)
+    saliency = sum(float((p.detach() * by_id[id(p)]).abs().double().sum()) for p in weights(net))
+    return {"grad_norm": _positive(math.sqrt(squares)), "snip": _positive(saliency)}
+
+
+def zico(net: nn.Module, batch: Tensor, labels: Tensor) -> float:
+    """ZiCo: the sum over layers of the log of the summed |mean| / deviation of gradients.
+
+    Li et al., "ZiCo: Zero-shot NAS via Inverse Coefficient of Variation on Gradients", ICLR 2023
+    (arXiv:2301.11300). The batch is split in two halves; each weight's mean absolute gradient over
+    its standard deviation is clipped at `ZICO_CLIP`.
+
+    Args:
+        net: A network in the state in which it is scored.
+        batch: Images (N, 3, R, R).
+        labels: Classes (N,).
+
+    Returns:
+        The score; NaN with fewer than 4 images (batch norm has no variance over one), and where a
+        gradient is not finite or no layer has one.
+    """
+    half = len(batch) // 2
+    if half < 2:
+        return math.nan
+    parameters = weights(net)
+    first = _gradients(net, batch[:half], labels[:half], parameters)
+    second = _gradients(net, batch[half : 2 * half], labels[half : 2 * half], parameters)
+    layers = []
+    for a, b in zip(first, second, strict=True):
+        mean = (a.abs() + b.abs()) / 2
+        std = (a - b).abs() / 2
+        varies = std > 0  # a weight that no image reaches says nothing
+        total = float((mean[varies] / std[varies]).clamp_max(ZICO_CLIP).double().sum())
+        if math.isnan(total):
+            return math.nan
+        if total > 0:
+            layers.append(math.log(total))
+    return sum(layers) if layers else math.nan
+
+
+def _gradients(
+    net: nn.Module, batch: Tensor, labels: Tensor, parameters: list[nn.Parameter]
+) -> list[Tensor]:
+    loss = cross_entropy(logits(net(batch)), labels)
+    found = torch.autograd.grad(loss, parameters, allow_unused=True)
+    return [torch.zeros_like(p) if g is None else g for g, p in zip(found, parameters, strict=True)]
+
+
+def _positive(value: float) -> float:
+    return value if 0 < value < math.inf else math.nan
