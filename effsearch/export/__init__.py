@@ -1,0 +1,1 @@
+"""Deployable files: ONNX in and out, PyTorch and Core ML out, each checked."""

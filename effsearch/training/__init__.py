@@ -1,0 +1,1 @@
+"""Image data, recipes and training of single networks."""

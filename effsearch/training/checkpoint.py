@@ -1,0 +1,138 @@
+"""Checkpoints: plain tensors and values in one file, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from effsearch.training.recipe import Recipe
+from searchspace.errors import UserError
+
+FORMAT = "effsearch-checkpoint"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained network, and what made it.
+
+    Attributes:
+        architecture: The architecture's YAML text.
+        digest: The architecture's digest.
+        state_dict: Weights to deploy: the averaged ones where the recipe keeps an average.
+        classes: Class names in the order of the outputs.
+        recipe: How it was trained.
+        epoch: Epochs done.
+        top1: Top-1 on the validation split in %; NaN before the first evaluation.
+        training: State of an unfinished run; empty in a final checkpoint.
+    """
+
+    architecture: str
+    digest: str
+    state_dict: dict[str, Tensor]
+    classes: tuple[str, ...]
+    recipe: Recipe
+    epoch: int
+    top1: float
+    training: dict[str, Any]
+
+    def save(self, path: Path) -> None:
+        """Writes the checkpoint atomically."""
+        save_tensors(
+            {
+                "format": FORMAT,
+                "version": VERSION,
+                "architecture": self.architecture,
+                "digest": self.digest,
+                "state_dict": self.state_dict,
+                "classes": list(self.classes),
+                "recipe": self.recipe.to_dict(),
+                "epoch": self.epoch,
+                "top1": self.top1,
+                "training": self.training,
+            },
+            path,
+        )
+
+    def load_into(self, network: nn.Module, what: str) -> None:
+        """Loads the weights into a built network.
+
+        Args:
+            network: The network to fill.
+            what: Name of the network's architecture, for the message.
+
+        Raises:
+            UserError: The checkpoint is of another architecture or number of classes.
+        """
+        own = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+        held = {key: tuple(value.shape) for key, value in self.state_dict.items()}
+        if own != held:
+            differing = sorted(
+                key for key in own.keys() | held.keys() if own.get(key) != held.get(key)
+            )
+            raise UserError(
+                f"the checkpoint is of another architecture than {what}: {len(differing)} of its "
+                f"tensors differ, first '{differing[0]}'; give the architecture that it holds"
+            )
+        network.load_state_dict(self.state_dict)
+
+
+def load(path: str | Path) -> Checkpoint:
+    """Reads a checkpoint that `effsearch train` wrote; no code in the file is run.
+
+    Raises:
+        UserError: The file is missing, unreadable or of another format.
+    """
+    values = load_tensors(path)
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        raise UserError(f"{path} is no effsearch checkpoint; `effsearch train` writes them")
+    if values["version"] != VERSION:
+        raise UserError(
+            f"checkpoint {path} is of version {values['version']}; this program reads {VERSION}"
+        )
+    return Checkpoint(
+        architecture=values["architecture"],
+        digest=values["digest"],
+        state_dict=values["state_dict"],
+        classes=tuple(values["classes"]),
+        recipe=Recipe.from_dict(values["recipe"]),
+        epoch=values["epoch"],
+        top1=values["top1"],
+        training=values["training"],
+    )
+
+
+def save_tensors(values: dict[str, Any], path: str | Path) -> None:
+    """Writes tensors and plain values to a file, atomically."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
+        try:
+            torch.save(values, file)
+            file.flush()
+            os.fsync(file.fileno())
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
+    os.replace(file.name, path)
+
+
+def load_tensors(path: str | Path) -> Any:
+    """Reads what `save_tensors` wrote, onto the CPU.
+
+    Raises:
+        UserError: The file is missing or damaged.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise UserError(f"checkpoint {path} does not exist") from error
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
+        raise UserError(f"checkpoint {path} is damaged or no checkpoint") from error

@@ -1,0 +1,230 @@
+"""One training step: augment, forward, backward, AdamW and the running average of the weights.
+
+On CUDA every changing quantity (rate, decay of the average, cursor into the data) lives on the
+device, so that the whole step can be captured once and replayed (`resident.py`).
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from effsearch.training.augment import Augmenter
+from effsearch.training.recipe import Recipe
+
+
+class Step:
+    """The state of a training run and the operation that advances it by one batch.
+
+    Args:
+        network: The module to train, already on `device`.
+        recipe: How to train it.
+        num_classes: Its outputs.
+        steps_per_epoch: Batches an epoch.
+        device: Where everything lives.
+        generator: Randomness of the augmentation; None takes the device's default generator.
+        forward: Called instead of `network`, for a wrapper such as DDP.
+        teacher: A network in evaluation mode whose soft labels are learnt as well.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        recipe: Recipe,
+        num_classes: int,
+        steps_per_epoch: int,
+        device: torch.device,
+        generator: torch.Generator | None = None,
+        forward: Callable[[Tensor], Tensor] | None = None,
+        teacher: nn.Module | None = None,
+    ) -> None:
+        self.network = network
+        self.recipe = recipe
+        self.device = device
+        self.count = 0
+        self._forward = forward or network
+        self._teacher = teacher
+        self.augment = Augmenter(recipe, num_classes, device, generator)
+        self._parameters = [p for p in network.parameters() if p.requires_grad]
+        self._on_device = device.type == "cuda"
+        total = steps_per_epoch * recipe.epochs
+        self._rates = rate_schedule(recipe, steps_per_epoch, total)
+        self._counter = torch.zeros(1, dtype=torch.int64, device=device)
+        self._rates_device = torch.tensor(self._rates, dtype=torch.float32, device=device)
+        self._rate = torch.tensor(self._rates[0], dtype=torch.float32, device=device)
+        self.optimizer = self._make_optimizer()
+        self.loss_sum = torch.zeros((), device=device)
+        self._current = _float_state(network)
+        self.average = copy_state(self._current) if recipe.ema_decay > 0 else []
+
+    def _make_optimizer(self) -> torch.optim.AdamW:
+        decayed = [p for p in self._parameters if p.ndim >= 2]
+        others = [p for p in self._parameters if p.ndim < 2]
+        groups = [
+            {"params": decayed, "weight_decay": self.recipe.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ]
+        groups = [group for group in groups if group["params"]]
+        betas = (0.9, self.recipe.beta2)
+        if not self._on_device:
+            return torch.optim.AdamW(groups, lr=self._rates[0], betas=betas)
+        optimizer = torch.optim.AdamW(
+            groups, lr=self._rates[0], betas=betas, capturable=True, fused=True
+        )
+        self._share_rate(optimizer)
+        return optimizer
+
+    def _share_rate(self, optimizer: torch.optim.AdamW) -> None:
+        # One tensor for all groups: writing to it changes the rate of a captured step.
+        for group in optimizer.param_groups:
+            group["lr"] = self._rate
+
+    def __call__(self, images: Tensor, labels: Tensor) -> None:
+        """Advances the run by one batch.
+
+        Args:
+            images: uint8, (N, 3, S, S), on the device.
+            labels: int64, (N,), on the device.
+        """
+        self.run(images, labels, self.recipe.image_side)
+
+    def run(self, images: Tensor, labels: Tensor, side: int) -> None:
+        """As calling it, with another side in px of the augmented images."""
+        self._set_rate()
+        x, targets = self.augment(images, labels, side)
+        if self.recipe.channels_last:
+            x = x.contiguous(memory_format=torch.channels_last)
+        self.optimizer.zero_grad(set_to_none=True)
+        with precision(self.recipe, self.device):
+            logits = self._forward(x)
+        loss = soft_cross_entropy(logits, targets)
+        if self._teacher is not None:
+            loss = self._distilled(loss, logits, x)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.recipe.gradient_clip > 0:
+            torch.nn.utils.clip_grad_norm_(
+                self._parameters, self.recipe.gradient_clip, foreach=self._on_device or None
+            )
+        self.optimizer.step()
+        if self.average:
+            self._update_average()
+        self.loss_sum.add_(loss.detach())
+        self._counter.add_(1)
+        self.count += 1
+
+    def _set_rate(self) -> None:
+        if self._on_device:
+            self._rate.copy_(self._rates_device.index_select(0, self._counter)[0])
+        else:
+            for group in self.optimizer.param_groups:
+                group["lr"] = self._rates[min(self.count, len(self._rates) - 1)]
+
+    def _update_average(self) -> None:
+        # The decay grows with the steps, so that the random start is soon forgotten.
+        done = self._counter[0].float()
+        weight = 1 - torch.clamp((1 + done) / (10 + done), max=self.recipe.ema_decay)
+        change = torch._foreach_sub(self._current, self.average)
+        torch._foreach_mul_(change, weight)
+        torch._foreach_add_(self.average, change)
+
+    def _distilled(self, loss: Tensor, logits: Tensor, x: Tensor) -> Tensor:
+        assert self._teacher is not None
+        heat, share = self.recipe.temperature, self.recipe.distillation
+        with torch.no_grad(), precision(self.recipe, self.device):
+            taught = self._teacher(x)
+        soft = F.softmax(taught.float() / heat, dim=1)
+        return (1 - share) * loss + share * heat**2 * soft_cross_entropy(logits / heat, soft)
+
+    @contextmanager
+    def averaged(self) -> Iterator[nn.Module]:
+        """Gives the network with the averaged weights in place, and puts its own back."""
+        if not self.average:
+            yield self.network
+            return
+        own = copy_state(self._current)
+        assign(self._current, self.average)
+        try:
+            yield self.network
+        finally:
+            assign(self._current, own)
+
+    def state_dict(self) -> dict[str, object]:
+        """Returns what a resumed run needs, tensors and plain values only."""
+        return {
+            "network": self.network.state_dict(),
+            "average": [tensor.clone() for tensor in self.average],
+            "optimizer": self.optimizer.state_dict(),
+            "count": self.count,
+        }
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        """Continues from `state_dict`'s values."""
+        self.network.load_state_dict(state["network"])  # type: ignore[arg-type]
+        assign(self.average, [t.to(self.device) for t in state["average"]])  # type: ignore[attr-defined]
+        self.optimizer.load_state_dict(state["optimizer"])  # type: ignore[arg-type]
+        if self._on_device:
+            self._share_rate(self.optimizer)
+        self.count = int(state["count"])  # type: ignore[call-overload]
+        self._counter.fill_(self.count)
+
+
+def rate_schedule(recipe: Recipe, steps_per_epoch: int, total: int) -> list[float]:
+    """Returns the learning rate of every step: linear warm-up, then a cosine."""
+    warmup = min(recipe.warmup_epochs * steps_per_epoch, total - 1)
+    peak, floor = recipe.learning_rate, recipe.learning_rate * recipe.final_rate
+    rates = []
+    for step in range(total):
+        if step < warmup:
+            rates.append(peak * (step + 1) / (warmup + 1))
+        else:
+            done = (step - warmup) / max(1.0, total - warmup)
+            rates.append(floor + (peak - floor) * (1 + math.cos(math.pi * done)) / 2)
+    return rates
+
+
+def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Returns the mean cross-entropy of logits (N, C) against soft labels (N, C), in float32."""
+    return -(targets * F.log_softmax(logits.float(), dim=1)).sum(1).mean()
+
+
+def precision(recipe: Recipe, device: torch.device) -> torch.autocast:
+    """Returns the autocast context of a recipe: bfloat16 on CUDA, float32 on the CPU."""
+    enabled = device.type == "cuda" and recipe.precision == "bfloat16"
+    # The cache of cast weights must not outlive a captured step.
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled, cache_enabled=False)
+
+
+def copy_state(tensors: list[Tensor]) -> list[Tensor]:
+    """Returns detached copies with the same memory layout."""
+    return [tensor.detach().clone() for tensor in tensors]
+
+
+@torch.no_grad()
+def assign(targets: list[Tensor], values: list[Tensor]) -> None:
+    """Copies values into existing tensors."""
+    for target, value in zip(targets, values, strict=True):
+        target.copy_(value)
+
+
+def _float_state(network: nn.Module) -> list[Tensor]:
+    tensors = [*network.parameters(), *network.buffers()]
+    return [tensor.detach() for tensor in tensors if tensor.is_floating_point()]
+
+
+def to_channels_last(network: nn.Module) -> None:
+    """Puts the convolutions' weights in NHWC order."""
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def teacher_of(network: nn.Module, device: torch.device) -> nn.Module:
+    """Returns a frozen copy of a network in evaluation mode, on the device."""
+    teacher = copy.deepcopy(network).to(device).eval()
+    for parameter in teacher.parameters():
+        parameter.requires_grad_(False)
+    return teacher

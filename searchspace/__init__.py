@@ -1,0 +1,23 @@
+"""searchspace: which networks can be built, and what they are made of."""
+
+from searchspace.architecture import Architecture, Block, Downsample, Head, Stage, Stem
+from searchspace.errors import UserError
+from searchspace import zoo
+from searchspace.network import Network, build, deploy
+from searchspace.operators import Operator, operators
+
+__all__ = [
+    "Architecture",
+    "Block",
+    "Downsample",
+    "Head",
+    "Network",
+    "Operator",
+    "Stage",
+    "Stem",
+    "UserError",
+    "build",
+    "deploy",
+    "operators",
+    "zoo",
+]

@@ -1,0 +1,386 @@
+"""`Architecture`: a frozen, validated description of one network, with YAML both ways."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from searchspace.errors import UserError
+from searchspace.schema import (
+    BLOCKS,
+    DOWNSAMPLINGS,
+    HEADS,
+    STEMS,
+    ComponentSpec,
+    OptionValue,
+)
+
+MAX_WIDTH = 4096
+MAX_DEPTH = 64
+MAX_STAGES = 6
+RESOLUTIONS = (32, 1024)
+MIN_TOKENS_SIDE = 2
+
+
+@dataclass(frozen=True)
+class Component:
+    """A named building block with its options, sorted by name and complete.
+
+    Attributes:
+        type: name in the schema.
+        options: `(name, value)` pairs; defaults are filled in.
+    """
+
+    type: str
+    options: tuple[tuple[str, OptionValue], ...] = ()
+
+    @cached_property
+    def option(self) -> Mapping[str, OptionValue]:
+        """The options as a mapping."""
+        return dict(self.options)
+
+
+@dataclass(frozen=True)
+class Stem(Component):
+    """Turns the image into `width` channels at 1/`stride` of its side."""
+
+    width: int = 64
+    stride: int = 4
+
+
+@dataclass(frozen=True)
+class Downsample(Component):
+    """Halves the resolution on entry to a stage."""
+
+
+@dataclass(frozen=True)
+class Block(Component):
+    """A run of `depth` equal blocks."""
+
+    depth: int = 1
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Blocks of one width at one resolution.
+
+    Attributes:
+        width: channels.
+        blocks: runs of blocks, in order.
+        downsample: how the stage is entered, None where it keeps the resolution and width.
+    """
+
+    width: int
+    blocks: tuple[Block, ...]
+    downsample: Downsample | None = None
+
+    @property
+    def depth(self) -> int:
+        """Number of blocks."""
+        return sum(block.depth for block in self.blocks)
+
+
+@dataclass(frozen=True)
+class Head(Component):
+    """Pools and classifies."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One network of the space.
+
+    Attributes:
+        resolution: input side in pixels.
+        stem: the stem.
+        stages: the stages, in order.
+        head: the classification head.
+        name: a label; not part of the identity.
+
+    Raises:
+        UserError: on construction, where the network could not be built; names the field.
+    """
+
+    resolution: int
+    stem: Stem
+    stages: tuple[Stage, ...]
+    head: Head
+    name: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        low, high = RESOLUTIONS
+        _check_int("resolution", self.resolution, low, high)
+        strides = STEMS[self.stem.type].strides
+        if self.stem.stride not in strides:
+            raise UserError(
+                f"stem.stride: {self.stem.stride!r} is not allowed for a {self.stem.type} stem; "
+                f"use one of {list(strides)}"
+            )
+        _check_int("stem.width", self.stem.width, 8, MAX_WIDTH)
+        if self.stem.type in ("shvit", "swiftformer"):
+            divisor = self.stem.stride // 2
+            if self.stem.width % divisor:
+                raise UserError(
+                    f"stem.width: {self.stem.width} is not a multiple of {divisor}, which a "
+                    f"{self.stem.type} stem of stride {self.stem.stride} needs"
+                )
+        if not 1 <= len(self.stages) <= MAX_STAGES:
+            raise UserError(f"stages: {len(self.stages)} given; use 1 to {MAX_STAGES}")
+        width = self.stem.width
+        for index, (stage, side) in enumerate(zip(self.stages, self.sides, strict=True)):
+            where = f"stages[{index}]"
+            _check_int(f"{where}.width", stage.width, 8, MAX_WIDTH)
+            if stage.downsample is None and stage.width != width:
+                raise UserError(
+                    f"{where}.width: {stage.width} without a downsample has to equal the width "
+                    f"before it, {width}"
+                )
+            if side < MIN_TOKENS_SIDE:
+                raise UserError(
+                    f"{where}: its feature map would be {side}x{side} at resolution "
+                    f"{self.resolution}; 2x2 is the least (raise the resolution, or use a smaller "
+                    "stem stride or fewer stages)"
+                )
+            if not stage.blocks:
+                raise UserError(f"{where}.blocks: empty; give one block or more")
+            for number, block in enumerate(stage.blocks):
+                at = f"{where}.blocks[{number}]"
+                _check_int(f"{at}.depth", block.depth, 1, MAX_DEPTH)
+                problem = BLOCKS[block.type].check(stage.width, block.option)
+                if problem:
+                    raise UserError(f"{at}.{problem}")
+            width = stage.width
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """Side of each stage's feature map, in tokens."""
+        side = -(-self.resolution // self.stem.stride)
+        sides = []
+        for stage in self.stages:
+            if stage.downsample is not None:
+                side = -(-side // 2)
+            sides.append(side)
+        return tuple(sides)
+
+    @property
+    def depth(self) -> int:
+        """Number of blocks over all stages."""
+        return sum(stage.depth for stage in self.stages)
+
+    def digest(self) -> str:
+        """Return 16 hex digits that identify the network; stable across versions and machines."""
+        body = self.to_dict()
+        body.pop("name", None)
+        text = json.dumps(body, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def renamed(self, name: str) -> Architecture:
+        """Return the same network under another label."""
+        return replace(self, name=name)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data, as in the YAML file."""
+        stages = []
+        for stage in self.stages:
+            entry: dict[str, Any] = {"width": stage.width}
+            if stage.downsample is not None:
+                entry["downsample"] = _plain(stage.downsample)
+            entry["blocks"] = [
+                {"type": b.type, "depth": b.depth, **_plain_options(b)} for b in stage.blocks
+            ]
+            stages.append(entry)
+        body: dict[str, Any] = {"name": self.name} if self.name else {}
+        stem = {"type": self.stem.type, "stride": self.stem.stride, "width": self.stem.width}
+        return body | {
+            "resolution": self.resolution,
+            "stem": stem | _plain_options(self.stem),
+            "stages": stages,
+            "head": _plain(self.head),
+        }
+
+    @classmethod
+    def from_dict(cls, data: object) -> Architecture:
+        """Return the architecture that plain data describes.
+
+        Raises:
+            UserError: where a field is missing, unknown or out of range; names it.
+        """
+        body = _mapping("architecture", data)
+        _known("", body, ("name", "resolution", "stem", "stages", "head"))
+        name = body.get("name", "")
+        if not isinstance(name, str):
+            raise UserError(f"name: {name!r} is not text")
+        stages = _required("", body, "stages")
+        if not isinstance(stages, list):
+            raise UserError(f"stages: {stages!r} is not a list of stages")
+        stem = _mapping("stem", _required("", body, "stem"))
+        stem_type, stem_options = _component("stem", stem, STEMS, ("width", "stride"))
+        head_type, head_options = _component(
+            "head", _mapping("head", _required("", body, "head")), HEADS
+        )
+        return cls(
+            resolution=_required("", body, "resolution"),
+            stem=Stem(
+                stem_type,
+                stem_options,
+                width=_required("stem.", stem, "width"),
+                stride=_required("stem.", stem, "stride"),
+            ),
+            stages=tuple(_stage(f"stages[{i}]", entry) for i, entry in enumerate(stages)),
+            head=Head(head_type, head_options),
+            name=name,
+        )
+
+    def to_yaml(self, path: str | Path | None = None) -> str:
+        """Return the YAML text, and write it to `path` where one is given."""
+        text = yaml.safe_dump(self.to_dict(), sort_keys=False, default_flow_style=None, width=96)
+        if path is not None:
+            Path(path).write_text(text)
+        return text
+
+    @classmethod
+    def from_yaml(cls, path: str | Path) -> Architecture:
+        """Read an architecture file.
+
+        Raises:
+            UserError: where the file is missing, not YAML, or not an architecture.
+        """
+        data = read_yaml(path, "architecture")
+        try:
+            return cls.from_dict(data)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
+
+
+def stem(type: str, *, width: int, stride: int, **options: OptionValue) -> Stem:
+    """Return a stem with its options checked and completed."""
+    return Stem(type, _options("stem", type, options, STEMS), width=width, stride=stride)
+
+
+def block(type: str, depth: int = 1, **options: OptionValue) -> Block:
+    """Return a run of blocks with its options checked and completed."""
+    return Block(type, _options("block", type, options, BLOCKS), depth=depth)
+
+
+def downsample(type: str, **options: OptionValue) -> Downsample:
+    """Return a downsampling with its options checked and completed."""
+    return Downsample(type, _options("downsample", type, options, DOWNSAMPLINGS))
+
+
+def head(type: str, **options: OptionValue) -> Head:
+    """Return a head with its options checked and completed."""
+    return Head(type, _options("head", type, options, HEADS))
+
+
+def read_yaml(path: str | Path, what: str) -> object:
+    """Return the data of a YAML file.
+
+    Args:
+        path: the file.
+        what: what it should be, for the message.
+
+    Raises:
+        UserError: where the file is missing, unreadable or not YAML.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such {what} file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not text"
+        raise UserError(f"{path}: cannot read this {what} file: {reason}") from None
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" (line {mark.line + 1})" if mark else ""
+        raise UserError(f"{path}: not YAML{line}; a {what} file is YAML") from None
+
+
+def _stage(where: str, data: object) -> Stage:
+    body = _mapping(where, data)
+    _known(f"{where}.", body, ("width", "downsample", "blocks"))
+    entry = body.get("downsample")
+    down = None
+    if entry is not None:
+        at = f"{where}.downsample"
+        down = Downsample(*_component(at, _mapping(at, entry), DOWNSAMPLINGS))
+    blocks = _required(f"{where}.", body, "blocks")
+    if not isinstance(blocks, list):
+        raise UserError(f"{where}.blocks: {blocks!r} is not a list of blocks")
+    runs = []
+    for number, item in enumerate(blocks):
+        at = f"{where}.blocks[{number}]"
+        mapping = _mapping(at, item)
+        type_, options = _component(at, mapping, BLOCKS, ("depth",))
+        runs.append(Block(type_, options, depth=mapping.get("depth", 1)))
+    return Stage(width=_required(f"{where}.", body, "width"), blocks=tuple(runs), downsample=down)
+
+
+def _component(
+    where: str,
+    body: Mapping[str, Any],
+    specs: Mapping[str, ComponentSpec],
+    own: tuple[str, ...] = (),
+) -> tuple[str, tuple[tuple[str, OptionValue], ...]]:
+    type_ = _required(f"{where}.", body, "type")
+    rest = {k: v for k, v in body.items() if k != "type" and k not in own}
+    return type_, _options(where, type_, rest, specs)
+
+
+def _options(
+    where: str, type_: object, given: Mapping[str, Any], specs: Mapping[str, ComponentSpec]
+) -> tuple[tuple[str, OptionValue], ...]:
+    if not isinstance(type_, str) or type_ not in specs:
+        raise UserError(f"{where}.type: {type_!r} is unknown; use one of {', '.join(specs)}")
+    schema = specs[type_].options
+    _known(f"{where}.", given, tuple(schema))
+    options = []
+    for name, spec in sorted(schema.items()):
+        value = spec.parse(given.get(name, spec.default))
+        if value is None:
+            raise UserError(f"{where}.{name}: {given[name]!r} is not {spec.describe()}")
+        options.append((name, value))
+    return tuple(options)
+
+
+def _plain(component: Component) -> dict[str, Any]:
+    return {"type": component.type, **_plain_options(component)}
+
+
+def _plain_options(component: Component) -> dict[str, Any]:
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in component.options}
+
+
+def _mapping(where: str, data: object) -> Mapping[str, Any]:
+    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
+        raise UserError(f"{where}: {_short(data)} is not a mapping of fields")
+    return data
+
+
+def _required(where: str, body: Mapping[str, Any], name: str) -> Any:
+    if name not in body:
+        raise UserError(f"{where}{name}: missing")
+    return body[name]
+
+
+def _known(where: str, body: Mapping[str, Any], allowed: tuple[str, ...]) -> None:
+    for name in body:
+        if name not in allowed:
+            raise UserError(f"{where}{name}: unknown field; allowed: {', '.join(allowed)}")
+
+
+def _check_int(where: str, value: object, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise UserError(f"{where}: {_short(value)} is not an integer from {low} to {high}")
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,101 @@
+"""EfficientViT's block: multi-scale ReLU linear attention and an inverted bottleneck."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from searchspace.blocks.convolution import InvertedBottleneck
+from searchspace.layers import ConvNormAct, Residual
+from searchspace.registry import BLOCKS, register
+
+EPSILON = 1e-15  # the official code's; float32 holds it, half precision would not
+
+
+class LiteMLA(nn.Module):
+    """Multi-scale linear attention (Cai et al., arXiv 2205.14756, Sec. 3.1, Eq. 2).
+
+    Attention runs in float32 whatever the precision around it, so that the division is safe. Where
+    there are no more tokens than channels of a head, the products are taken in the other order,
+    as the official code does. Shapes: (N, width, H, W) to the same.
+
+    Args:
+        width: channels.
+        heads: number of heads.
+        head_dim: channels of a head.
+        scales: kernels of the depthwise aggregations beside the unaggregated tokens.
+    """
+
+    def __init__(self, width: int, heads: int, head_dim: int, scales: tuple[int, ...]) -> None:
+        super().__init__()
+        inner = 3 * heads * head_dim
+        self.head_dim = head_dim
+        self.qkv = nn.Conv2d(width, inner, 1, bias=False)
+        self.aggregations = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(inner, inner, scale, padding=scale // 2, groups=inner, bias=False),
+                nn.Conv2d(inner, inner, 1, groups=3 * heads, bias=False),
+            )
+            for scale in scales
+        )
+        self.act = nn.ReLU()
+        self.project = ConvNormAct(heads * head_dim * (1 + len(scales)), width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        qkv = self.qkv(x)
+        qkv = torch.cat([qkv, *(aggregate(qkv) for aggregate in self.aggregations)], dim=1)
+        with _full_precision(x):
+            y = self.attend(qkv.float())
+        return self.project(y.to(qkv.dtype))
+
+    def attend(self, qkv: Tensor) -> Tensor:
+        """ReLU linear attention: float32 (N, 3 * inner, H, W) to (N, inner, H, W)."""
+        n, channels, h, w = qkv.shape
+        qkv = qkv.reshape(n, channels // (3 * self.head_dim), 3 * self.head_dim, h * w)
+        q, k, v = qkv.split(self.head_dim, dim=2)
+        q, k = self.act(q), self.act(k)
+        if h * w > self.head_dim:
+            # A row of ones under the values makes the same product carry the normaliser.
+            v = F.pad(v, (0, 0, 0, 1), value=1.0)
+            y = (v @ k.transpose(-1, -2)) @ q
+            y = y[:, :, :-1] / (y[:, :, -1:] + EPSILON)
+        else:
+            weights = k.transpose(-1, -2) @ q
+            weights = weights / (weights.sum(dim=2, keepdim=True) + EPSILON)
+            y = v @ weights
+        return y.reshape(n, channels // 3, h, w)
+
+
+def _full_precision(x: Tensor) -> AbstractContextManager[object]:
+    kind = x.device.type
+    if kind == "meta" or not torch.is_autocast_enabled(kind):
+        return nullcontext()
+    return torch.autocast(kind, enabled=False)
+
+
+@register(BLOCKS, "lite_mla")
+class LiteMLABlock(nn.Module):
+    """Linear attention, then an inverted bottleneck, each residual (EfficientViT's block)."""
+
+    def __init__(
+        self,
+        width: int,
+        side: int,
+        *,
+        heads: int,
+        head_dim: int,
+        scales: tuple[int, ...],
+        expansion: float,
+        kernel: int,
+    ) -> None:
+        super().__init__()
+        self.context = Residual(LiteMLA(width, heads, head_dim or width // heads, scales))
+        self.local = Residual(
+            InvertedBottleneck(width, width, expansion, kernel, fewer_norm=True)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.local(self.context(x))

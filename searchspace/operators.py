@@ -1,0 +1,310 @@
+"""`operators`: what a network is made of, with shapes, MACs, parameters and bytes.
+
+Each unit is built on the meta device and traced once; an architecture's list is put together from
+these. Nothing is written by hand beside the modules, so the lists cannot drift from them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+
+from searchspace.architecture import Architecture
+from searchspace.errors import UserError
+from searchspace.fusion import canonical
+from searchspace.graph import Graph, Node, Shape
+from searchspace.network import deploy
+from searchspace.tracing import trace
+from searchspace.units import PlacedUnit, Unit, make_unit, units
+
+FORMS = ("train", "deploy")
+BYTES_PER_VALUE = 4  # float32
+
+KINDS = (
+    "conv",
+    "pointwise_conv",
+    "depthwise_conv",
+    "grouped_conv",
+    "linear",
+    "matmul",
+    "attention",
+    "norm",
+    "softmax",
+    "activation",
+    "elementwise",
+    "pool",
+    "movement",
+    "other",
+)
+
+_KIND_OF_OP = {
+    "BatchNormalization": "norm",
+    "LayerNormalization": "norm",
+    "GroupNormalization": "norm",
+    "InstanceNormalization": "norm",
+    "LpNormalization": "norm",
+    "ScaledDotProductAttention": "attention",
+    "Softmax": "softmax",
+    "Relu": "activation",
+    "Gelu": "activation",
+    "HardSwish": "activation",
+    "HardSigmoid": "activation",
+    "Sigmoid": "activation",
+    "Swish": "activation",
+    "Tanh": "activation",
+    "Erf": "activation",
+    "Elu": "activation",
+    "LeakyRelu": "activation",
+    "PRelu": "activation",
+    "Clip": "activation",
+    "Add": "elementwise",
+    "Sub": "elementwise",
+    "Mul": "elementwise",
+    "Div": "elementwise",
+    "Pow": "elementwise",
+    "Sqrt": "elementwise",
+    "Exp": "elementwise",
+    "Reciprocal": "elementwise",
+    "Neg": "elementwise",
+    "Abs": "elementwise",
+    "Max": "elementwise",
+    "Min": "elementwise",
+    "Sum": "elementwise",
+    "GlobalAveragePool": "pool",
+    "GlobalMaxPool": "pool",
+    "AveragePool": "pool",
+    "MaxPool": "pool",
+    "ReduceMean": "pool",
+    "ReduceSum": "pool",
+    "ReduceMax": "pool",
+    "ReduceL2": "pool",
+    "Resize": "pool",
+    "Transpose": "movement",
+    "Concat": "movement",
+    "Split": "movement",
+    "Slice": "movement",
+    "Gather": "movement",
+    "Pad": "movement",
+    "Tile": "movement",
+    "Expand": "movement",
+    "DepthToSpace": "movement",
+    "SpaceToDepth": "movement",
+}
+
+# Operators that only rename the same bytes.
+_FREE = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Cast", "Dropout", "Shape"}
+# fvcore's factors for the norms, so that totals compare with published counts.
+_NORM_MACS_PER_VALUE = {"BatchNormalization": 2, "LayerNormalization": 5, "GroupNormalization": 5}
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """One operator of a network, for one image, in float32.
+
+    Attributes:
+        name: unique within the network; begins with the unit that it belongs to.
+        kind: one of `KINDS`; `other` is an operator that this project does not know.
+        op: ONNX operator type.
+        input_shape: shape of its first input.
+        output_shape: shape of its (first) output.
+        kernel: side of a convolution's or pooling's window, else 0.
+        stride: stride of a convolution, else 1.
+        groups: groups of a convolution, heads or batches of a product, else 1.
+        macs: multiply-accumulates, counted as fvcore counts them: norms have some, activations
+            and elementwise operators none, and neither has torch's fused attention (form "train"
+            only; form "deploy" spells its products out and counts them).
+        params: trainable parameters.
+        input_bytes: bytes of all activations read.
+        weight_bytes: bytes of all constants read.
+        output_bytes: bytes written.
+        follows: of an activation or elementwise operator, the kind of the operator whose output
+            it alone consumes, so that a runtime may fuse the two; empty otherwise.
+    """
+
+    name: str
+    kind: str
+    op: str
+    input_shape: Shape
+    output_shape: Shape
+    kernel: int
+    stride: int
+    groups: int
+    macs: int
+    params: int
+    input_bytes: int
+    weight_bytes: int
+    output_bytes: int
+    follows: str
+
+
+def operators(
+    architecture: Architecture, form: str = "train", num_classes: int = 1000
+) -> tuple[Operator, ...]:
+    """Return the operators of a network in order, without building it.
+
+    Args:
+        architecture: the network.
+        form: `train`, the module as it is built; `deploy`, the fused graph that a device runs.
+        num_classes: width of the logits.
+
+    Raises:
+        UserError: where `form` is neither.
+    """
+    result: list[Operator] = []
+    for placed in units(architecture, num_classes):
+        result.extend(unit_operators(placed.unit, form))
+    return tuple(result)
+
+
+def operators_by_unit(
+    architecture: Architecture, form: str = "deploy", num_classes: int = 1000
+) -> tuple[tuple[PlacedUnit, tuple[Operator, ...]], ...]:
+    """Return each unit of a network with its operators."""
+    return tuple((p, unit_operators(p.unit, form)) for p in units(architecture, num_classes))
+
+
+@lru_cache(maxsize=1 << 17)
+def unit_operators(unit: Unit, form: str = "deploy") -> tuple[Operator, ...]:
+    """Return the operators of one unit, traced once per signature."""
+    if form not in FORMS:
+        raise UserError(f"form: {form!r} is unknown; use one of {', '.join(FORMS)}")
+    with torch.device("meta"), torch.no_grad():
+        module = make_unit(unit).eval()
+        if form == "deploy":
+            module = deploy(module)
+    return from_graph(trace(module, unit.input_shape), form)
+
+
+def from_graph(graph: Graph, form: str = "deploy") -> tuple[Operator, ...]:
+    """Return the operators of any graph.
+
+    Args:
+        graph: a traced network, or one read from an ONNX file.
+        form: `deploy` first folds what every runtime folds (constants into convolutions, biases
+            into products; see `searchspace.fusion`); `train` takes the graph as it is.
+    """
+    if form == "deploy":
+        graph = canonical(graph)
+    aliases: dict[str, str] = {}
+    kinds: dict[str, str] = {}
+    uses: Counter[str] = Counter(graph.outputs)
+    for node in graph.nodes:
+        if node.op in _FREE:
+            aliases[node.outputs[0]] = _root(aliases, node.inputs[0])
+        else:
+            uses.update(_root(aliases, name) for name in node.inputs)
+    result = []
+    counted: set[str] = set()
+    for node in graph.nodes:
+        if node.op in _FREE:
+            continue
+        operator = _operator(graph, node, aliases, kinds, uses, counted)
+        kinds.update((name, operator.kind) for name in node.outputs)
+        result.append(operator)
+    return tuple(result)
+
+
+def totals(operators: Sequence[Operator]) -> dict[str, dict[str, int]]:
+    """Return counts, MACs, parameters and bytes of each kind."""
+    table: dict[str, dict[str, int]] = {}
+    for o in operators:
+        row = table.setdefault(o.kind, {"count": 0, "macs": 0, "params": 0, "bytes": 0})
+        row["count"] += 1
+        row["macs"] += o.macs
+        row["params"] += o.params
+        row["bytes"] += o.input_bytes + o.weight_bytes + o.output_bytes
+    return table
+
+
+def _root(aliases: dict[str, str], name: str) -> str:
+    return aliases.get(name, name)
+
+
+def _operator(
+    graph: Graph,
+    node: Node,
+    aliases: dict[str, str],
+    kinds: dict[str, str],
+    uses: Counter[str],
+    counted: set[str],
+) -> Operator:
+    shapes = graph.shapes
+    constants = [name for name in node.inputs if name in graph.constants]
+    values = [name for name in node.inputs if name and name not in graph.constants]
+    output = shapes[node.outputs[0]]
+    first = shapes[values[0]] if values else ()
+    kind, kernel, stride, groups = _classify(graph, node, constants, output)
+    trainable = constants if graph.trainable is None else [
+        name for name in constants if name in graph.trainable
+    ]
+    fresh = [name for name in trainable if name not in counted]
+    counted.update(fresh)
+    follows = ""
+    for name in values if kind in ("activation", "elementwise") else ():
+        root = _root(aliases, name)
+        if uses[root] == 1 and root in kinds:
+            follows = kinds[root]
+            break
+    return Operator(
+        name=node.name,
+        kind=kind,
+        op=node.op,
+        input_shape=first,
+        output_shape=output,
+        kernel=kernel,
+        stride=stride,
+        groups=groups,
+        macs=_macs(graph, node, kind, output, constants),
+        params=sum(_size(shapes[name]) for name in fresh),
+        input_bytes=BYTES_PER_VALUE * _values_read(graph, node, values),
+        weight_bytes=BYTES_PER_VALUE * sum(_size(shapes[name]) for name in constants),
+        output_bytes=BYTES_PER_VALUE * sum(_size(shapes[name]) for name in node.outputs),
+        follows=follows,
+    )
+
+
+def _classify(
+    graph: Graph, node: Node, constants: list[str], output: Shape
+) -> tuple[str, int, int, int]:
+    if node.op == "Conv":
+        weight = graph.shapes[node.inputs[1]]
+        groups = int(node.attributes.get("group", 1))
+        kernel = int(weight[-1])
+        stride = int(node.attributes.get("strides", [1])[0])
+        if groups == 1:
+            kind = "pointwise_conv" if set(weight[2:]) == {1} and stride == 1 else "conv"
+        else:
+            kind = "depthwise_conv" if weight[1] == 1 and groups == weight[0] else "grouped_conv"
+        return kind, kernel, stride, groups
+    if node.op in ("Gemm", "MatMul"):
+        kind = "linear" if any(len(graph.shapes[c]) >= 2 for c in constants) else "matmul"
+        return kind, 0, 1, _size(output[:-2]) if kind == "matmul" else 1
+    return _KIND_OF_OP.get(node.op, "other"), 0, 1, 1
+
+
+def _macs(graph: Graph, node: Node, kind: str, output: Shape, constants: list[str]) -> int:
+    shapes = graph.shapes
+    if node.op == "Conv":
+        return _size(output) * _size(shapes[node.inputs[1]][1:])
+    if node.op == "MatMul":
+        return _size(output) * shapes[node.inputs[0]][-1]
+    if node.op == "Gemm":
+        return _size(output) * shapes[node.inputs[0]][-1 if not node.attributes.get("transA") else 0]
+    if node.op == "GlobalAveragePool":
+        return _size(shapes[node.inputs[0]])
+    return _NORM_MACS_PER_VALUE.get(node.op, 0) * _size(output)
+
+
+def _values_read(graph: Graph, node: Node, values: list[str]) -> int:
+    if node.op in ("Slice", "Gather"):
+        return _size(graph.shapes[node.outputs[0]])
+    return sum(_size(graph.shapes[name]) for name in values)
+
+
+def _size(shape: Shape) -> int:
+    return math.prod(shape)

@@ -1,0 +1,430 @@
+"""`trace`: a module's forward pass as a `Graph`, recorded on the meta device (no arithmetic).
+
+Calls of the torch API are intercepted by a `TorchFunctionMode` and written down as ONNX operators.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from searchspace.graph import Graph, Node
+
+
+def trace(
+    module: nn.Module,
+    input_shape: Sequence[int],
+    steps: Iterable[tuple[str, nn.Module]] | None = None,
+) -> Graph:
+    """Return the graph of a module in eval mode.
+
+    Args:
+        module: the module; left as it is.
+        input_shape: shape of its one input.
+        steps: parts by name whose composition is the module; their names scope the nodes.
+
+    Raises:
+        NotImplementedError: where the module calls an operator that has no ONNX form here; names
+            it.
+    """
+    on_meta = copy.deepcopy(module) if _is_on_meta(module) else copy.deepcopy(module).to("meta")
+    on_meta.eval()
+    parts: Iterable[tuple[str, nn.Module]]
+    if steps is None:
+        parts = getattr(on_meta, "steps", lambda: [("", on_meta)])()
+    else:
+        parts = steps
+    graph = Graph(trainable=set())
+    recorder = _Recorder(graph)
+    for name, parameter in on_meta.named_parameters():
+        recorder.constant(name, parameter)
+        assert graph.trainable is not None
+        graph.trainable.add(name)
+    for name, buffer in on_meta.named_buffers():
+        recorder.constant(name, buffer)
+    x: Tensor = torch.empty(tuple(input_shape), device="meta")
+    graph.inputs = ["input"]
+    recorder.enter(x, "input")
+    with torch.no_grad(), recorder:
+        for scope, part in parts:
+            recorder.scope = scope
+            x = part(x)
+    output = recorder.name(x)
+    graph.outputs = [output]
+    used = {name for node in graph.nodes for name in node.inputs}
+    graph.constants &= used
+    graph.trainable = (graph.trainable or set()) & used
+    return graph
+
+
+def _is_on_meta(module: nn.Module) -> bool:
+    return all(t.is_meta for t in (*module.parameters(), *module.buffers()))
+
+
+class _Recorder(TorchFunctionMode):
+    """Writes each intercepted call into a graph."""
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__()
+        self.graph = graph
+        self.scope = ""
+        self._names: dict[int, str] = {}
+        self._kept: list[Tensor] = []  # keeps ids from being used again
+        self._count = 0
+
+    def enter(self, tensor: Tensor, name: str) -> None:
+        self._names[id(tensor)] = name
+        self._kept.append(tensor)
+        self.graph.shapes[name] = tuple(tensor.shape)
+
+    def constant(self, name: str, tensor: Tensor) -> None:
+        self.enter(tensor, name)
+        self.graph.constants.add(name)
+
+    def name(self, tensor: Tensor) -> str:
+        return self._names[id(tensor)]
+
+    def operand(self, value: Tensor | float) -> str:
+        """Return the name of a tensor, or of a new scalar constant."""
+        if isinstance(value, Tensor):
+            return self.name(value)
+        name = f"scalar:{float(value)!r}"
+        self.graph.constants.add(name)
+        self.graph.shapes[name] = ()
+        self.graph.scalars[name] = float(value)
+        return name
+
+    def emit(
+        self, op: str, inputs: Sequence[str], outputs: Sequence[Tensor], **attributes: Any
+    ) -> None:
+        names = []
+        for tensor in outputs:
+            self._count += 1
+            name = f"{self.scope}/{op}_{self._count}" if self.scope else f"{op}_{self._count}"
+            self.enter(tensor, name)
+            names.append(name)
+        self.graph.nodes.append(Node(op, list(inputs), names, attributes, names[0]))
+
+    def fresh(self, shape: Sequence[int]) -> Tensor:
+        return torch.empty(tuple(shape), device="meta")
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = {k: v for k, v in (kwargs or {}).items() if k != "out"}
+        result = func(*args, **kwargs)
+        if func in _UNRECORDED or not any(isinstance(a, Tensor | list | tuple) for a in args):
+            return result
+        if not _has_tensor(result):
+            return result
+        handler = _HANDLERS.get(func)
+        if handler is None:
+            name = getattr(func, "__name__", str(func))
+            raise NotImplementedError(f"no ONNX form for torch operator {name!r}")
+        return handler(self, result, *args, **kwargs)
+
+
+def _has_tensor(result: Any) -> bool:
+    if isinstance(result, tuple | list):
+        return any(isinstance(item, Tensor) for item in result)
+    return isinstance(result, Tensor)
+
+
+Handler = Callable[..., Any]
+_HANDLERS: dict[Any, Handler] = {}
+_UNRECORDED = {torch.Tensor.detach, torch.Tensor.dim, torch.Tensor.size}
+
+
+def _handles(*functions: Any) -> Callable[[Handler], Handler]:
+    def enter(handler: Handler) -> Handler:
+        for function in functions:
+            _HANDLERS[function] = handler
+        return handler
+
+    return enter
+
+
+@_handles(torch.conv2d, F.conv2d)
+def _conv(
+    r: _Recorder,
+    out: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor:
+    pads = [int(p) for p in padding]
+    inputs = [r.name(x), r.name(weight)] + ([] if bias is None else [r.name(bias)])
+    r.emit(
+        "Conv",
+        inputs,
+        [out],
+        kernel_shape=list(weight.shape[2:]),
+        strides=list(stride),
+        pads=pads + pads,
+        group=groups,
+    )
+    return out
+
+
+@_handles(F.linear)
+def _linear(
+    r: _Recorder, out: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None = None
+) -> Tensor:
+    if x.dim() == 2:
+        inputs = [r.name(x), r.name(weight)] + ([] if bias is None else [r.name(bias)])
+        r.emit("Gemm", inputs, [out], transB=1)
+        return out
+    transposed = r.name(weight) + ":transposed"
+    r.graph.constants.add(transposed)
+    r.graph.shapes[transposed] = tuple(reversed(weight.shape))
+    assert r.graph.trainable is not None
+    r.graph.trainable.add(transposed)
+    product = out if bias is None else r.fresh(out.shape)
+    r.emit("MatMul", [r.name(x), transposed], [product])
+    if bias is not None:
+        r.emit("Add", [r.name(product), r.name(bias)], [out])
+    return out
+
+
+@_handles(F.batch_norm)
+def _batch_norm(
+    r: _Recorder,
+    out: Tensor,
+    x: Tensor,
+    mean: Tensor,
+    var: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    assert not training
+    inputs = [r.name(t) for t in (x, weight, bias, mean, var)]
+    r.emit("BatchNormalization", inputs, [out], epsilon=eps)
+    return out
+
+
+@_handles(F.layer_norm)
+def _layer_norm(
+    r: _Recorder,
+    out: Tensor,
+    x: Tensor,
+    shape: Any,
+    weight: Tensor,
+    bias: Tensor,
+    eps: float = 1e-5,
+) -> Tensor:
+    inputs = [r.name(x), r.name(weight), r.name(bias)]
+    r.emit("LayerNormalization", inputs, [out], axis=-len(shape), epsilon=eps)
+    return out
+
+
+@_handles(F.group_norm)
+def _group_norm(
+    r: _Recorder,
+    out: Tensor,
+    x: Tensor,
+    groups: int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    inputs = [r.name(t) for t in (x, weight, bias) if t is not None]
+    r.emit("GroupNormalization", inputs, [out], num_groups=groups, epsilon=eps)
+    return out
+
+
+def _elementwise(op: str) -> Handler:
+    def handler(r: _Recorder, out: Tensor, x: Tensor, *_: Any, **__: Any) -> Tensor:
+        r.emit(op, [r.name(x)], [out])
+        return out
+
+    return handler
+
+
+for _functions, _op in (
+    ((F.relu, torch.relu, torch.relu_), "Relu"),
+    ((F.gelu,), "Gelu"),
+    ((F.hardswish,), "HardSwish"),
+    ((torch.sigmoid, Tensor.sigmoid), "Sigmoid"),
+):
+    _handles(*_functions)(_elementwise(_op))
+
+
+def _binary(op: str) -> Handler:
+    def handler(r: _Recorder, out: Tensor, a: Any, b: Any, *_: Any) -> Tensor:
+        if op == "Mul" and not isinstance(a, Tensor):
+            a, b = b, a
+        r.emit(op, [r.operand(a), r.operand(b)], [out])
+        return out
+
+    return handler
+
+
+def _reflected(op: str) -> Handler:
+    def handler(r: _Recorder, out: Tensor, a: Any, b: Any) -> Tensor:
+        r.emit(op, [r.operand(b), r.operand(a)], [out])
+        return out
+
+    return handler
+
+
+_handles(Tensor.add, Tensor.__add__, Tensor.__radd__, torch.add)(_binary("Add"))
+_handles(Tensor.mul, Tensor.__mul__, Tensor.__rmul__, torch.mul)(_binary("Mul"))
+_handles(Tensor.sub, Tensor.__sub__, torch.sub)(_binary("Sub"))
+_handles(Tensor.div, Tensor.__truediv__, Tensor.__div__, torch.div)(_binary("Div"))
+_handles(Tensor.__rtruediv__)(_reflected("Div"))
+_handles(Tensor.matmul, Tensor.__matmul__, torch.matmul)(_binary("MatMul"))
+
+
+@_handles(F.softmax, Tensor.softmax, torch.softmax)
+def _softmax(r: _Recorder, out: Tensor, x: Tensor, dim: int, *_: Any, **__: Any) -> Tensor:
+    r.emit("Softmax", [r.name(x)], [out], axis=dim)
+    return out
+
+
+@_handles(F.scaled_dot_product_attention)
+def _attention(r: _Recorder, out: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    # Not ONNX's: training form only. Deployed networks spell attention out.
+    r.emit("ScaledDotProductAttention", [r.name(q), r.name(k), r.name(v)], [out])
+    return out
+
+
+@_handles(F.normalize)
+def _normalize(
+    r: _Recorder, out: Tensor, x: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12
+) -> Tensor:
+    assert p == 2.0
+    shape = list(out.shape)
+    shape[dim] = 1
+    length, safe = r.fresh(shape), r.fresh(shape)
+    r.emit("ReduceL2", [r.name(x)], [length], axes=[dim], keepdims=1)
+    r.emit("Clip", [r.name(length), r.operand(eps)], [safe])
+    r.emit("Div", [r.name(x), r.name(safe)], [out])
+    return out
+
+
+def _reduction(op: str) -> Handler:
+    def handler(
+        r: _Recorder, out: Tensor, x: Tensor, dim: Any = None, keepdim: bool = False
+    ) -> Tensor:
+        axes = [dim] if isinstance(dim, int) else list(dim)
+        r.emit(op, [r.name(x)], [out], axes=axes, keepdims=int(keepdim))
+        return out
+
+    return handler
+
+
+_handles(Tensor.mean, torch.mean)(_reduction("ReduceMean"))
+_handles(Tensor.sum, torch.sum)(_reduction("ReduceSum"))
+
+
+@_handles(Tensor.reshape, Tensor.flatten, Tensor.unsqueeze, Tensor.squeeze, Tensor.view)
+def _reshape(r: _Recorder, out: Tensor, x: Tensor, *_: Any, **__: Any) -> Tensor:
+    # A fresh tensor: reshape may hand back its very input.
+    result = r.fresh(out.shape)
+    r.emit("Reshape", [r.name(x)], [result], shape=list(out.shape))
+    return result
+
+
+@_handles(Tensor.permute)
+def _permute(r: _Recorder, out: Tensor, x: Tensor, *order: Any) -> Tensor:
+    axes = order[0] if len(order) == 1 and not isinstance(order[0], int) else order
+    r.emit("Transpose", [r.name(x)], [out], perm=[a % x.dim() for a in axes])
+    return out
+
+
+@_handles(Tensor.transpose)
+def _transpose(r: _Recorder, out: Tensor, x: Tensor, a: int, b: int) -> Tensor:
+    axes = list(range(x.dim()))
+    axes[a], axes[b] = axes[b], axes[a]
+    r.emit("Transpose", [r.name(x)], [out], perm=axes)
+    return out
+
+
+@_handles(Tensor.split)
+def _split(
+    r: _Recorder, out: tuple[Tensor, ...], x: Tensor, sizes: Any, dim: int = 0
+) -> tuple[Tensor, ...]:
+    parts = [int(part.shape[dim]) for part in out]
+    if len(parts) == 1:
+        return (x,)
+    r.emit("Split", [r.name(x)], out, axis=dim % x.dim(), split=parts)
+    return out
+
+
+@_handles(Tensor.unbind)
+def _unbind(
+    r: _Recorder, out: tuple[Tensor, ...], x: Tensor, dim: int = 0
+) -> tuple[Tensor, ...]:
+    shape = list(x.shape)
+    shape[dim] = 1
+    pieces = [r.fresh(shape) for _ in out]
+    r.emit("Split", [r.name(x)], pieces, axis=dim, split=[1] * len(out))
+    for piece, result in zip(pieces, out, strict=True):
+        r.emit("Reshape", [r.name(piece)], [result], shape=list(result.shape))
+    return out
+
+
+@_handles(torch.cat)
+def _cat(r: _Recorder, out: Tensor, tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    if len(tensors) == 1:
+        return tensors[0]
+    r.emit("Concat", [r.name(t) for t in tensors], [out], axis=dim)
+    return out
+
+
+@_handles(Tensor.__getitem__)
+def _getitem(r: _Recorder, out: Tensor, x: Tensor, index: Any) -> Tensor:
+    index = index if isinstance(index, tuple) else (index,)
+    starts, ends, axes = [], [], []
+    for axis, item in enumerate(index):
+        if not isinstance(item, slice) or item.step not in (None, 1):
+            raise NotImplementedError("only plain slices have an ONNX form here")
+        if item != slice(None):
+            start, end, _ = item.indices(x.shape[axis])
+            starts.append(start), ends.append(end), axes.append(axis)
+    r.emit("Slice", [r.name(x)], [out], starts=starts, ends=ends, axes=axes)
+    return out
+
+
+@_handles(F.pad)
+def _pad(
+    r: _Recorder, out: Tensor, x: Tensor, pad: Any, mode: str = "constant", value: float = 0.0
+) -> Tensor:
+    assert mode == "constant"
+    before, after = [0] * x.dim(), [0] * x.dim()
+    for pair in range(len(pad) // 2):
+        axis = x.dim() - 1 - pair
+        before[axis], after[axis] = pad[2 * pair], pad[2 * pair + 1]
+    r.emit("Pad", [r.name(x)], [out], pads=before + after, value=float(value or 0.0))
+    return out
+
+
+@_handles(Tensor.repeat)
+def _repeat(r: _Recorder, out: Tensor, x: Tensor, *repeats: int) -> Tensor:
+    if math.prod(repeats) == 1:
+        return x
+    r.emit("Tile", [r.name(x)], [out], repeats=list(repeats))
+    return out
+
+
+@_handles(Tensor.float, Tensor.to, Tensor.contiguous)
+def _same(r: _Recorder, out: Tensor, x: Tensor, *_: Any, **__: Any) -> Tensor:
+    return x

@@ -1,0 +1,154 @@
+"""An architecture as a sequence of units: stem, layout changes, downsamplings, blocks, head.
+
+A unit's signature says all that its module, operators and cost depend on, so that whatever is
+computed for it (a trace, a price) is computed once and cached.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from torch import nn
+
+from searchspace import (  # noqa: F401  (registers the components)
+    blocks,
+    downsampling,
+    heads,
+    stems,
+)
+from searchspace.architecture import Architecture, Block
+from searchspace.layers import ToLayout
+from searchspace.registry import BLOCKS, DOWNSAMPLINGS, HEADS, STEMS
+from searchspace.schema import BLOCKS as BLOCK_SPECS
+from searchspace.schema import CHANNELS_FIRST, CHANNELS_LAST, OptionValue
+from searchspace.schema import DOWNSAMPLINGS as DOWNSAMPLING_SPECS
+from searchspace.schema import HEADS as HEAD_SPECS
+from searchspace.schema import STEMS as STEM_SPECS
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Signature of one part of a network.
+
+    Attributes:
+        role: stem, layout, downsample, block or head.
+        type: component type; for a layout change the layout that it changes to.
+        in_width: input channels.
+        width: output channels; of the head, the number of classes.
+        side: input side in pixels or tokens.
+        options: the component's options.
+    """
+
+    role: str
+    type: str
+    in_width: int
+    width: int
+    side: int
+    options: tuple[tuple[str, OptionValue], ...] = ()
+
+    def __post_init__(self) -> None:
+        # Units are dictionary keys on the search's hot path.
+        key = (self.role, self.type, self.in_width, self.width, self.side, self.options)
+        object.__setattr__(self, "_hash", hash(key))
+
+    def __hash__(self) -> int:
+        return self._hash  # type: ignore[attr-defined, no-any-return]
+
+    @property
+    def layout(self) -> str:
+        """Layout of the unit's input."""
+        if self.role == "layout":
+            return CHANNELS_FIRST if self.type == CHANNELS_LAST else CHANNELS_LAST
+        if self.role == "stem":
+            return CHANNELS_FIRST
+        specs = {"block": BLOCK_SPECS, "downsample": DOWNSAMPLING_SPECS, "head": HEAD_SPECS}
+        return specs[self.role][self.type].layout
+
+    @property
+    def input_shape(self) -> tuple[int, int, int, int]:
+        """Shape of its input for one image."""
+        if self.layout == CHANNELS_LAST:
+            return (1, self.side, self.side, self.in_width)
+        return (1, self.in_width, self.side, self.side)
+
+
+@dataclass(frozen=True)
+class PlacedUnit:
+    """A unit at its place in a network.
+
+    Attributes:
+        name: as in the module tree, e.g. `stages.1.blocks.0`.
+        stage: index of its stage; -1 for the stem, the number of stages for the head.
+        unit: its signature.
+    """
+
+    name: str
+    stage: int
+    unit: Unit
+
+
+def make_unit(unit: Unit) -> nn.Module:
+    """Return a fresh module for a unit."""
+    options = dict(unit.options)
+    if unit.role == "layout":
+        return ToLayout(unit.type)
+    if unit.role == "stem":
+        return STEMS[unit.type](unit.width, **options)
+    if unit.role == "downsample":
+        return DOWNSAMPLINGS[unit.type](unit.in_width, unit.width, **options)
+    if unit.role == "head":
+        return HEADS[unit.type](unit.in_width, unit.width, **options)
+    return BLOCKS[unit.type](unit.width, unit.side, **options)
+
+
+@lru_cache(maxsize=1 << 16)
+def _block_unit(block: Block, width: int, side: int, index: int) -> Unit:
+    options = block.options
+    if block.type == "efficient_mod":
+        pattern = block.option["expansion"]
+        assert isinstance(pattern, tuple)
+        expansion: OptionValue = pattern[index % len(pattern)]
+        options = tuple((k, expansion if k == "expansion" else v) for k, v in options)
+    return Unit("block", block.type, width, width, side, options)
+
+
+def units(architecture: Architecture, num_classes: int = 1000) -> tuple[PlacedUnit, ...]:
+    """Return the parts of a network, in order of execution."""
+    stem = architecture.stem
+    placed: list[PlacedUnit] = []
+    layout = CHANNELS_FIRST
+    width, side = stem.width, architecture.resolution
+
+    def place(name: str, stage: int, unit: Unit, leaves: str) -> None:
+        nonlocal layout
+        if unit.layout != layout:
+            change = Unit("layout", unit.layout, unit.in_width, unit.in_width, unit.side)
+            placed.append(PlacedUnit(f"{name}.layout", stage, change))
+        placed.append(PlacedUnit(name, stage, unit))
+        layout = leaves
+
+    options = (("stride", stem.stride), *stem.options)
+    unit = Unit("stem", stem.type, 3, stem.width, side, options)
+    place("stem", -1, unit, STEM_SPECS[stem.type].layout)
+    side = -(-side // stem.stride)
+    for index, stage in enumerate(architecture.stages):
+        down = stage.downsample
+        if down is not None:
+            unit = Unit("downsample", down.type, width, stage.width, side, down.options)
+            leaves = DOWNSAMPLING_SPECS[down.type].layout
+            place(f"stages.{index}.downsample", index, unit, leaves)
+            side = -(-side // 2)
+        width = stage.width
+        number = 0
+        for block in stage.blocks:
+            leaves = BLOCK_SPECS[block.type].layout
+            for repeat in range(block.depth):
+                unit = _block_unit(block, width, side, repeat)
+                place(f"stages.{index}.blocks.{number}", index, unit, leaves)
+                number += 1
+    head = architecture.head
+    last = len(architecture.stages)
+    unit = Unit("head", head.type, width, num_classes, side, head.options)
+    place("head", last, unit, HEAD_SPECS[head.type].layout)
+    return tuple(placed)
