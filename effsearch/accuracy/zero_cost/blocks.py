@@ -6,8 +6,8 @@ whose output every path from the input to the logits passes through; there the n
 tensor wide. Features are the outputs of
 
 - every cut that joins a residual: an addition or concatenation of two branches of the trunk;
-- the last cut before the trunk branches again, if a convolution or linear layer has run since the
-  feature before it: the end of a stem, or of a downsampling without a residual;
+- the last cut before such a branching, if a convolution or linear layer has run since the feature
+  before it: the end of a stem, or of a downsampling without a residual;
 - in a network with fewer than two of these (a plain chain), the last cut before each change of
   spatial size.
 
@@ -69,16 +69,17 @@ def find_blocks(nodes: Sequence[Node], output: int) -> list[int]:
     """
     relevant = _between_input_and(output, nodes)
     cuts = _cuts(nodes, relevant, output)
-    is_cut = set(cuts)
+    next_cut = dict(itertools.pairwise(cuts))
     following = dict(itertools.pairwise(relevant))
     found: list[int] = []
     has_weight = False
     for i in relevant:
         has_weight = has_weight or nodes[i].name in WEIGHTED_OPERATORS
-        if i not in is_cut or i in (0, output) or not _is_feature(nodes[i]):
+        if i not in next_cut or i == 0 or not _is_feature(nodes[i]):
             continue
-        branches_next = following[i] not in is_cut
-        if _is_join(nodes, i, relevant) or (branches_next and has_weight):
+        # A branch that ends in a product is a gate, part of the block around it.
+        branches = next_cut[i] != following[i] and _is_join(nodes, next_cut[i])
+        if _is_join(nodes, i) or (branches and has_weight):
             found.append(i)
             has_weight = False
     return found if len(found) > 1 else _resolution_changes(nodes, cuts)
@@ -135,7 +136,7 @@ def _is_feature(node: Node) -> bool:
     return len(node.shape) in (3, 4) and node.shape[-1] > 0
 
 
-def _is_join(nodes: Sequence[Node], index: int, relevant: Sequence[int]) -> bool:
+def _is_join(nodes: Sequence[Node], index: int) -> bool:
     node = nodes[index]
     if node.name not in _JOINS or len(node.parents) < 2:
         return False

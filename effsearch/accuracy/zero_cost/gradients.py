@@ -61,12 +61,13 @@ def zico(net: nn.Module, batch: Tensor, labels: Tensor) -> float:
     second = _gradients(net, batch[half : 2 * half], labels[half : 2 * half], parameters)
     layers = []
     for a, b in zip(first, second, strict=True):
-        mean = (a.abs() + b.abs()) / 2
-        std = (a - b).abs() / 2
-        varies = std > 0  # a weight that no image reaches says nothing
-        total = float((mean[varies] / std[varies]).clamp_max(ZICO_CLIP).double().sum())
-        if math.isnan(total):
+        # Over two batches, mean = (|a| + |b|) / 2 and deviation = |a - b| / 2.
+        ratio = (a.abs() + b.abs()).div_((a - b).abs_())
+        if not math.isfinite(float(a.sum() + b.sum())):
             return math.nan
+        # No deviation: no image reaches the weight, and it says nothing.
+        ratio = ratio.nan_to_num_(nan=0, posinf=0).clamp_max_(ZICO_CLIP)
+        total = float(ratio.sum(dtype=torch.float64))
         if total > 0:
             layers.append(math.log(total))
     return sum(layers) if layers else math.nan

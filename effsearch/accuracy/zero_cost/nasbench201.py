@@ -49,7 +49,6 @@ _CLASSES = 10
 _RESOLUTION = 32
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
-_BOOTSTRAPS = 1000
 
 
 def load_images(archive: Path, count: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -123,7 +122,7 @@ def score_architectures(
                 print(f"{count} of {len(todo)}, {left:.0f} s left", file=sys.stderr)
 
 
-def summarise(table: pd.DataFrame, seed: int) -> list[dict[str, Any]]:
+def summarise(table: pd.DataFrame, seed: int, resamples: int = 1000) -> list[dict[str, Any]]:
     """Kendall's tau of every score with accuracy, beside the published one.
 
     Undefined scores rank last, as in the papers.
@@ -131,6 +130,7 @@ def summarise(table: pd.DataFrame, seed: int) -> list[dict[str, Any]]:
     Args:
         table: A row for each architecture: `c10_test`, `params_M_c10`, `flops_M_c10`, the scores.
         seed: Of the bootstrap over architectures.
+        resamples: How many times the architectures are drawn anew for the intervals.
     """
     accuracy = table["c10_test"].to_numpy(dtype=float)
     flops = table["flops_M_c10"].to_numpy(dtype=float)
@@ -143,7 +143,7 @@ def summarise(table: pd.DataFrame, seed: int) -> list[dict[str, Any]]:
     }
     rows = []
     for name, values in columns.items():
-        low, high = _bootstrap(values, accuracy, seed)
+        low, high = _bootstrap(values, accuracy, seed, resamples)
         row: dict[str, Any] = {
             "score": name,
             "tau": round(_tau(values, accuracy), 3),
@@ -195,6 +195,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--n", type=int, default=500, help="architectures")
     parser.add_argument("--images", type=int, default=32, help="images in the batch")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--resamples", type=int, default=1000, help="of the bootstrap")
     parser.add_argument("--out", type=Path, default=Path("results/zero_cost"))
     options = parser.parse_args(arguments)
     try:
@@ -235,7 +236,7 @@ def _run(options: argparse.Namespace) -> None:
         "input": "Tiny-ImageNet images of 10 classes at 32x32",
         "seconds_each": round(float(table["seconds"].median()), 2),
     }
-    rows = summarise(table, options.seed)
+    rows = summarise(table, options.seed, options.resamples)
     write_summary(rows, facts, options.out)
     for row in rows:
         print(f"{row['score']:14} {row['tau']:6.3f}  published {row['published']}")
@@ -258,10 +259,13 @@ def _tau(values: npt.NDArray[np.float64], accuracy: npt.NDArray[np.float64]) -> 
 
 
 def _bootstrap(
-    values: npt.NDArray[np.float64], accuracy: npt.NDArray[np.float64], seed: int
+    values: npt.NDArray[np.float64],
+    accuracy: npt.NDArray[np.float64],
+    seed: int,
+    resamples: int,
 ) -> tuple[float, float]:
     rng = np.random.default_rng(seed)
-    draws = (rng.integers(0, len(values), len(values)) for _ in range(_BOOTSTRAPS))
+    draws = (rng.integers(0, len(values), len(values)) for _ in range(resamples))
     taus = [_tau(values[d], accuracy[d]) for d in draws]
     low, high = np.percentile(taus, [2.5, 97.5])
     return float(low), float(high)

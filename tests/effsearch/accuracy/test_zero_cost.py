@@ -423,6 +423,24 @@ def test_blocks_of_tokens_and_of_plain_chains(batch):
     assert [nodes[i].name for i in find_blocks(nodes, output)] == ["relu", "relu"]
 
 
+def test_gates_are_no_blocks(batch):
+    class Gated(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.gate = nn.Conv2d(3, 4, 2, 2), nn.Conv2d(4, 4, 1)
+            self.down, self.body = nn.Conv2d(4, 6, 2, 2), nn.Conv2d(6, 6, 3, padding=1)
+            self.head = nn.Linear(6, CLASSES)
+
+        def forward(self, x):
+            x = self.stem(x)
+            x = x * self.gate(x.mean((2, 3), keepdim=True)).sigmoid()
+            x = self.down(x)
+            x = x + self.body(x)
+            return self.head(x.mean((2, 3)))
+
+    assert _block_shapes(Gated(), batch) == [(6, 8, 8)] * 2
+
+
 def test_in_place_operators_do_not_touch_features(batch):
     class InPlace(nn.Module):
         def __init__(self):
