@@ -25,6 +25,7 @@ def canonical(graph: Graph) -> Graph:
     - GELU and hard-swish spelled in elementary operators;
     - slices that together take a value apart become one split;
     - scalar factors on either side of a product of activations, and averaged linear layers;
+    - transpositions of the last two axes that products of activations can take as flags;
     - expansions that only broadcast; identities; clips from below that guard a division.
     """
     graph = Graph(
@@ -49,6 +50,7 @@ def canonical(graph: Graph) -> Graph:
         _fold_scalars_around_products,
         _fold_norm_before,
         _fold_group_norm_affine,
+        _free_product_transposes,
     ):
         rule(graph)
     return graph
@@ -325,6 +327,40 @@ def _fold_group_norm_affine(graph: Graph) -> None:
         users = consumers.get(node.outputs[0], [])
         if node.op == "GroupNormalization" and all(_is_linear_reader(graph, u) for u in users):
             node.inputs = node.inputs[:1]
+
+
+_LIGHT = {"Split", "Relu", "Pad", "Slice", "Add", "Mul", "Div", "Reshape", "Transpose"}
+
+
+def _free_product_transposes(graph: Graph) -> None:
+    """Swaps of the last two axes that a product nearby absorbs only rename their input."""
+    producers, consumers = graph.producers(), graph.consumers()
+
+    def is_product(node: Node) -> bool:
+        return node.op == "MatMul" and not graph.constants & set(node.inputs)
+
+    def feeds_product(node: Node, steps: int) -> bool:
+        users = [u for name in node.outputs for u in consumers.get(name, [])]
+        return any(
+            is_product(u) or (steps > 0 and u.op in _LIGHT and feeds_product(u, steps - 1))
+            for u in users
+        )
+
+    def comes_from_product(node: Node, steps: int) -> bool:
+        sources = [producers[name] for name in node.inputs if name in producers]
+        return any(
+            is_product(p) or (steps > 0 and p.op in _LIGHT and comes_from_product(p, steps - 1))
+            for p in sources
+        )
+
+    for node in graph.nodes:
+        order = node.attributes.get("perm", [])
+        rank = len(order)
+        swapped = [*range(rank - 2), rank - 1, rank - 2]
+        if node.op != "Transpose" or rank < 3 or list(order) != swapped:
+            continue
+        if feeds_product(node, 3) or comes_from_product(node, 3):
+            node.op, node.attributes = "Reshape", {}
 
 
 def _fold_norm_before(graph: Graph) -> None:

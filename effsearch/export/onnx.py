@@ -18,6 +18,11 @@ from searchspace.graph import Graph, Node
 from searchspace.tracing import trace
 
 OPSET = 20
+# Operators whose inputs after the first say how, not what: axes, shapes, bounds.
+_ONE_DATA_INPUT = {
+    "ReduceMean", "ReduceSum", "ReduceL2", "ReduceMax", "Slice", "Reshape", "Split", "Tile", "Pad",
+    "Expand", "Clip", "Squeeze", "Unsqueeze", "Resize", "Gather",
+}  # fmt: skip
 IR_VERSION = 9
 
 
@@ -70,7 +75,10 @@ def _from_proto(proto: onnx.GraphProto, path: Path) -> Graph:
             continue
         outputs = [name for name in node.output if name]
         name = node.name or outputs[0] or f"node_{index}"
-        graph.nodes.append(Node(node.op_type, list(node.input), outputs, attributes, name))
+        inputs = list(node.input)
+        if node.op_type in _ONE_DATA_INPUT:
+            inputs = inputs[:1]
+        graph.nodes.append(Node(node.op_type, inputs, outputs, attributes, name))
         for output in outputs:
             if output not in graph.shapes:
                 raise UserError(

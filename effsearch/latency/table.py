@@ -1,0 +1,190 @@
+"""`DeviceTable`: latency on one device, predicted with its uncertainty and where it goes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+
+from effsearch.latency.cost_model import Array, CostModel
+from searchspace import Architecture, Operator
+from searchspace.operators import unit_operators
+from searchspace.units import Unit, units
+
+Z80 = NormalDist().inv_cdf(0.9)  # half-width of an 80 % interval in standard deviations
+_KIND_ORDER = ("measured", "fitted", "transferred", "estimated")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Where some of a network's latency goes.
+
+    Attributes:
+        name: unit, e.g. `stages.1.blocks.0`, or `overhead`.
+        stage: index of its stage; -1 for the stem and the overhead.
+        type: component type.
+        mean_ms: what it adds to the mean.
+        kind: kind of that number.
+    """
+
+    name: str
+    stage: int
+    type: str
+    mean_ms: float
+    kind: str
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Latency of one network for one image.
+
+    The distribution is log-normal: errors of latency models are relative.
+
+    Attributes:
+        device: the table's name.
+        kind: the least certain kind among the parts that matter.
+        mean_ms: expected latency.
+        std_ms: standard deviation of the prediction.
+        breakdown: the parts; their means sum to `mean_ms`.
+    """
+
+    device: str
+    kind: str
+    mean_ms: float
+    std_ms: float
+    breakdown: tuple[Part, ...]
+
+    def quantile(self, probability: float) -> float:
+        """Return the latency in ms that is not exceeded with this probability."""
+        return float(quantile_ms(self.mean_ms, self.std_ms, probability))
+
+    def within(self, budget_ms: float) -> float:
+        """Return the probability that the network meets a budget."""
+        if budget_ms <= 0:
+            return 0.0
+        mu, sigma = _log_moments(self.mean_ms, self.std_ms)
+        if sigma == 0:
+            return float(self.mean_ms <= budget_ms)
+        return NormalDist().cdf((math.log(budget_ms) - float(mu)) / float(sigma))
+
+    @property
+    def interval_ms(self) -> tuple[float, float]:
+        """The 80 % interval."""
+        return self.quantile(0.1), self.quantile(0.9)
+
+
+def _log_moments(mean_ms: Any, std_ms: Any) -> tuple[Any, Any]:
+    variance = np.log1p((std_ms / mean_ms) ** 2)
+    return np.log(mean_ms) - variance / 2, np.sqrt(variance)
+
+
+def quantile_ms(mean_ms: Any, std_ms: Any, probability: float) -> Any:
+    """Return log-normal quantiles in ms of means and standard deviations, elementwise."""
+    mu, sigma = _log_moments(mean_ms, std_ms)
+    return np.exp(mu + sigma * NormalDist().inv_cdf(probability))
+
+
+class DeviceTable:
+    """Latency on one device.
+
+    Attributes:
+        name: the device's name.
+        model: the cost model behind it.
+    """
+
+    def __init__(self, name: str, model: CostModel) -> None:
+        self.name = name
+        self.model = model
+        self._cache: dict[Unit, tuple[Array, str]] = {}
+
+    @classmethod
+    def load(cls, name: str | Path) -> DeviceTable:
+        """Return a shipped or installed table by name, or one from a file.
+
+        Raises:
+            UserError: where there is none; names those known and the nearest.
+        """
+        from effsearch.latency.tables import load_table
+
+        return load_table(name)
+
+    @property
+    def kind(self) -> str:
+        """`measured`, `fitted` or `estimated`."""
+        return self.model.kind
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What the table says of itself."""
+        return self.model.meta
+
+    def unit_features(self, unit: Unit) -> tuple[Array, str]:
+        """Return a unit's features and the kind of its price; computed once."""
+        entry = self._cache.get(unit)
+        if entry is None:
+            parts = unit_operators(unit, "deploy")
+            entry = (self.model.features(parts), self.model.mark(parts))
+            self._cache[unit] = entry
+        return entry
+
+    def features(self, architecture: Architecture) -> Array:
+        """Return a network's features (d,)."""
+        total = None
+        for placed in units(architecture):
+            part = self.unit_features(placed.unit)[0]
+            total = part.copy() if total is None else total + part
+        assert total is not None
+        return total
+
+    def predict(self, architecture: Architecture) -> Prediction:
+        """Return the latency of an architecture's deployed form."""
+        placed = units(architecture)
+        rows = [self.unit_features(p.unit) for p in placed]
+        return self._prediction(
+            np.stack([row[0] for row in rows]),
+            [(p.name, p.stage, p.unit.type) for p in placed],
+            [row[1] for row in rows],
+        )
+
+    def predict_operators(self, operators: Sequence[Operator]) -> Prediction:
+        """Return the latency of any network given as its deployed operators.
+
+        Operators are grouped by the unit that begins their names, where they have one.
+        """
+        groups: dict[str, list[Operator]] = {}
+        for operator in operators:
+            groups.setdefault(_unit_of(operator.name), []).append(operator)
+        return self._prediction(
+            np.stack([self.model.features(g) for g in groups.values()]),
+            [(name, _stage_of(name), "") for name in groups],
+            [self.model.mark(g) for g in groups.values()],
+        )
+
+    def _prediction(
+        self, features: Array, labels: Sequence[tuple[str, int, str]], kinds: Sequence[str]
+    ) -> Prediction:
+        mean, std = self.model.evaluate(features.sum(0, keepdims=True))
+        mean_ms, std_ms = float(mean[0]), float(std[0])
+        shares = self.model.attribute(features)
+        parts = [
+            Part(name, stage, type_, float(ms), kind)
+            for (name, stage, type_), ms, kind in zip(labels, shares, kinds, strict=True)
+        ]
+        parts.insert(0, Part("overhead", -1, "", mean_ms - float(shares.sum()), self.kind))
+        significant = [p.kind for p in parts if p.mean_ms > 0.01 * mean_ms]
+        kind = max(significant or [self.kind], key=_KIND_ORDER.index)
+        return Prediction(self.name, kind, mean_ms, std_ms, tuple(parts))
+
+
+def _unit_of(name: str) -> str:
+    return name.rsplit("/", 1)[0] if "/" in name else "network"
+
+
+def _stage_of(name: str) -> int:
+    fields = name.split(".")
+    return int(fields[1]) if fields[0] == "stages" and len(fields) > 1 and fields[1].isdigit() else -1
