@@ -20,7 +20,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ import yaml
 from effsearch.training import images, pixels
 from effsearch.training import recipe as recipes
 from effsearch.training.evidence_pool import Pool
-from effsearch.training.evidence_table import Table
+from effsearch.training.evidence_table import Row, Table
 from effsearch.training.evidence_worker import (
     OutOfTimeError,
     Task,
@@ -74,6 +76,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--seeds", type=int, nargs="*", default=[0], help="seeds of every network")
     add("--repeat", type=int, default=0, help="networks, spread over cost, with more seeds")
     add("--repeat-seeds", type=int, nargs="*", default=[1, 2], help="their further seeds")
+    add(
+        "--fidelity",
+        type=int,
+        default=0,
+        help="networks, spread over cost, trained at 3 times the epochs too, into OUT-fidelity.csv",
+    )
     add("--limit", type=int, help="only that many networks, spread over cost")
     add("--order", choices=("longest", "shuffled"), default="longest")
     add("--no-mps", action="store_true", help="do not start NVIDIA's Multi-Process Service")
@@ -103,13 +111,19 @@ def _run(options: argparse.Namespace) -> int:
         options.limit,
         capture=not options.no_graphs,
     )
+    if options.benchmark is not None:
+        return _benchmark(options, tasks, device)
+    longer = fidelity_tasks(tasks, options.fidelity)
+    table, long_table = Table(options.out), Table(fidelity_path(options.out))
+    tasks = tasks + longer
     if options.list:
         _list(tasks)
         return 0
-    if options.benchmark is not None:
-        return _benchmark(options, tasks, device)
-    table = Table(options.out)
-    done = table.keys()
+
+    def keep(row: Row) -> None:
+        (table if row.epochs == recipe.epochs else long_table).append(row)
+
+    done = table.keys() | long_table.keys()
     todo = [task for task in tasks if task.key not in done]
     if options.order == "longest":
         todo.sort(key=lambda task: -task.work)
@@ -127,15 +141,17 @@ def _run(options: argparse.Namespace) -> int:
     config = _config(options, recipe, device, workers, deadline)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if workers == 0:
-        failures = _run_here(todo, config, table)
+        failures = _run_here(todo, config, keep)
     else:
         # Decoding here once fills the cache that every worker reads.
-        _decode(options.data, recipe.source_side)
-        with mps_daemon(device == "cuda" and not options.no_mps):
-            pool = Pool(todo, config, workers, table.append)
-            pool.run()
+        with ThreadPoolExecutor(1) as background:
+            decoded = background.submit(_decode, options.data, recipe.source_side)
+            with mps_daemon(device == "cuda" and not options.no_mps):
+                decoded.result()
+                pool = Pool(todo, config, workers, keep)
+                pool.run()
         failures = [f"{task.path.stem} (seed {task.seed}): {text}" for task, text in pool.failures]
-    done = table.keys()
+    done = table.keys() | long_table.keys()
     _log(
         f"{len(table.rows)} rows in {options.out} after {(time.time() - started) / 60:.1f} min; "
         f"{sum(task.key not in done for task in tasks)} networks remain"
@@ -202,6 +218,20 @@ def make_tasks(
         for task in singles
         for seed in [*seeds, *(repeat_seeds if task.digest in further else [])]
     ]
+
+
+def fidelity_tasks(tasks: Sequence[Task], count: int) -> list[Task]:
+    """Returns `count` of the tasks, spread evenly over cost, with three times the epochs."""
+    firsts = {task.digest: task for task in reversed(tasks)}
+    chosen = _spread(sorted(firsts.values(), key=lambda task: (task.work, task.digest)), count)
+    recipe = tasks[0].recipe
+    longer = recipe.replace(epochs=3 * recipe.epochs)
+    return [replace(task, recipe=longer) for task in chosen]
+
+
+def fidelity_path(table: Path) -> Path:
+    """Returns where the rows of three times the epochs go: `NAME-fidelity.csv` beside a table."""
+    return table.with_name(f"{table.stem}-fidelity{table.suffix}")
 
 
 def _spread(tasks: list[Task], count: int) -> list[Task]:
@@ -300,7 +330,9 @@ def _decode(data: Path, side: int) -> None:
     _log(f"images ready after {time.time() - started:.1f} s")
 
 
-def _run_here(tasks: Sequence[Task], config: WorkerConfig, table: Table) -> list[str]:
+def _run_here(
+    tasks: Sequence[Task], config: WorkerConfig, keep: Callable[[Row], None]
+) -> list[str]:
     """Trains in this process, one network after the other."""
     import torch
 
@@ -311,7 +343,7 @@ def _run_here(tasks: Sequence[Task], config: WorkerConfig, table: Table) -> list
     try:
         for task in tasks:
             row = train_network(task, split, device, config.deadline, config.state_dir)
-            table.append(row)
+            keep(row)
             _log(f"{row.architecture} seed {row.seed}: top-1 {row.top1:.2f} %, {row.seconds:.1f} s")
     except OutOfTimeError:
         _log("time is up")
@@ -341,7 +373,7 @@ def _benchmark(options: argparse.Namespace, tasks: Sequence[Task], device: str) 
         # Long runs in the benchmark never end, and stay at the last side.
         recipe = _changed(tasks[0].recipe, {"early_side": 0, **fields})
         endless = recipe.replace(epochs=10_000)
-        sample = [Task(t.path, t.digest, t.seed, t.cost, endless, graphs) for t in tasks]
+        sample = [replace(t, recipe=endless, capture=graphs) for t in tasks]
         random.Random(0).shuffle(sample)
         started = time.time()
         limit = started + options.benchmark_seconds + 30
@@ -363,16 +395,15 @@ class _Probe(Pool):
     ) -> None:
         super().__init__(tasks, config, workers, on_row=lambda row: None)
         self._seconds = seconds
-        self._images: list[tuple[str, int, float]] = []
-        self._begun = time.time()
-        self._work = 0.0
-        self._first: dict[str, tuple[int, float]] = {}
+        self._marks: dict[str, list[tuple[int, float]]] = {}
 
     def _epoch(self, worker: Any, done: int, seconds: float, loss: float) -> None:
         super()._epoch(worker, done, seconds, loss)
         if worker.task is not None:
-            self._images.append((worker.task.path.stem, done, seconds))
-        if self.ready_at is not None and time.time() - self.ready_at > self._seconds:
+            self._marks.setdefault(worker.task.path.stem, []).append((done, seconds))
+
+    def _tick(self, now: float) -> None:
+        if self.ready_at is not None and now - self.ready_at > self._seconds:
             self.stop = True
 
     def summary(self, tasks: Sequence[Task], recipe: Recipe) -> str:
@@ -380,11 +411,8 @@ class _Probe(Pool):
         elapsed = time.time() - (self.ready_at or time.time())
         # Steady speed: each network's epochs after its first, which holds start and capture.
         rate, starts = 0.0, []
-        by_name: dict[str, list[tuple[int, float]]] = {}
-        for name, done, seconds in self._images:
-            by_name.setdefault(name, []).append((done, seconds))
         works = {task.path.stem: task.cost.step_us for task in tasks}
-        for name, marks in by_name.items():
+        for name, marks in self._marks.items():
             (first, begin), (last, end) = marks[0], marks[-1]
             if last > first:
                 rate += works[name] * (last - first) / (end - begin)
@@ -393,8 +421,7 @@ class _Probe(Pool):
             return f"no network ended two epochs in {elapsed:.0f} s"
         epoch_s = sum(task.cost.step_us for task in tasks) / rate
         start_s = sum(starts) / len(starts)
-        running = len(by_name)
-        fixed = start_s * len(tasks) / running
+        fixed = start_s * len(tasks) / len(self._marks)
         total = (epoch_s * recipe.epochs + fixed) / 60
         return (
             f"{self.epochs_done} epochs in {elapsed:.0f} s, start and capture {start_s:.1f} s a "

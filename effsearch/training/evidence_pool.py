@@ -8,6 +8,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -15,7 +16,7 @@ from effsearch.training.evidence_table import Row
 from effsearch.training.evidence_worker import Task, WorkerConfig, worker_main
 
 _ATTEMPTS_MAX = 2
-_GRACE_S = 15.0
+_GRACE_S = 20.0
 _STATUS_EVERY_S = 20.0
 _PLANNING_MARGIN = 1.2
 
@@ -103,6 +104,7 @@ class Pool:
         self._total = len(tasks)
         self._started = time.time()
         self._workers: list[_Worker] = []
+        self._leaving: list[_Worker] = []
         self._startup_failures = 0
 
     def run(self) -> None:
@@ -115,6 +117,7 @@ class Pool:
                 if now > self._config.deadline + _GRACE_S:
                     self._log("time is up: networks still in training are given up")
                     break
+                self._tick(now)
                 if now > status_at:
                     self._status(now)
                     status_at = now + _STATUS_EVERY_S
@@ -124,12 +127,23 @@ class Pool:
         except KeyboardInterrupt:
             self.stop = True
         finally:
-            for worker in self._workers:
+            self._end()
+
+    def _tick(self, now: float) -> None:
+        """Is called about twice a second."""
+
+    def _end(self) -> None:
+        """Ends the workers: by asking, since a GPU shared by processes dislikes killed ones."""
+        for worker in self._workers:
+            with suppress(OSError):
+                worker.connection.send(None)
+        patience = time.time() + (_GRACE_S if self._config.device != "cpu" else 1.0)
+        for worker in [*self._workers, *self._leaving]:
+            worker.process.join(max(0.1, patience - time.time()))
+        for worker in [*self._workers, *self._leaving]:
+            if worker.process.is_alive():
                 worker.process.terminate()
-            for worker in self._workers:
                 worker.process.join(5)
-                if worker.process.is_alive():
-                    worker.process.kill()
 
     def work_per_second(self) -> float:
         """Returns the work trained per second since the first worker was ready."""
@@ -171,7 +185,7 @@ class Pool:
             return
         if task is None:
             worker.retired = True
-            worker.process.join(10)
+            self._leaving.append(worker)
 
     def _epoch(self, worker: _Worker, done: int, seconds: float, loss: float) -> None:
         task = worker.task

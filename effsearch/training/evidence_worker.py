@@ -85,6 +85,10 @@ class OutOfTimeError(Exception):
     """The deadline passed before the network was trained."""
 
 
+class StopRequestedError(Exception):
+    """The parent process asked to stop."""
+
+
 @dataclass(frozen=True)
 class Split:
     """Training and validation pixels on the device, and what to call them."""
@@ -240,11 +244,16 @@ def _serve(
 ) -> None:
     def report(done: int, seconds: float, loss: float) -> None:
         connection.send(("epoch", (done, seconds, loss)))
+        # The parent sends nothing while a network trains but the wish to stop.
+        if connection.poll() and connection.recv() is None:
+            raise StopRequestedError
 
     try:
         row = train_network(task, split, device, config.deadline, config.state_dir, report)
     except OutOfTimeError:
         connection.send(("stopped", None))
+    except StopRequestedError:
+        raise EOFError from None
     except CaptureError as error:
         connection.send(("capture", str(error)))
         _leave()

@@ -36,7 +36,7 @@ def mps_daemon(wanted: bool = True) -> Iterator[bool]:
             print(f"MPS: {_CONTROL} was not found; going on without it", file=sys.stderr)
         yield False
         return
-    with tempfile.TemporaryDirectory(prefix="mps-") as folder:
+    with tempfile.TemporaryDirectory(prefix="mps-", ignore_cleanup_errors=True) as folder:
         places = {
             "CUDA_MPS_PIPE_DIRECTORY": str(Path(folder) / "pipe"),
             "CUDA_MPS_LOG_DIRECTORY": str(Path(folder) / "log"),
