@@ -16,29 +16,24 @@ import torch
 from scipy.stats import rankdata
 from torch import Tensor, nn
 
-from effsearch.accuracy.zero_cost.blocks import as_samples, block_features, channels_first
+from effsearch.accuracy.zero_cost.blocks import as_samples, channels_first
 
 
-def feature_scores(
-    net: nn.Module, batch: Tensor, blocks: Sequence[str] | None = None
-) -> dict[str, float]:
-    """Expressivity and progressivity, from one forward pass.
+def feature_scores(features: Sequence[Tensor]) -> dict[str, float]:
+    """Expressivity and progressivity.
 
     Expressivity is the sum over blocks of the entropy of the features' normalised PCA
     eigenvalues; progressivity the least increase of that entropy from one block to the next.
     Real images and at least 16 of them are needed for ranks that hold.
 
     Args:
-        net: A network in the state in which it is scored.
-        batch: Images (N, 3, R, R).
-        blocks: Names of the submodules that are blocks; found where None.
+        features: What `block_features` returns.
 
     Returns:
         "expressivity", NaN without blocks or where a block's output is constant, and
         "progressivity", NaN also with fewer than two blocks.
     """
-    with torch.no_grad():
-        entropies = [pca_entropy(f) for f in block_features(net, batch, blocks)]
+    entropies = [pca_entropy(f.detach()) for f in features]
     steps = np.diff(entropies)
     return {
         "expressivity": float(np.sum(entropies)) if entropies else math.nan,
@@ -46,9 +41,7 @@ def feature_scores(
     }
 
 
-def trainability(
-    net: nn.Module, batch: Tensor, blocks: Sequence[str] | None = None, seed: int = 0
-) -> float:
+def trainability(features: Sequence[Tensor], seed: int = 0) -> float:
     """How near the spectral norm of each block's Jacobian is to 1, on average.
 
     A Rademacher gradient is sent back through each block; the covariance of what comes out with
@@ -56,9 +49,7 @@ def trainability(
     scores 2 - s - 1/s, which is 0 at best.
 
     Args:
-        net: A network in the state in which it is scored.
-        batch: Images (N, 3, R, R).
-        blocks: Names of the submodules that are blocks; found where None.
+        features: What `block_features` returns, with its graph.
         seed: Of the Rademacher gradients.
 
     Returns:
@@ -66,7 +57,6 @@ def trainability(
         gradient on unchanged (it computes nothing).
     """
     generator = torch.Generator().manual_seed(seed)
-    features = block_features(net, batch, blocks)
     values: list[float] = []
     for before, after in reversed(list(itertools.pairwise(features))):
         signs = torch.randint(0, 2, after.shape, generator=generator).mul_(2).sub_(1)

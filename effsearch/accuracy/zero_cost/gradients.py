@@ -17,9 +17,9 @@ can be arbitrarily near zero, and a handful of weights would decide the score.""
 def gradient_scores(net: nn.Module, batch: Tensor, labels: Tensor) -> dict[str, float]:
     """Gradient norm and SNIP, from one backward pass.
 
-    The gradient norm is the Euclidean norm of the cross entropy's gradient with respect to all
-    parameters (Abdelfattah et al., ICLR 2021, arXiv:2101.08134). SNIP is the sum over weights of
-    |weight * gradient| (Lee et al., ICLR 2019, arXiv:1810.02340).
+    The gradient norm is the sum over layers of the Euclidean norm of the cross entropy's gradient
+    with respect to the layer's weights (Abdelfattah et al., ICLR 2021, arXiv:2101.08134). SNIP is
+    the sum over weights of |weight * gradient| (Lee et al., ICLR 2019, arXiv:1810.02340).
 
     Args:
         net: A network in the state in which it is scored.
@@ -29,12 +29,14 @@ def gradient_scores(net: nn.Module, batch: Tensor, labels: Tensor) -> dict[str, 
     Returns:
         "grad_norm" and "snip"; NaN where a gradient is not finite or all are zero.
     """
-    parameters = [p for p in net.parameters() if p.requires_grad]
+    parameters = weights(net)
     gradients = _gradients(net, batch, labels, parameters)
-    by_id = dict(zip(map(id, parameters), gradients, strict=True))
-    squares = sum(float(g.double().square().sum()) for g in gradients)
-    saliency = sum(float((p.detach() * by_id[id(p)]).abs().double().sum()) for p in weights(net))
-    return {"grad_norm": _positive(math.sqrt(squares)), "snip": _positive(saliency)}
+    norm = sum(float(g.double().norm()) for g in gradients)
+    saliency = sum(
+        float((p.detach() * g).abs().sum(dtype=torch.float64))
+        for p, g in zip(parameters, gradients, strict=True)
+    )
+    return {"grad_norm": _positive(norm), "snip": _positive(saliency)}
 
 
 def zico(net: nn.Module, batch: Tensor, labels: Tensor) -> float:

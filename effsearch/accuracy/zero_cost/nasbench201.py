@@ -5,8 +5,11 @@
 samples architectures of `nas/nasbench201.csv`, scores their CIFAR-10 networks and compares the
 order with that of their trained accuracies by Kendall's tau. One row is appended to
 `nasbench201.csv` for each architecture, so that a stopped command goes on where it was; the
-summary is `nasbench201.json` and `.md`. The images are Tiny-ImageNet's, halved to 32x32, of ten
-classes: what the data folder has in place of CIFAR-10.
+summary is `nasbench201.json` and `.md`.
+
+The images are Tiny-ImageNet's, halved to 32x32, of ten classes: what the data folder has in place
+of CIFAR-10. AZ-NAS's own scores are computed twice: on Gaussian noise, as in its authors' code for
+this benchmark, for the comparison with what they published; and on images, as our searches do.
 """
 
 import argparse
@@ -45,6 +48,8 @@ PUBLISHED_TAU: dict[str, tuple[float, float]] = {
 }
 """Published tau on CIFAR-10, all 15,625 architectures: lowest and highest of the papers."""
 
+_AZ_NAS = ("expressivity", "progressivity", "trainability")
+_ON_IMAGES = {name: f"{name}_on_images" for name in _AZ_NAS}
 _CLASSES = 10
 _RESOLUTION = 32
 _MEAN = (0.485, 0.456, 0.406)
@@ -84,15 +89,15 @@ def load_images(archive: Path, count: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def score_architectures(
-    table: pd.DataFrame, batch: Tensor, labels: Tensor, seed: int, path: Path
+    table: pd.DataFrame, batch: Tensor, labels: Tensor, noise: Tensor, seed: int, path: Path
 ) -> None:
     """Scores the table's architectures that `path` has no row for, appending a row for each.
 
     Raises:
-        UserError: `path` holds rows made with other images or another seed.
+        UserError: `path` holds rows made with other input or another seed.
     """
-    settings = {"images": len(batch), "seed": seed}
-    columns = ["arch_idx", *settings, *NAMES, "seconds"]
+    settings = {"images": len(batch), "noise": len(noise), "seed": seed}
+    columns = ["arch_idx", *settings, *NAMES, *_ON_IMAGES.values(), "seconds"]
     done: set[int] = set()
     if path.exists():
         earlier = _complete_rows(path, columns)
@@ -112,9 +117,13 @@ def score_architectures(
             start = time.perf_counter()
             net = nasbench201_cells.build(architecture, _CLASSES)
             assert isinstance(net, nasbench201_cells.CellNetwork)
-            found = scores(net, batch, labels, blocks=net.block_names, seed=seed)
+            blocks = net.block_names
+            found = scores(net, batch, labels, blocks=blocks, seed=seed)
             seconds = time.perf_counter() - start
-            values = [f"{found[name]:.8g}" for name in NAMES]
+            found |= {column: found[name] for name, column in _ON_IMAGES.items()}
+            any_label = torch.zeros(len(noise), dtype=torch.long)
+            found |= scores(net, noise, any_label, names=_ON_IMAGES, blocks=blocks, seed=seed)
+            values = [f"{found[name]:.8g}" for name in [*NAMES, *_ON_IMAGES.values()]]
             writer.writerow([index, *settings.values(), *values, f"{seconds:.3f}"])
             file.flush()
             if count % 10 == 0 or count == len(todo):
@@ -134,10 +143,11 @@ def summarise(table: pd.DataFrame, seed: int, resamples: int = 1000) -> list[dic
     """
     accuracy = table["c10_test"].to_numpy(dtype=float)
     flops = table["flops_M_c10"].to_numpy(dtype=float)
-    columns = {name: table[name].to_numpy(dtype=float) for name in NAMES}
-    az_nas = [columns[n] for n in ("expressivity", "progressivity", "trainability")]
+    names = [*NAMES, *_ON_IMAGES.values()]
+    columns = {name: table[name].to_numpy(dtype=float) for name in names}
     columns |= {
-        "az_nas_sum": rank_sum([*az_nas, flops]),
+        "az_nas_sum": rank_sum([*(columns[n] for n in _AZ_NAS), flops]),
+        "az_nas_sum_on_images": rank_sum([*(columns[n] for n in _ON_IMAGES.values()), flops]),
         "params": table["params_M_c10"].to_numpy(dtype=float),
         "flops": flops,
     }
@@ -167,9 +177,9 @@ def write_summary(rows: list[dict[str, Any]], facts: dict[str, Any], out: Path) 
         "# Zero-cost scores on NAS-Bench-201",
         "",
         f"Kendall's tau with CIFAR-10 test accuracy after 200 epochs, {facts['architectures']} "
-        f"architectures drawn with seed {facts['seed']}, {facts['images']} {facts['input']}, "
-        f"canonical initialisation. Intervals: 95%, bootstrap over architectures. "
-        f"{facts['seconds_each']} s an architecture on one core for all eight scores. "
+        f"architectures drawn with seed {facts['seed']}, canonical initialisation. "
+        f"Input: {facts['input']}. Intervals: 95%, bootstrap over architectures. "
+        f"{facts['seconds_each']} s an architecture on one core for all eight scores on images. "
         "Undefined scores rank last.",
         "",
         f"    {facts['command']}",
@@ -194,6 +204,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="folder with nas/ and images/")
     parser.add_argument("--n", type=int, default=500, help="architectures")
     parser.add_argument("--images", type=int, default=32, help="images in the batch")
+    parser.add_argument("--noise", type=int, default=64, help="images of noise for AZ-NAS")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resamples", type=int, default=1000, help="of the bootstrap")
     parser.add_argument("--out", type=Path, default=Path("results/zero_cost"))
@@ -217,6 +228,8 @@ def _run(options: argparse.Namespace) -> None:
         raise UserError(f"--n must be from 2 to {len(everything)}, got {options.n}")
     if options.images < 4:
         raise UserError(f"--images must be at least 4, got {options.images}")
+    if options.noise < 2:
+        raise UserError(f"--noise must be at least 2, got {options.noise}")
     options.out.mkdir(parents=True, exist_ok=True)
     # A longer run extends a shorter one: both take a prefix of one permutation.
     order = np.random.default_rng(options.seed).permutation(len(everything))[: options.n]
@@ -224,16 +237,22 @@ def _run(options: argparse.Namespace) -> None:
     batch, labels = load_images(archive, options.images, options.seed)
     path = options.out / "nasbench201.csv"
     torch.set_num_threads(1)
-    score_architectures(sample, batch, labels, options.seed, path)
-    scored = pd.read_csv(path).drop(columns=["seed"])
+    generator = torch.Generator().manual_seed(options.seed)
+    noise = torch.randn(options.noise, 3, _RESOLUTION, _RESOLUTION, generator=generator)
+    score_architectures(sample, batch, labels, noise, options.seed, path)
+    scored = pd.read_csv(path).drop(columns=["seed", "noise"])
     table = sample.merge(scored, on="arch_idx", validate="one_to_one")
     facts = {
         "command": "python -m effsearch.accuracy.zero_cost.nasbench201 --data $EFFSEARCH_DATA "
-        f"--n {options.n} --images {options.images} --seed {options.seed} --out {options.out}",
+        f"--n {options.n} --images {options.images} --noise {options.noise} "
+        f"--seed {options.seed} --out {options.out}",
         "architectures": len(table),
         "seed": options.seed,
         "images": options.images,
-        "input": "Tiny-ImageNet images of 10 classes at 32x32",
+        "noise": options.noise,
+        "input": f"{options.images} Tiny-ImageNet images of 10 classes at 32x32; "
+        f"{options.noise} of Gaussian noise for AZ-NAS's scores not marked otherwise, as in its "
+        "authors' code",
         "seconds_each": round(float(table["seconds"].median()), 2),
     }
     rows = summarise(table, options.seed, options.resamples)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from effsearch.accuracy.zero_cost.az_nas import feature_scores, trainability
+from effsearch.accuracy.zero_cost.blocks import block_features
 from effsearch.accuracy.zero_cost.canonical_initialisation import canonical_copy
 from effsearch.accuracy.zero_cost.gradients import gradient_scores, zico
 from effsearch.accuracy.zero_cost.naswot import naswot
@@ -76,10 +77,12 @@ def scores(
             found["naswot"] = naswot(net, batch)
         if "zico" in wanted:
             found["zico"] = zico(net, batch, labels)
-        if wanted & {"expressivity", "progressivity"}:
-            found |= feature_scores(net, batch, blocks)
-        if "trainability" in wanted:
-            found["trainability"] = trainability(net, batch, blocks, seed)
+        if wanted & {"expressivity", "progressivity", "trainability"}:
+            with torch.set_grad_enabled("trainability" in wanted):
+                features = block_features(net, batch, blocks)
+            found |= feature_scores(features)
+            if "trainability" in wanted:
+                found["trainability"] = trainability(features, seed)
     return {n: _finite(found[n]) for n in NAMES if n in wanted}
 
 

@@ -79,6 +79,7 @@ def _scored(n: int) -> pd.DataFrame:
     table = pd.DataFrame({"c10_test": accuracy, "params_M_c10": accuracy, "flops_M_c10": accuracy})
     for name in zero_cost.NAMES:
         table[name] = accuracy
+        table[f"{name}_on_images"] = accuracy
     table["snip"] = -accuracy
     table.loc[0, "zico"] = np.nan
     return table
@@ -97,7 +98,18 @@ def test_summary_has_tau_interval_and_distance_to_the_published():
 
 
 def test_command_resumes_where_it_was_cut_off(data, tmp_path, capsys):
-    command = ["--data", str(data), "--images", "4", "--resamples", "5", "--out", str(tmp_path)]
+    command = [
+        "--data",
+        str(data),
+        "--images",
+        "4",
+        "--noise",
+        "2",
+        "--resamples",
+        "5",
+        "--out",
+        str(tmp_path),
+    ]
     assert nasbench201.main([*command, "--n", "2"]) == 0
     rows = tmp_path / "nasbench201.csv"
     whole = rows.read_text()
@@ -108,7 +120,7 @@ def test_command_resumes_where_it_was_cut_off(data, tmp_path, capsys):
     assert without_seconds == [line.rsplit(",", 1)[0] for line in whole.splitlines()]
     report = json.loads((tmp_path / "nasbench201.json").read_text())
     assert report["architectures"] == 2
-    assert "--n 2 --images 4 --seed 0" in report["command"]
+    assert "--n 2 --images 4 --noise 2 --seed 0" in report["command"]
     assert "| zico |" in (tmp_path / "nasbench201.md").read_text()
     capsys.readouterr()
     assert nasbench201.main([*command, "--n", "2", "--seed", "1"]) == 2
