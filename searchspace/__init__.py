@@ -5,6 +5,7 @@ from searchspace.errors import UserError
 from searchspace import zoo
 from searchspace.network import Network, build, deploy
 from searchspace.operators import Operator, operators
+from searchspace.space import SearchSpace
 
 __all__ = [
     "Architecture",
@@ -13,6 +14,7 @@ __all__ = [
     "Head",
     "Network",
     "Operator",
+    "SearchSpace",
     "Stage",
     "Stem",
     "UserError",

@@ -49,9 +49,7 @@ class PatchMerging(nn.Module):
 class MBConvDownsample(InvertedBottleneck):
     """EfficientViT's stride-2 inverted bottleneck (arXiv 2205.14756)."""
 
-    def __init__(
-        self, in_width: int, width: int, *, expansion: float, fewer_norm: bool
-    ) -> None:
+    def __init__(self, in_width: int, width: int, *, expansion: float, fewer_norm: bool) -> None:
         super().__init__(in_width, width, expansion, 3, 2, fewer_norm)
 
 

@@ -132,8 +132,12 @@ def _raise_gelu(graph: Graph) -> None:
             chain.append(node)
             value = node.outputs[0]
         half = [
-            n for n in graph.nodes
-            if n.op in ("Mul", "Div") and source in n.inputs and n is not scale and n not in chain
+            n
+            for n in graph.nodes
+            if n.op in ("Mul", "Div")
+            and source in n.inputs
+            and n is not scale
+            and n not in chain
             and _constant_operand(graph, n) is not None
         ]
         chain += [n for n in half if n.outputs[0] in {i for c in chain for i in c.inputs}]
@@ -393,4 +397,3 @@ def _is_linear_reader(graph: Graph, node: Node) -> bool:
     if node.op != "Conv":
         return False
     return not any(node.attributes.get("pads", [0])) and node.attributes.get("group", 1) == 1
-

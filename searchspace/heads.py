@@ -74,9 +74,7 @@ class SwiftFormerHead(nn.Module):
 class EfficientViTHead(nn.Module):
     """1x1 convolution, pooling, hidden layer with layer norm, linear (EfficientViT)."""
 
-    def __init__(
-        self, width: int, num_classes: int, *, conv_width: int, linear_width: int
-    ) -> None:
+    def __init__(self, width: int, num_classes: int, *, conv_width: int, linear_width: int) -> None:
         super().__init__()
         self.conv: nn.Module = ConvNormAct(width, conv_width, act="hswish")
         self.hidden = nn.Linear(conv_width, linear_width, bias=False)

@@ -91,6 +91,8 @@ class Residual(nn.Module):
         ):
             centre = branch.kernel_size[0] // 2
             merged = copy_conv(branch)
+            if branch.weight.is_meta:
+                return merged
             weight = branch.weight.detach().clone()
             weight[:, :, centre, centre] += 1
             merged.weight = nn.Parameter(weight)
@@ -181,6 +183,8 @@ def copy_conv(conv: nn.Conv2d, bias: bool | None = None) -> nn.Conv2d:
 
 
 def _norm_affine(norm: nn.BatchNorm2d | nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
+    if norm.weight.is_meta:
+        return norm.weight, norm.bias
     assert norm.running_var is not None
     assert norm.running_mean is not None
     # In float64: variances near zero would cost digits that the parity check wants.
@@ -199,6 +203,8 @@ def fold_norm_after(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
 def fold_affine_after(conv: nn.Conv2d, gain: Tensor, shift: Tensor | None = None) -> nn.Conv2d:
     """Return one convolution equal to `gain * conv(x) + shift`, per output channel."""
     folded = copy_conv(conv, bias=True)
+    if conv.weight.is_meta:  # only the structure counts
+        return folded
     gain = gain.reshape(-1).double()
     bias = torch.zeros_like(gain) if conv.bias is None else conv.bias.double()
     bias = bias * gain + (0 if shift is None else shift.double())
@@ -214,6 +220,8 @@ def fold_affine_before(conv: nn.Conv2d, gain: Tensor, shift: Tensor) -> nn.Conv2
     assert conv.kernel_size == (1, 1)
     assert conv.groups == 1
     folded = copy_conv(conv, bias=True)
+    if conv.weight.is_meta:
+        return folded
     weight = conv.weight.double()
     bias = torch.zeros(conv.out_channels).to(weight) if conv.bias is None else conv.bias.double()
     bias = bias + (weight[:, :, 0, 0] * shift.double()).sum(1)
@@ -235,6 +243,14 @@ def fold_into_linear(
     after: Tensor | None = None,
 ) -> nn.Linear:
     """Return one linear layer equal to `after * linear(before(x))`."""
+    folded = nn.Linear(
+        linear.in_features,
+        linear.out_features,
+        device=linear.weight.device,
+        dtype=linear.weight.dtype,
+    ).eval()
+    if linear.weight.is_meta:
+        return folded
     weight = linear.weight.double()
     bias = torch.zeros(linear.out_features).to(weight)
     if linear.bias is not None:
@@ -246,15 +262,9 @@ def fold_into_linear(
     if after is not None:
         scale = after.reshape(-1).double()
         weight, bias = weight * scale[:, None], bias * scale
-    folded = nn.Linear(
-        linear.in_features,
-        linear.out_features,
-        device=linear.weight.device,
-        dtype=linear.weight.dtype,
-    )
     folded.weight = nn.Parameter(weight.to(linear.weight))
     folded.bias = nn.Parameter(bias.to(linear.weight))
-    return folded.eval()
+    return folded
 
 
 def deployed(module: nn.Module) -> nn.Module:

@@ -11,15 +11,17 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from searchspace.architecture import Architecture
 from searchspace.errors import UserError
 from searchspace.fusion import canonical
 from searchspace.graph import Graph, Node, Shape
-from searchspace.network import deploy
-from searchspace.tracing import trace
+from searchspace.layers import deployed
+from searchspace.tracing import trace_on_meta
 from searchspace.units import PlacedUnit, Unit, make_unit, units
 
 FORMS = ("train", "deploy")
@@ -173,11 +175,32 @@ def unit_operators(unit: Unit, form: str = "deploy") -> tuple[Operator, ...]:
     """Return the operators of one unit, traced once per signature."""
     if form not in FORMS:
         raise UserError(f"form: {form!r} is unknown; use one of {', '.join(FORMS)}")
-    with torch.device("meta"), torch.no_grad():
+    with _Skeleton():
         module = make_unit(unit).eval()
-        if form == "deploy":
-            module = deploy(module)
-    return from_graph(trace(module, unit.input_shape), form)
+    if form == "deploy":
+        module = deployed(module)
+    return from_graph(trace_on_meta(module, unit.input_shape), form)
+
+
+class _Skeleton(TorchFunctionMode):
+    """Modules made under it are on the meta device and skip their initialisation."""
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        if func in _FACTORIES:
+            kwargs = {**kwargs, "device": "meta"}
+        return func(*args, **kwargs)
+
+
+_FACTORIES = {torch.empty, torch.zeros, torch.ones, torch.full, torch.randn, torch.tensor}
 
 
 def from_graph(graph: Graph, form: str = "deploy") -> tuple[Operator, ...]:
@@ -239,9 +262,11 @@ def _operator(
     output = shapes[node.outputs[0]]
     first = shapes[values[0]] if values else ()
     kind, kernel, stride, groups = _classify(graph, node, constants, output)
-    trainable = constants if graph.trainable is None else [
-        name for name in constants if name in graph.trainable
-    ]
+    trainable = (
+        constants
+        if graph.trainable is None
+        else [name for name in constants if name in graph.trainable]
+    )
     fresh = [name for name in trainable if name not in counted]
     counted.update(fresh)
     follows = ""
@@ -294,7 +319,9 @@ def _macs(graph: Graph, node: Node, kind: str, output: Shape, constants: list[st
     if node.op == "MatMul":
         return _size(output) * shapes[node.inputs[0]][-1]
     if node.op == "Gemm":
-        return _size(output) * shapes[node.inputs[0]][-1 if not node.attributes.get("transA") else 0]
+        return (
+            _size(output) * shapes[node.inputs[0]][-1 if not node.attributes.get("transA") else 0]
+        )
     if node.op == "GlobalAveragePool":
         return _size(shapes[node.inputs[0]])
     return _NORM_MACS_PER_VALUE.get(node.op, 0) * _size(output)

@@ -81,6 +81,24 @@ def _divides(name: str) -> Callable[[int, Options], str | None]:
     return check
 
 
+def _linear_heads_fit(width: int, options: Options) -> str | None:
+    heads, head_dim = options["heads"], options["head_dim"]
+    assert isinstance(heads, int)
+    assert isinstance(head_dim, int)
+    if head_dim == 0:
+        if heads == 0:
+            return "heads: give heads or head_dim, not 0 for both"
+        return _divides("heads")(width, options)
+    if heads == 0 and head_dim > width:
+        return f"head_dim: {head_dim} is more than width {width}"
+    return None
+
+
+def linear_heads(width: int, heads: int, head_dim: int) -> tuple[int, int]:
+    """Return the heads and head width of linear attention where one of them follows the width."""
+    return heads or width // head_dim, head_dim or width // heads
+
+
 def _partial_fits(width: int, options: Options) -> str | None:
     heads, ratio = options["heads"], options["partial_ratio"]
     assert isinstance(heads, int)
@@ -132,14 +150,14 @@ BLOCKS: dict[str, ComponentSpec] = {
     "lite_mla": ComponentSpec(
         family="EfficientViT",
         options={
-            "heads": _heads(4),
-            "head_dim": OptionSpec("int", 0, 0, 256, about="0: width over heads"),
+            "heads": OptionSpec("int", 0, 0, 64, about="0: as many as the width holds"),
+            "head_dim": OptionSpec("int", 16, 0, 256, about="0: width over heads"),
             "scales": OptionSpec("ints", (5,), 3, 9, odd=True, about="aggregation kernels"),
             "expansion": _expansion(4),
             "kernel": _kernel(3),
         },
         attention=True,
-        check=lambda w, o: None if o["head_dim"] else _divides("heads")(w, o),
+        check=_linear_heads_fit,
     ),
     "mbconv": ComponentSpec(
         family="EfficientViT", options={"expansion": _expansion(4), "kernel": _kernel(3)}
@@ -192,9 +210,7 @@ STEMS: dict[str, ComponentSpec] = {
         options={"depth": OptionSpec("int", 1, 0, 4, about="residual DSConv blocks")},
         strides=(2, 4, 8),
     ),
-    "efficientmod": ComponentSpec(
-        family="EfficientMod", layout=CHANNELS_LAST, strides=(4, 8)
-    ),
+    "efficientmod": ComponentSpec(family="EfficientMod", layout=CHANNELS_LAST, strides=(4, 8)),
 }
 
 DOWNSAMPLINGS: dict[str, ComponentSpec] = {

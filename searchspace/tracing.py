@@ -18,36 +18,33 @@ from torch.overrides import TorchFunctionMode
 from searchspace.graph import Graph, Node
 
 
-def trace(
-    module: nn.Module,
-    input_shape: Sequence[int],
-    steps: Iterable[tuple[str, nn.Module]] | None = None,
-) -> Graph:
+def trace(module: nn.Module, input_shape: Sequence[int]) -> Graph:
     """Return the graph of a module in eval mode.
 
     Args:
-        module: the module; left as it is.
+        module: the module; left as it is. Where it has `steps()`, named parts whose composition it
+            is, their names scope the nodes.
         input_shape: shape of its one input.
-        steps: parts by name whose composition is the module; their names scope the nodes.
 
     Raises:
         NotImplementedError: where the module calls an operator that has no ONNX form here; names
             it.
     """
-    on_meta = copy.deepcopy(module) if _is_on_meta(module) else copy.deepcopy(module).to("meta")
-    on_meta.eval()
+    with torch.no_grad():
+        return trace_on_meta(copy.deepcopy(module).to("meta").eval(), input_shape)
+
+
+def trace_on_meta(module: nn.Module, input_shape: Sequence[int]) -> Graph:
+    """Return the graph of a module that is on the meta device, in eval mode; see `trace`."""
     parts: Iterable[tuple[str, nn.Module]]
-    if steps is None:
-        parts = getattr(on_meta, "steps", lambda: [("", on_meta)])()
-    else:
-        parts = steps
+    parts = getattr(module, "steps", lambda: [("", module)])()
     graph = Graph(trainable=set())
     recorder = _Recorder(graph)
-    for name, parameter in on_meta.named_parameters():
+    assert graph.trainable is not None
+    for name, parameter in module.named_parameters():
         recorder.constant(name, parameter)
-        assert graph.trainable is not None
         graph.trainable.add(name)
-    for name, buffer in on_meta.named_buffers():
+    for name, buffer in module.named_buffers():
         recorder.constant(name, buffer)
     x: Tensor = torch.empty(tuple(input_shape), device="meta")
     graph.inputs = ["input"]
@@ -56,16 +53,11 @@ def trace(
         for scope, part in parts:
             recorder.scope = scope
             x = part(x)
-    output = recorder.name(x)
-    graph.outputs = [output]
+    graph.outputs = [recorder.name(x)]
     used = {name for node in graph.nodes for name in node.inputs}
     graph.constants &= used
-    graph.trainable = (graph.trainable or set()) & used
+    graph.trainable &= used
     return graph
-
-
-def _is_on_meta(module: nn.Module) -> bool:
-    return all(t.is_meta for t in (*module.parameters(), *module.buffers()))
 
 
 class _Recorder(TorchFunctionMode):
@@ -123,13 +115,12 @@ class _Recorder(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = {k: v for k, v in (kwargs or {}).items() if k != "out"}
-        result = func(*args, **kwargs)
-        if func in _UNRECORDED or not any(isinstance(a, Tensor | list | tuple) for a in args):
-            return result
-        if not _has_tensor(result):
-            return result
+        rule = _SHAPES.get(func)
+        result = func(*args, **kwargs) if rule is None else self.fresh(rule(*args, **kwargs))
         handler = _HANDLERS.get(func)
         if handler is None:
+            if not _has_tensor(result):
+                return result
             name = getattr(func, "__name__", str(func))
             raise NotImplementedError(f"no ONNX form for torch operator {name!r}")
         return handler(self, result, *args, **kwargs)
@@ -143,19 +134,62 @@ def _has_tensor(result: Any) -> bool:
 
 Handler = Callable[..., Any]
 _HANDLERS: dict[Any, Handler] = {}
-_UNRECORDED = {torch.Tensor.detach, torch.Tensor.dim, torch.Tensor.size}
+# Output shapes by rule, where asking torch on the meta device is slow.
+_SHAPES: dict[Any, Callable[..., Sequence[int]]] = {}
 
 
-def _handles(*functions: Any) -> Callable[[Handler], Handler]:
+def _handles(
+    *functions: Any, shape: Callable[..., Sequence[int]] | None = None
+) -> Callable[[Handler], Handler]:
     def enter(handler: Handler) -> Handler:
         for function in functions:
             _HANDLERS[function] = handler
+            if shape is not None:
+                _SHAPES[function] = shape
         return handler
 
     return enter
 
 
-@_handles(torch.conv2d, F.conv2d)
+def _shape_of_first(x: Tensor, *_: Any, **__: Any) -> Sequence[int]:
+    return x.shape
+
+
+def _broadcast_shape(a: Any, b: Any, *_: Any) -> Sequence[int]:
+    if not isinstance(b, Tensor):
+        return list(a.shape)
+    if not isinstance(a, Tensor):
+        return list(b.shape)
+    first, second = tuple(a.shape), tuple(b.shape)
+    rank = max(len(first), len(second))
+    first, second = (1,) * (rank - len(first)) + first, (1,) * (rank - len(second)) + second
+    if any(p != q and 1 not in (p, q) for p, q in zip(first, second, strict=True)):
+        raise ValueError(f"shapes {tuple(a.shape)} and {tuple(b.shape)} do not broadcast")
+    return [q if p == 1 else p for p, q in zip(first, second, strict=True)]
+
+
+def _matmul_shape(a: Tensor, b: Tensor) -> Sequence[int]:
+    if a.shape[-1] != b.shape[-2]:
+        raise ValueError(f"shapes {tuple(a.shape)} and {tuple(b.shape)} do not multiply")
+    return [*torch.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1]]
+
+
+def _conv_shape(
+    x: Tensor, weight: Tensor, bias: Any = None, stride: Any = 1, padding: Any = 0, *_: Any
+) -> Sequence[int]:
+    kernel = weight.shape[2:]
+    sides = [
+        (side + 2 * p - k) // s + 1
+        for side, p, k, s in zip(x.shape[2:], padding, kernel, stride, strict=True)
+    ]
+    return [x.shape[0], weight.shape[0], *sides]
+
+
+def _linear_shape(x: Tensor, weight: Tensor, *_: Any) -> Sequence[int]:
+    return [*x.shape[:-1], weight.shape[0]]
+
+
+@_handles(torch.conv2d, F.conv2d, shape=_conv_shape)
 def _conv(
     r: _Recorder,
     out: Tensor,
@@ -181,7 +215,7 @@ def _conv(
     return out
 
 
-@_handles(F.linear)
+@_handles(F.linear, shape=_linear_shape)
 def _linear(
     r: _Recorder, out: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None = None
 ) -> Tensor:
@@ -201,7 +235,7 @@ def _linear(
     return out
 
 
-@_handles(F.batch_norm)
+@_handles(F.batch_norm, shape=_shape_of_first)
 def _batch_norm(
     r: _Recorder,
     out: Tensor,
@@ -220,7 +254,7 @@ def _batch_norm(
     return out
 
 
-@_handles(F.layer_norm)
+@_handles(F.layer_norm, shape=_shape_of_first)
 def _layer_norm(
     r: _Recorder,
     out: Tensor,
@@ -235,7 +269,7 @@ def _layer_norm(
     return out
 
 
-@_handles(F.group_norm)
+@_handles(F.group_norm, shape=_shape_of_first)
 def _group_norm(
     r: _Recorder,
     out: Tensor,
@@ -264,7 +298,7 @@ for _functions, _op in (
     ((F.hardswish,), "HardSwish"),
     ((torch.sigmoid, Tensor.sigmoid), "Sigmoid"),
 ):
-    _handles(*_functions)(_elementwise(_op))
+    _handles(*_functions, shape=_shape_of_first)(_elementwise(_op))
 
 
 def _binary(op: str) -> Handler:
@@ -285,15 +319,21 @@ def _reflected(op: str) -> Handler:
     return handler
 
 
-_handles(Tensor.add, Tensor.__add__, Tensor.__radd__, torch.add)(_binary("Add"))
-_handles(Tensor.mul, Tensor.__mul__, Tensor.__rmul__, torch.mul)(_binary("Mul"))
-_handles(Tensor.sub, Tensor.__sub__, torch.sub)(_binary("Sub"))
-_handles(Tensor.div, Tensor.__truediv__, Tensor.__div__, torch.div)(_binary("Div"))
-_handles(Tensor.__rtruediv__)(_reflected("Div"))
-_handles(Tensor.matmul, Tensor.__matmul__, torch.matmul)(_binary("MatMul"))
+_handles(Tensor.add, Tensor.__add__, Tensor.__radd__, torch.add, shape=_broadcast_shape)(
+    _binary("Add")
+)
+_handles(Tensor.mul, Tensor.__mul__, Tensor.__rmul__, torch.mul, shape=_broadcast_shape)(
+    _binary("Mul")
+)
+_handles(Tensor.sub, Tensor.__sub__, torch.sub, shape=_broadcast_shape)(_binary("Sub"))
+_handles(Tensor.div, Tensor.__truediv__, Tensor.__div__, torch.div, shape=_broadcast_shape)(
+    _binary("Div")
+)
+_handles(Tensor.__rtruediv__, shape=_broadcast_shape)(_reflected("Div"))
+_handles(Tensor.matmul, Tensor.__matmul__, torch.matmul, shape=_matmul_shape)(_binary("MatMul"))
 
 
-@_handles(F.softmax, Tensor.softmax, torch.softmax)
+@_handles(F.softmax, Tensor.softmax, torch.softmax, shape=_shape_of_first)
 def _softmax(r: _Recorder, out: Tensor, x: Tensor, dim: int, *_: Any, **__: Any) -> Tensor:
     r.emit("Softmax", [r.name(x)], [out], axis=dim)
     return out
@@ -306,7 +346,7 @@ def _attention(r: _Recorder, out: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Te
     return out
 
 
-@_handles(F.normalize)
+@_handles(F.normalize, shape=_shape_of_first)
 def _normalize(
     r: _Recorder, out: Tensor, x: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12
 ) -> Tensor:
@@ -370,9 +410,7 @@ def _split(
 
 
 @_handles(Tensor.unbind)
-def _unbind(
-    r: _Recorder, out: tuple[Tensor, ...], x: Tensor, dim: int = 0
-) -> tuple[Tensor, ...]:
+def _unbind(r: _Recorder, out: tuple[Tensor, ...], x: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     shape = list(x.shape)
     shape[dim] = 1
     pieces = [r.fresh(shape) for _ in out]

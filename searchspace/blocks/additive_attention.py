@@ -75,9 +75,7 @@ class TokenAttention(nn.Module):
 class AdditiveAttentionBlock(nn.Module):
     """Local representation, additive attention and MLP (SwiftFormer's encoder)."""
 
-    def __init__(
-        self, width: int, side: int, *, heads: int, expansion: float, kernel: int
-    ) -> None:
+    def __init__(self, width: int, side: int, *, heads: int, expansion: float, kernel: int) -> None:
         super().__init__()
         self.local = ConvEncoder(width, width, kernel)
         self.mixer = TokenAttention(AdditiveAttention(width, heads))

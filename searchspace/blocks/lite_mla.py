@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from searchspace.blocks.convolution import InvertedBottleneck
 from searchspace.layers import ConvNormAct, Residual
 from searchspace.registry import BLOCKS, register
+from searchspace.schema import linear_heads
 
 EPSILON = 1e-15  # the official code's; float32 holds it, half precision would not
 
@@ -92,10 +93,8 @@ class LiteMLABlock(nn.Module):
         kernel: int,
     ) -> None:
         super().__init__()
-        self.context = Residual(LiteMLA(width, heads, head_dim or width // heads, scales))
-        self.local = Residual(
-            InvertedBottleneck(width, width, expansion, kernel, fewer_norm=True)
-        )
+        self.context = Residual(LiteMLA(width, *linear_heads(width, heads, head_dim), scales))
+        self.local = Residual(InvertedBottleneck(width, width, expansion, kernel, fewer_norm=True))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.local(self.context(x))

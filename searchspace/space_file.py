@@ -1,0 +1,273 @@
+"""A space's YAML file: its form, and what has to hold so that every member can be built."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from searchspace.architecture import MAX_DEPTH, MAX_STAGES, MAX_WIDTH, MIN_TOKENS_SIDE, RESOLUTIONS
+from searchspace.errors import UserError
+from searchspace.schema import (
+    BLOCKS,
+    DOWNSAMPLINGS,
+    HEADS,
+    STEMS,
+    ComponentSpec,
+    OptionSpec,
+    OptionValue,
+)
+
+NONE = "none"
+Axes = dict[str, tuple[OptionValue, ...]]
+
+
+@dataclass(frozen=True)
+class StemSpec:
+    """Values of a stem type's options.
+
+    Attributes:
+        stride: strides.
+        width: widths of its own; empty where it takes the first stage's width. A stem with widths
+            of its own is followed by a downsampling.
+        options: other options.
+    """
+
+    stride: tuple[int, ...]
+    width: tuple[int, ...]
+    options: Axes
+
+    def axes(self) -> list[tuple[str, tuple[Any, ...]]]:
+        """Return its options with their values."""
+        own = [("width", self.width)] if self.width else []
+        return [("stride", self.stride), *own, *self.options.items()]
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """Values for one stage position.
+
+    Attributes:
+        width: widths.
+        depth: numbers of blocks.
+        blocks: block types.
+        tails: types of blocks appended to them, `none` among them for nothing.
+        tail_depth: numbers of appended blocks.
+    """
+
+    width: tuple[int, ...]
+    depth: tuple[int, ...]
+    blocks: tuple[str, ...]
+    tails: tuple[str, ...]
+    tail_depth: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class SpaceFile:
+    """A space as its file has it, validated and complete."""
+
+    name: str
+    resolution: tuple[int, ...]
+    counts: tuple[int, ...]
+    stems: Mapping[str, StemSpec]
+    blocks: Mapping[str, Axes]
+    downsamples: Mapping[str, Axes]
+    heads: Mapping[str, Axes]
+    stages: tuple[StageSpec, ...]
+
+
+_FIELDS = ("name", "resolution", "stage_count", "stem", "blocks", "downsample", "head", "stages")
+
+
+def parse_space(data: object, default_name: str = "") -> SpaceFile:
+    """Return the space that plain data describes.
+
+    Raises:
+        UserError: where a field is missing, unknown or out of range, or where a member could not be
+            built; names the field and the allowed values.
+    """
+    body = _mapping("space", data)
+    for field in body:
+        if field not in _FIELDS:
+            raise UserError(f"{field}: unknown field; allowed: {', '.join(_FIELDS)}")
+    for field in ("stage_count", "stem", "blocks", "downsample", "head", "stages"):
+        if field not in body:
+            raise UserError(f"{field}: missing")
+    low, high = RESOLUTIONS
+    stages = body["stages"]
+    if not isinstance(stages, list) or not stages:
+        raise UserError("stages: give a list with an entry for each stage position")
+    blocks = {
+        type_: _options(f"blocks.{type_}", BLOCKS, type_, options)
+        for type_, options in _mapping("blocks", body["blocks"]).items()
+    }
+    spec = SpaceFile(
+        name=str(body.get("name", default_name)),
+        resolution=_integers("resolution", body.get("resolution", 224), low, high),
+        counts=_integers("stage_count", body["stage_count"], 1, min(MAX_STAGES, len(stages))),
+        stems={
+            type_: _stem(f"stem.{type_}", type_, options)
+            for type_, options in _mapping("stem", body["stem"]).items()
+        },
+        blocks=blocks,
+        downsamples={
+            type_: _options(f"downsample.{type_}", DOWNSAMPLINGS, type_, options)
+            for type_, options in _mapping("downsample", body["downsample"]).items()
+        },
+        heads={
+            type_: _options(f"head.{type_}", HEADS, type_, options)
+            for type_, options in _mapping("head", body["head"]).items()
+        },
+        stages=tuple(_stage(f"stages[{i}]", entry, blocks) for i, entry in enumerate(stages)),
+    )
+    for field, table in (
+        ("stem", spec.stems),
+        ("downsample", spec.downsamples),
+        ("head", spec.heads),
+    ):
+        if not table:
+            raise UserError(f"{field}: give one type or more")
+    _check_widths(spec)
+    _check_sides(spec)
+    return spec
+
+
+def _check_widths(spec: SpaceFile) -> None:
+    for index, stage in enumerate(spec.stages):
+        for type_ in dict.fromkeys((*stage.blocks, *(t for t in stage.tails if t != NONE))):
+            for width in stage.width:
+                for options in _corners(spec.blocks[type_]):
+                    problem = BLOCKS[type_].check(width, options)
+                    if problem:
+                        raise UserError(f"stages[{index}].width: with block {type_}, {problem}")
+    for type_, entry in spec.stems.items():
+        if type_ not in ("shvit", "swiftformer"):
+            continue
+        for width in entry.width or spec.stages[0].width:
+            for stride in entry.stride:
+                if width % (stride // 2):
+                    raise UserError(
+                        f"stem.{type_}: stride {stride} needs widths that are multiples of "
+                        f"{stride // 2}; {width} is not"
+                    )
+
+
+def _corners(options: Axes) -> list[dict[str, OptionValue]]:
+    """All combinations of the options that a check may look at."""
+    combinations: list[dict[str, OptionValue]] = [{}]
+    for name, values in options.items():
+        relevant = values if name in ("heads", "head_dim", "partial_ratio") else values[:1]
+        combinations = [{**c, name: v} for c in combinations for v in relevant]
+    return combinations
+
+
+def _check_sides(spec: SpaceFile) -> None:
+    for resolution in spec.resolution:
+        for type_, entry in spec.stems.items():
+            for stride in entry.stride:
+                for count in spec.counts:
+                    side = -(-resolution // stride)
+                    for _ in range(count - (0 if entry.width else 1)):
+                        side = -(-side // 2)
+                    if side < MIN_TOKENS_SIDE:
+                        raise UserError(
+                            f"stage_count: {count} stages after a {type_} stem of stride {stride} "
+                            f"leave {side}x{side} at resolution {resolution}; 2x2 is the least "
+                            "(fewer stages, a smaller stride or a higher resolution)"
+                        )
+
+
+def _stem(where: str, type_: str, data: object) -> StemSpec:
+    if type_ not in STEMS:
+        raise UserError(f"{where}: unknown; use {', '.join(STEMS)}")
+    body = dict(_mapping(where, data or {}))
+    allowed = STEMS[type_].strides
+    stride = _integers(f"{where}.stride", body.pop("stride", list(allowed)), 1, 64)
+    for value in stride:
+        if value not in allowed:
+            raise UserError(f"{where}.stride: {value} is not allowed; use {list(allowed)}")
+    width = body.pop("width", None)
+    return StemSpec(
+        stride=stride,
+        width=() if width is None else _integers(f"{where}.width", width, 8, MAX_WIDTH),
+        options=_options(where, STEMS, type_, body),
+    )
+
+
+def _stage(where: str, data: object, blocks: Mapping[str, Axes]) -> StageSpec:
+    body = _mapping(where, data)
+    allowed = ("width", "depth", "block", "tail", "tail_depth")
+    for field in body:
+        if field not in allowed:
+            raise UserError(f"{where}.{field}: unknown field; allowed: {', '.join(allowed)}")
+    for field in ("width", "depth", "block"):
+        if field not in body:
+            raise UserError(f"{where}.{field}: missing")
+    types = _names(f"{where}.block", body["block"], tuple(blocks))
+    tails = _names(f"{where}.tail", body.get("tail", NONE), (NONE, *blocks))
+    return StageSpec(
+        width=_integers(f"{where}.width", body["width"], 8, MAX_WIDTH),
+        depth=_integers(f"{where}.depth", body["depth"], 1, MAX_DEPTH),
+        blocks=types,
+        tails=tails,
+        tail_depth=_integers(f"{where}.tail_depth", body.get("tail_depth", 1), 1, MAX_DEPTH),
+    )
+
+
+def _options(where: str, specs: Mapping[str, ComponentSpec], type_: object, data: object) -> Axes:
+    if type_ not in specs:
+        raise UserError(f"{where}: unknown; use {', '.join(specs)}")
+    schema = specs[str(type_)].options
+    body = _mapping(where, data or {})
+    for name in body:
+        if name not in schema:
+            allowed = ", ".join(schema) or "none"
+            raise UserError(f"{where}.{name}: unknown option; allowed: {allowed}")
+    return {
+        name: _values(f"{where}.{name}", option, body.get(name, [option.default]))
+        for name, option in schema.items()
+    }
+
+
+def _values(where: str, option: OptionSpec, data: object) -> tuple[OptionValue, ...]:
+    items = data if isinstance(data, list) else [data]
+    if option.kind == "ints" and items and not isinstance(items[0], list | tuple):
+        items = [items]
+    values = []
+    for item in items:
+        value = option.parse(item)
+        if value is None:
+            raise UserError(f"{where}: {item!r} is not {option.describe()}")
+        values.append(value)
+    return _distinct(where, values)
+
+
+def _integers(where: str, data: object, low: int, high: int) -> tuple[int, ...]:
+    items = data if isinstance(data, list) else [data]
+    for item in items:
+        if isinstance(item, bool) or not isinstance(item, int) or not low <= item <= high:
+            raise UserError(f"{where}: {item!r} is not an integer from {low} to {high}")
+    return _distinct(where, items)
+
+
+def _names(where: str, data: object, allowed: tuple[str, ...]) -> tuple[str, ...]:
+    items = data if isinstance(data, list) else [data]
+    for item in items:
+        if item not in allowed:
+            raise UserError(f"{where}: {item!r} is not one of {', '.join(allowed)}")
+    return _distinct(where, items)
+
+
+def _distinct(where: str, items: list[Any]) -> tuple[Any, ...]:
+    if not items:
+        raise UserError(f"{where}: empty; give one value or more")
+    if len(set(items)) != len(items):
+        raise UserError(f"{where}: {items} has a value twice")
+    return tuple(items)
+
+
+def _mapping(where: str, data: object) -> Mapping[str, Any]:
+    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
+        text = repr(data)
+        raise UserError(f"{where}: {text[:60]} is not a mapping of fields")
+    return data
