@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -51,6 +51,7 @@ class Prediction:
         mean_ms: expected latency.
         std_ms: standard deviation of the prediction.
         breakdown: the parts; their means sum to `mean_ms`.
+        estimated_operators: ONNX operator types that the table does not know.
     """
 
     device: str
@@ -58,6 +59,7 @@ class Prediction:
     mean_ms: float
     std_ms: float
     breakdown: tuple[Part, ...]
+    estimated_operators: frozenset[str] = frozenset()
 
     def quantile(self, probability: float) -> float:
         """Return the latency in ms that is not exceeded with this probability."""
@@ -72,10 +74,27 @@ class Prediction:
             return float(self.mean_ms <= budget_ms)
         return NormalDist().cdf((math.log(budget_ms) - float(mu)) / float(sigma))
 
+    def stages(self) -> list[tuple[str, float, str]]:
+        """Return (name, ms, least certain kind) of overhead, stem, each stage and the head."""
+        groups: dict[str, list[Part]] = {}
+        for part in self.breakdown:
+            fields = part.name.split(".")
+            groups.setdefault(
+                f"stage {part.stage + 1}" if fields[0] == "stages" else fields[0], []
+            ).append(part)
+        return [
+            (name, sum(p.mean_ms for p in parts), max((p.kind for p in parts), key=_kind_rank))
+            for name, parts in groups.items()
+        ]
+
     @property
     def interval_ms(self) -> tuple[float, float]:
         """The 80 % interval."""
         return self.quantile(0.1), self.quantile(0.9)
+
+
+def _kind_rank(kind: str) -> int:
+    return _KIND_ORDER.index(kind)
 
 
 def _log_moments(mean_ms: Any, std_ms: Any) -> tuple[Any, Any]:
@@ -159,11 +178,13 @@ class DeviceTable:
         groups: dict[str, list[Operator]] = {}
         for operator in operators:
             groups.setdefault(_unit_of(operator.name), []).append(operator)
-        return self._prediction(
+        prediction = self._prediction(
             np.stack([self.model.features(g) for g in groups.values()]),
             [(name, _stage_of(name), "") for name in groups],
             [self.model.mark(g) for g in groups.values()],
         )
+        unknown = frozenset(o.op for o in operators if self.model.mark([o]) == "estimated")
+        return replace(prediction, estimated_operators=unknown)
 
     def _prediction(
         self, features: Array, labels: Sequence[tuple[str, int, str]], kinds: Sequence[str]
@@ -177,7 +198,7 @@ class DeviceTable:
         ]
         parts.insert(0, Part("overhead", -1, "", mean_ms - float(shares.sum()), self.kind))
         significant = [p.kind for p in parts if p.mean_ms > 0.01 * mean_ms]
-        kind = max(significant or [self.kind], key=_KIND_ORDER.index)
+        kind = max(significant or [self.kind], key=_kind_rank)
         return Prediction(self.name, kind, mean_ms, std_ms, tuple(parts))
 
 
@@ -187,4 +208,5 @@ def _unit_of(name: str) -> str:
 
 def _stage_of(name: str) -> int:
     fields = name.split(".")
-    return int(fields[1]) if fields[0] == "stages" and len(fields) > 1 and fields[1].isdigit() else -1
+    placed = fields[0] == "stages" and len(fields) > 1 and fields[1].isdigit()
+    return int(fields[1]) if placed else -1

@@ -1,0 +1,5 @@
+"""`python -m effsearch`."""
+
+from effsearch.cli import main
+
+main()

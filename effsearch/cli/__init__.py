@@ -1,0 +1,89 @@
+"""The command line. Thin: each module here registers one group of commands.
+
+Exit status: 0 done, 1 the work failed, 2 the request was wrong, 3 no architecture meets the
+budget. Messages go to stderr; with `--json`, stdout has one JSON object and nothing else.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import sys
+from typing import Annotated, Any
+
+import click
+import typer
+
+from effsearch.errors import NoArchitectureFitsError, WorkFailedError
+from searchspace.errors import UserError
+
+_GROUPS = (
+    "run", "report", "predict", "profile", "kit", "score", "zoo", "export", "train", "supernet",
+)  # fmt: skip
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+
+
+def make_app() -> typer.Typer:
+    """Return the application with all groups of commands."""
+    app = typer.Typer(
+        name="effsearch",
+        help="Search efficient vision backbones for a device and a latency budget.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    for group in _GROUPS:
+        importlib.import_module(f"effsearch.cli.{group}").register(app)
+    return app
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with its status."""
+    try:
+        status = make_app()(args=arguments, standalone_mode=False)
+    except UserError as error:
+        _fail(error, 2)
+    except NoArchitectureFitsError as error:
+        _fail(error, 3)
+    except WorkFailedError as error:
+        _fail(error, 1)
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.ctx.get_help() if error.ctx else error, file=sys.stderr)
+        sys.exit(2)
+    except click.ClickException as error:
+        _fail(error.format_message(), 2)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("interrupted", 130)
+    except BrokenPipeError:
+        sys.exit(1)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fail(message: object, status: int) -> None:
+    text = " ".join(str(message).split()) if status == 2 else str(message)
+    print(f"effsearch: error: {text}", file=sys.stderr)
+    sys.exit(status)
+
+
+def emit_json(body: dict[str, Any]) -> None:
+    """Print one JSON object; numbers that JSON lacks become null."""
+    print(json.dumps(_plain(body), indent=2))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    item = getattr(value, "item", None)
+    return item() if callable(item) and not isinstance(value, str) else value
+
+
+def say(message: str) -> None:
+    """Print a message for people, on stderr."""
+    print(message, file=sys.stderr)

@@ -1,0 +1,47 @@
+"""`effsearch export`: deployable files of a network, checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from effsearch.cli import JsonFlag, emit_json
+
+FORMATS = ("onnx", "coreml", "torch")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("export")(export)
+
+
+def export(
+    target: Annotated[
+        str,
+        typer.Argument(help="Published network, architecture YAML or checkpoint of `train`."),
+    ],
+    format: Annotated[str, typer.Option("--format", help="onnx, coreml or torch.")] = "onnx",
+    out: Annotated[Path | None, typer.Option("--out", help="File to write.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option("--weights", help="Checkpoint: ours, or the official one.")
+    ] = None,
+    num_classes: Annotated[int, typer.Option("--classes", help="Classes without weights.")] = 1000,
+    seed: Annotated[int, typer.Option("--seed", help="Of fresh weights.")] = 0,
+    as_json: JsonFlag = False,
+) -> None:
+    """Write a network's deployed form as ONNX, Core ML or PyTorch, and check it."""
+    from effsearch.export.files import write_export
+    from searchspace import UserError
+
+    if format not in FORMATS:
+        raise UserError(f"--format: {format!r} is unknown; use one of {', '.join(FORMATS)}")
+    if num_classes < 1:
+        raise UserError(f"--classes: {num_classes} is not 1 or more")
+    result = write_export(target, format, out, weights, num_classes, seed)
+    if as_json:
+        emit_json(result)
+        return
+    trained = "trained weights" if result["trained"] else "fresh, untrained weights"
+    print(f"{result['path']}: {format}, {trained}; {result['check']}")

@@ -1,0 +1,140 @@
+"""`effsearch zoo`, `describe`, `sample`: what can be built."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from effsearch.cli import JsonFlag, emit_json
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("zoo")(list_zoo)
+    app.command("describe")(describe)
+    app.command("sample")(sample)
+
+
+def list_zoo(as_json: JsonFlag = False) -> None:
+    """List the published networks that the space spans."""
+    from effsearch.published import published
+    from searchspace import operators, zoo
+
+    rows = []
+    for name in zoo.names():
+        architecture = zoo.load(name)
+        parts = operators(architecture, "train")
+        record = published()[name]
+        rows.append(
+            {
+                "name": name,
+                "family": record.family,
+                "resolution": architecture.resolution,
+                "params": sum(o.params for o in parts),
+                "macs": sum(o.macs for o in parts),
+                "top1": record.top1,
+                "distilled": record.distilled,
+                "source": record.source,
+            }
+        )
+    if as_json:
+        emit_json({"networks": rows})
+        return
+    print(f"{'network':<20}{'family':<14}{'params':>9}{'MACs':>9}  ImageNet top-1 (published)")
+    for row in rows:
+        note = " with distillation" if row["distilled"] else ""
+        print(
+            f"{row['name']:<20}{row['family']:<14}{row['params'] / 1e6:>8.2f}M"
+            f"{row['macs'] / 1e9:>8.2f}G  {row['top1']:.1f} %{note}"
+        )
+
+
+def describe(
+    target: Annotated[str, typer.Argument(help="Published network, architecture YAML or ONNX.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Show parameters, MACs and shapes, stage by stage."""
+    from effsearch.targets import load_target
+    from searchspace.operators import operators, operators_by_unit, totals
+
+    found = load_target(target)
+    deployed = found.operators()
+    body: dict[str, Any] = {
+        "target": target,
+        "form": "deploy",
+        "params": sum(o.params for o in deployed),
+        "macs": sum(o.macs for o in deployed),
+        "operators": totals(deployed),
+    }
+    if found.architecture is not None:
+        trained = operators(found.architecture, "train")
+        body |= {
+            "digest": found.architecture.digest(),
+            "resolution": found.architecture.resolution,
+            "params": sum(o.params for o in trained),
+            "macs": sum(o.macs for o in trained),
+            "deployed_macs": sum(o.macs for o in deployed),
+            "units": [
+                {
+                    "name": placed.name,
+                    "stage": placed.stage,
+                    "type": placed.unit.type,
+                    "input_shape": list(placed.unit.input_shape),
+                    "output_shape": list(parts[-1].output_shape if parts else ()),
+                    "params": sum(o.params for o in parts),
+                    "macs": sum(o.macs for o in parts),
+                }
+                for placed, parts in operators_by_unit(found.architecture, "train")
+            ],
+        }
+    if as_json:
+        emit_json(body)
+        return
+    print(f"{target}: {body['params'] / 1e6:.3f} M parameters, {body['macs'] / 1e6:.1f} M MACs")
+    for unit in body.get("units", []):
+        shape = "x".join(map(str, unit["output_shape"]))
+        print(
+            f"  {unit['name']:<26}{unit['type']:<26}{shape:<18}{unit['params'] / 1e3:>10.1f} k"
+            f"{unit['macs'] / 1e6:>10.2f} M"
+        )
+    print("deployed operators:")
+    for kind, row in sorted(body["operators"].items(), key=lambda item: -item[1]["macs"]):
+        print(
+            f"  {kind:<18}{row['count']:>5}{row['macs'] / 1e6:>12.2f} M MACs"
+            f"{row['bytes'] / 1e6:>10.2f} MB moved (float32)"
+        )
+
+
+def sample(
+    out: Annotated[Path, typer.Option("--out", help="Folder for the files.")],
+    space: Annotated[str, typer.Option("--space", help="Space name or YAML file.")] = "mobile",
+    count: Annotated[int, typer.Option("-n", help="How many.")] = 1,
+    seed: Annotated[int, typer.Option("--seed")] = 0,
+    as_json: JsonFlag = False,
+) -> None:
+    """Write random architectures of a space as YAML files."""
+    import numpy as np
+
+    from searchspace import SearchSpace, UserError
+
+    if count < 1:
+        raise UserError(f"-n: {count} is not 1 or more")
+    if seed < 0:
+        raise UserError(f"--seed: {seed} is negative; use 0 or more")
+    loaded = SearchSpace.load(space)
+    rng = np.random.default_rng(seed)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        paths = []
+        for index in range(count):
+            path = out / f"{loaded.name}-{seed}-{index:04d}.yaml"
+            loaded.sample(rng).to_yaml(path)
+            paths.append(str(path))
+    except OSError as error:
+        raise UserError(f"--out: cannot write to {out}: {error.strerror}") from None
+    if as_json:
+        emit_json({"architectures": paths})
+    else:
+        print("\n".join(paths))

@@ -1,0 +1,12 @@
+"""Outcomes that are neither success nor a mistake in the request."""
+
+
+class NoArchitectureFitsError(Exception):
+    """No architecture meets the budget; the message says what the fastest takes and why.
+
+    The command line prints it and exits with status 3.
+    """
+
+
+class WorkFailedError(Exception):
+    """The request was right and the work failed; exit status 1."""
