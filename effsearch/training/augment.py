@@ -208,7 +208,7 @@ def smooth_labels(labels: Tensor, num_classes: int, smoothing: float) -> Tensor:
 
 
 def prepare(images: Tensor, side: int) -> Tensor:
-    """Prepares images for evaluation: centre crop where larger than `side`, else enlarged.
+    """Prepares images for evaluation: seven eighths in the centre where there is room, resized.
 
     Args:
         images: uint8, (N, 3, S, S).
@@ -220,12 +220,14 @@ def prepare(images: Tensor, side: int) -> Tensor:
     source = images.shape[-1]
     mean = torch.tensor(MEAN, device=images.device).view(1, 3, 1, 1)
     std = torch.tensor(STD, device=images.device).view(1, 3, 1, 1)
-    if source > side:
-        start = (source - side) // 2
-        images = images[:, :, start : start + side, start : start + side]
+    kept = source if source <= side else max(side, round(source * 7 / 8))
+    start = (source - kept) // 2
+    images = images[:, :, start : start + kept, start : start + kept]
     x = (images.float() / 255 - mean) / std
-    if source < side:
-        x = F.interpolate(x, size=(side, side), mode="bilinear", align_corners=False)
+    if kept != side:
+        x = F.interpolate(
+            x, size=(side, side), mode="bilinear", align_corners=False, antialias=kept > side
+        )
     return x
 
 

@@ -41,8 +41,9 @@ from effsearch.training.evidence_worker import (
     train_network,
 )
 from effsearch.training.mps import mps_daemon
-from effsearch.training.networks import Cost, build_network, cost_of, load_architecture
+from effsearch.training.networks import Cost, build_network, cost_of
 from effsearch.training.recipe import Recipe
+from searchspace import Architecture
 from searchspace.errors import UserError
 
 
@@ -263,7 +264,7 @@ def _costs(
             cost = Cost(int(row["params"]), int(row["macs"]), int(row["elements"]))
             result[path.name] = (row["digest"], cost)
             continue
-        architecture = load_architecture(path)
+        architecture = Architecture.from_yaml(path)
         with torch.device("meta"):
             network = build_network(architecture, classes)
         result[path.name] = (architecture.digest(), cost_of(network, side))

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -16,6 +17,7 @@ from effsearch.training.evidence_table import Row
 from effsearch.training.evidence_worker import Task, WorkerConfig, worker_main
 
 _ATTEMPTS_MAX = 2
+_CAPTURE_FAILURES_MAX = 4
 _GRACE_S = 20.0
 _STATUS_EVERY_S = 20.0
 _PLANNING_MARGIN = 1.2
@@ -52,6 +54,10 @@ class Planner:
             if self.expected_s(task) * _PLANNING_MARGIN <= left:
                 return self.waiting.pop(index)
         return None
+
+    def forbid_capture(self) -> None:
+        """Makes all waiting tasks run without CUDA graphs."""
+        self.waiting = [replace(task, capture=False) for task in self.waiting]
 
     def put_back(self, task: Task) -> None:
         """Returns a failed task to the front."""
@@ -106,6 +112,7 @@ class Pool:
         self._workers: list[_Worker] = []
         self._leaving: list[_Worker] = []
         self._startup_failures = 0
+        self._capture_failures = 0
 
     def run(self) -> None:
         """Trains; returns when all is done, stopped or out of time, with no process left."""
@@ -169,6 +176,11 @@ class Pool:
             self._log(f"out of time: {task.path.stem} (seed {task.seed}) was not finished")
         elif task:
             self._failed(task, value, capture=kind != "capture")
+            if kind == "capture":
+                self._capture_failures += 1
+                if self._capture_failures == _CAPTURE_FAILURES_MAX:
+                    self._log("CUDA graphs keep failing here; going on without them")
+                    self.planner.forbid_capture()
         if kind in ("capture", "failed") and self._config.device != "cpu":
             # The process ends itself: its CUDA state is suspect.
             self._replace(worker)

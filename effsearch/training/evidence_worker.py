@@ -21,11 +21,12 @@ from effsearch.training import images, pixels
 from effsearch.training.checkpoint import load_tensors, save_tensors
 from effsearch.training.evaluate import Evaluation, evaluate
 from effsearch.training.evidence_table import Row
-from effsearch.training.networks import Cost, build_network, load_architecture
+from effsearch.training.networks import Cost, build_network
 from effsearch.training.pixels import Pixels
 from effsearch.training.recipe import Recipe
 from effsearch.training.resident import CaptureError, ResidentLoop, epoch_order, mix_seed
 from effsearch.training.step import Step, to_channels_last
+from searchspace import Architecture
 
 _EVALUATION_BATCH = 500
 _SAVE_EVERY_S = 60.0
@@ -135,7 +136,7 @@ def train_network(
     """
     recipe, started = task.recipe, time.perf_counter()
     num_classes = len(split.train.classes)
-    network = build_network(load_architecture(task.path), num_classes, task.seed)
+    network = build_network(Architecture.from_yaml(task.path), num_classes, task.seed)
     network = network.to(device).train()
     if recipe.channels_last:
         to_channels_last(network)

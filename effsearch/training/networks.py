@@ -10,25 +10,27 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from searchspace import Architecture, build, zoo
+from searchspace.errors import UserError
 
-def load_architecture(path: str | Path) -> Any:
-    """Reads an architecture from YAML.
+
+def resolve(target: str) -> Architecture:
+    """Returns the architecture that a zoo name or a path to YAML stands for.
 
     Raises:
-        UserError: The file is missing or describes no network of the space.
+        UserError: It is neither, or an ONNX file, which holds a graph and no architecture.
     """
-    from searchspace import Architecture
+    if target.lower().endswith(".onnx"):
+        raise UserError(f"{target} is an ONNX file; give a zoo name or an architecture YAML")
+    if target in zoo.names() or not (Path(target).exists() or target.endswith((".yaml", ".yml"))):
+        return zoo.load(target)
+    return Architecture.from_yaml(target)
 
-    return Architecture.from_yaml(path)
 
-
-def build_network(architecture: Any, num_classes: int, seed: int = 0) -> nn.Module:
+def build_network(architecture: Architecture, num_classes: int, seed: int = 0) -> nn.Module:
     """Builds a network with freshly drawn weights; the seed fixes them."""
-    from searchspace import build
-
     torch.manual_seed(seed)
-    network: nn.Module = build(architecture, num_classes=num_classes)
-    return network
+    return build(architecture, num_classes=num_classes)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,84 @@
+"""`effsearch train`: trains one network on an ImageFolder tree."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from effsearch.training import recipe as recipes
+from searchspace.errors import UserError
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command to the application."""
+    app.command("train")(train)
+
+
+def train(
+    target: Annotated[str, typer.Argument(help="Zoo name or architecture YAML.")],
+    data: Annotated[
+        Path, typer.Option(help="ImageFolder tree (train/CLASS/*, val/CLASS/*) or a zip of one.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the checkpoints model.pt and last.pt.")],
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Images a step, all GPUs together.")
+    ] = None,
+    recipe: Annotated[str, typer.Option(help="Shipped recipe or path to YAML.")] = "standard",
+    resolution: Annotated[int | None, typer.Option(help="Input side in px.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Peak rate of AdamW.")] = None,
+    seed: Annotated[int, typer.Option(help="Fixes weights, order and augmentation.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from OUT/last.pt.")] = False,
+    teacher: Annotated[
+        Path | None, typer.Option(help="Checkpoint of a network to distil from.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    workers: Annotated[int, typer.Option(help="Decoding processes for large trees.")] = 4,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Train one network with a modern recipe; resumes, and runs under torchrun."""
+    from effsearch.training.networks import resolve
+    from effsearch.training.trainer import FINAL, TrainConfig, TrainingError
+    from effsearch.training.trainer import train as run
+
+    if device not in ("auto", "cpu", "cuda"):
+        raise UserError(f"device '{device}' is unknown; choose auto, cpu or cuda")
+    if workers < 0:
+        raise UserError(f"--workers is {workers}; it must be 0 or more")
+    chosen = recipes.load(recipe).replace(
+        epochs=epochs, batch_size=batch_size, learning_rate=learning_rate
+    )
+    if resolution is not None:
+        # Sources stay a little larger than the input, except where a recipe enlarges small images.
+        enlarges = chosen.source_side < chosen.image_side
+        source = chosen.source_side if enlarges else round(resolution * 8 / 7)
+        chosen = chosen.replace(image_side=resolution, source_side=source, early_side=0)
+    config = TrainConfig(
+        architecture=resolve(target),
+        data=data,
+        out=out,
+        recipe=chosen,
+        seed=seed,
+        resume=resume,
+        teacher=teacher,
+        device=device,
+        data_workers=workers,
+    )
+    try:
+        result = run(config)
+    except TrainingError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    if os.environ.get("RANK", "0") != "0":
+        return
+    fields = {**asdict(result), "target": target, "checkpoint": str(out / FINAL)}
+    if as_json:
+        print(json.dumps(fields))
+    else:
+        print(f"{target}: top-1 {result.top1:.2f} % after {result.epochs} epochs; {out / FINAL}")

@@ -1,0 +1,359 @@
+"""Trains one network: resumable, on the CPU, one GPU or several through torchrun."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+import yaml
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from effsearch.training import checkpoint as checkpoints
+from effsearch.training import images
+from effsearch.training.checkpoint import Checkpoint
+from effsearch.training.evaluate import Evaluation, evaluate
+from effsearch.training.networks import build_network
+from effsearch.training.pixels import PixelSource
+from effsearch.training.recipe import Recipe
+from effsearch.training.resident import epoch_order, mix_seed
+from effsearch.training.step import Step, teacher_of, to_channels_last
+from searchspace import Architecture
+from searchspace.errors import UserError
+
+LAST = "last.pt"
+FINAL = "model.pt"
+_EVALUATION_BATCH = 256
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What to train, on what, and where the result goes.
+
+    Attributes:
+        architecture: The network.
+        data: ImageFolder tree, or a zip archive of one.
+        out: Folder of the checkpoints `last.pt` (to resume) and `model.pt` (to deploy).
+        recipe: How to train.
+        seed: Fixes weights, order and augmentation.
+        resume: Continue from `last.pt` where there is one.
+        teacher: Checkpoint of a network to learn from; its classes must be the data's.
+        device: `cpu`, `cuda`, or `auto`.
+        data_workers: Decoding processes where the images do not fit into memory.
+        resident: Whether all pixels are kept on the device; None decides by their size.
+        stop_after: Epochs after which this call ends, for trainings in parts; None for all.
+    """
+
+    architecture: Architecture
+    data: Path
+    out: Path
+    recipe: Recipe
+    seed: int = 0
+    resume: bool = False
+    teacher: Path | None = None
+    device: str = "auto"
+    data_workers: int = 4
+    resident: bool | None = None
+    stop_after: int | None = None
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training reached.
+
+    Attributes:
+        checkpoint: The file to deploy, `model.pt`.
+        digest: The architecture's digest.
+        epochs: Epochs done, those before a resume included.
+        top1: Last top-1 on the validation split in %.
+        top5: Last top-5 in %.
+        val_loss: Last mean cross-entropy in nats.
+        seconds: Wall time of this call.
+        device: What it ran on.
+        curve: (epoch, mean training loss, top-1) of every epoch.
+    """
+
+    checkpoint: Path
+    digest: str
+    epochs: int
+    top1: float
+    top5: float
+    val_loss: float
+    seconds: float
+    device: str
+    curve: list[tuple[int, float, float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Group:
+    """This process's place among those of torchrun; a lone process is rank 0 of 1."""
+
+    rank: int
+    size: int
+    local_rank: int
+
+    @property
+    def leads(self) -> bool:
+        return self.rank == 0
+
+
+def train(
+    config: TrainConfig,
+    log: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
+) -> TrainResult:
+    """Trains a network and writes its checkpoints.
+
+    On the CPU a resumed training ends with the very weights of an uninterrupted one: everything
+    random in an epoch follows from seed, epoch and rank.
+
+    Args:
+        config: What to train.
+        log: Takes progress lines; silent but in the first process.
+
+    Raises:
+        UserError: The data, the architecture, the teacher or the checkpoint cannot be used.
+    """
+    started = time.perf_counter()
+    train_tree, val_tree = images.scan(config.data)
+    with _process_group(config.device) as (group, device):
+        if not group.leads:
+            log = _silent
+        run = _Run(config, train_tree, val_tree, group, device)
+        result = run.train(log)
+    return replace(result, seconds=time.perf_counter() - started)
+
+
+class _Run:
+    def __init__(
+        self,
+        config: TrainConfig,
+        train_tree: images.ImageTree,
+        val_tree: images.ImageTree,
+        group: _Group,
+        device: torch.device,
+    ) -> None:
+        recipe = config.recipe
+        self.config, self.recipe, self.group, self.device = config, recipe, group, device
+        self.classes = train_tree.classes
+        architecture = config.architecture
+        self.digest = architecture.digest()
+        for tree in (train_tree, val_tree):
+            images.check_labels(tree.labels, len(self.classes))
+        if recipe.batch_size % group.size:
+            raise UserError(
+                f"batch size {recipe.batch_size} must divide by the {group.size} processes"
+            )
+        side, workers, resident = recipe.source_side, config.data_workers, config.resident
+        self.train_source = PixelSource(train_tree, side, device, workers, resident)
+        self.val_source = PixelSource(val_tree, side, device, workers, resident)
+        self.batch = min(recipe.batch_size // group.size, len(self.train_source) // group.size)
+        if self.batch < 2:
+            raise UserError(
+                f"{len(self.train_source)} training images and batch size {recipe.batch_size} "
+                f"leave {self.batch} image(s) a step; batch normalisation needs two or more"
+            )
+        self.steps = len(self.train_source) // (self.batch * group.size)
+        network = build_network(architecture, len(self.classes), config.seed).to(device).train()
+        if recipe.channels_last:
+            to_channels_last(network)
+        self.network = network
+        self.generator = torch.Generator(device)
+        self.step = Step(
+            network,
+            recipe,
+            len(self.classes),
+            self.steps,
+            device,
+            self.generator,
+            forward=self._wrapped(network),
+            teacher=self._teacher(),
+        )
+        self.curve: list[tuple[int, float, float]] = []
+
+    def _wrapped(self, network: nn.Module) -> nn.Module:
+        if self.group.size == 1:
+            return network
+        ids = [self.device.index] if self.device.type == "cuda" else None
+        return DistributedDataParallel(network, device_ids=ids)
+
+    def _teacher(self) -> nn.Module | None:
+        if self.config.teacher is None:
+            return None
+        held = checkpoints.load(self.config.teacher)
+        if held.classes != self.classes:
+            raise UserError(
+                f"teacher {self.config.teacher} knows other classes than {self.config.data}; "
+                "a teacher must be trained on the same classes"
+            )
+        teacher = network_of(held)
+        if self.recipe.channels_last:
+            to_channels_last(teacher)
+        return teacher_of(teacher, self.device)
+
+    def train(self, log: Callable[[str], None]) -> TrainResult:
+        first, result = self._resume(log)
+        epochs = self.recipe.epochs
+        last = epochs if self.config.stop_after is None else min(epochs, self.config.stop_after)
+        for epoch in range(first, last):
+            begun = time.perf_counter()
+            loss = self._epoch(epoch)
+            if math.isnan(loss):
+                raise TrainingError(
+                    f"the loss became NaN in epoch {epoch + 1}; a lower learning rate or "
+                    "precision float32 may help"
+                )
+            with self.step.averaged() as averaged:
+                result = self._evaluate(averaged)
+                weights = {key: v.cpu().clone() for key, v in averaged.state_dict().items()}
+            self.curve.append((epoch + 1, loss, result.top1))
+            if self.group.leads:
+                self._save(epoch + 1, result, weights)
+            rate = self.steps * self.batch * self.group.size / (time.perf_counter() - begun)
+            log(
+                f"epoch {epoch + 1}/{epochs}: loss {loss:.4f}, top-1 {result.top1:.2f} %, "
+                f"{rate:.0f} images/s"
+            )
+        if result is None:
+            result = self._evaluate(self.network)
+        return TrainResult(
+            checkpoint=self.config.out / FINAL,
+            digest=self.digest,
+            epochs=last,
+            top1=result.top1,
+            top5=result.top5,
+            val_loss=result.loss,
+            seconds=0.0,
+            device=str(self.device),
+            curve=self.curve,
+        )
+
+    def _epoch(self, epoch: int) -> float:
+        group, seed = self.group, self.config.seed
+        value = mix_seed(seed, epoch, group.rank, 1)
+        torch.manual_seed(value)
+        self.generator.manual_seed(value)
+        count = self.steps * self.batch * group.size
+        order = epoch_order(len(self.train_source), seed, epoch)[:count]
+        # Consecutive ranks take consecutive batches of one order that all of them know.
+        mine = order.view(self.steps, group.size, self.batch)[:, group.rank].flatten()
+        side = self.recipe.side_at(epoch)
+        self.step.loss_sum.zero_()
+        for pictures, labels in self.train_source.batches(mine, self.batch):
+            self.step.run(pictures, labels, side)
+        loss = self.step.loss_sum / self.steps
+        if group.size > 1:
+            dist.all_reduce(loss)
+            loss /= group.size
+        return float(loss)
+
+    def _evaluate(self, network: nn.Module) -> Evaluation:
+        order = torch.arange(len(self.val_source))
+        batches = self.val_source.batches(order, _EVALUATION_BATCH)
+        return evaluate(network, batches, self.recipe, self.device)
+
+    def _save(self, epoch: int, result: Evaluation, weights: dict[str, Tensor]) -> None:
+        final = Checkpoint(
+            architecture=self.config.architecture.to_yaml(),
+            digest=self.digest,
+            state_dict=weights,
+            classes=self.classes,
+            recipe=self.recipe,
+            epoch=epoch,
+            top1=result.top1,
+            training={},
+        )
+        final.save(self.config.out / FINAL)
+        state = {
+            "step": self.step.state_dict(),
+            "seed": self.config.seed,
+            "processes": self.group.size,
+            "curve": self.curve,
+        }
+        replace(final, training=state).save(self.config.out / LAST)
+
+    def _resume(self, log: Callable[[str], None]) -> tuple[int, Evaluation | None]:
+        path = self.config.out / LAST
+        if not self.config.resume:
+            if path.exists():
+                raise UserError(f"{path} exists: resume it with --resume, or choose another --out")
+            return 0, None
+        if not path.exists():
+            raise UserError(f"{path} does not exist, so there is nothing to resume")
+        held = checkpoints.load(path)
+        if held.digest != self.digest:
+            raise UserError(
+                f"{path} is a checkpoint of another architecture ({held.digest}) than the target "
+                f"({self.digest}); resume with the same target"
+            )
+        if held.classes != self.classes:
+            raise UserError(
+                f"{path} was trained on other classes than {self.config.data}; resume with the "
+                "same data"
+            )
+        if held.recipe.digest() != self.recipe.digest():
+            raise UserError(
+                f"{path} was trained by another recipe ({held.recipe.digest()}) than the given "
+                f"one ({self.recipe.digest()}); resume with the same recipe"
+            )
+        if held.training.get("seed") != self.config.seed:
+            raise UserError(
+                f"{path} was begun with seed {held.training.get('seed')}; resume with the same seed"
+            )
+        self.step.load_state_dict(held.training["step"])
+        self.curve = [tuple(point) for point in held.training["curve"]]
+        log(f"resuming after epoch {held.epoch}, top-1 {held.top1:.2f} %")
+        if held.epoch < self.recipe.epochs:
+            return held.epoch, None
+        with self.step.averaged() as averaged:
+            return held.epoch, self._evaluate(averaged)
+
+
+class TrainingError(RuntimeError):
+    """The training itself failed, though the request was right."""
+
+
+def network_of(held: Checkpoint) -> nn.Module:
+    """Builds the network that a checkpoint holds, with its weights.
+
+    Raises:
+        UserError: The checkpoint's architecture is none of the space, or its weights differ.
+    """
+    architecture = Architecture.from_dict(yaml.safe_load(held.architecture))
+    network = build_network(architecture, len(held.classes))
+    held.load_into(network, str(held.digest))
+    return network.eval()
+
+
+@contextmanager
+def _process_group(wanted: str) -> Iterator[tuple[_Group, torch.device]]:
+    """Joins torchrun's process group where there is one, and picks the device."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    rank, local = int(os.environ.get("RANK", "0")), int(os.environ.get("LOCAL_RANK", "0"))
+    has_cuda = torch.cuda.is_available()
+    if wanted == "cuda" and not has_cuda:
+        raise UserError("no CUDA device is at hand; choose --device cpu or auto")
+    use_cuda = has_cuda and wanted != "cpu"
+    device = torch.device("cuda", local) if use_cuda else torch.device("cpu")
+    if use_cuda:
+        torch.cuda.set_device(device)
+        torch.set_float32_matmul_precision("high")
+    if size == 1:
+        yield _Group(0, 1, 0), device
+        return
+    dist.init_process_group("nccl" if use_cuda else "gloo")
+    try:
+        yield _Group(rank, size, local), device
+    finally:
+        dist.destroy_process_group()
+
+
+def _silent(line: str) -> None:
+    del line

@@ -1,0 +1,45 @@
+import pytest
+
+from effsearch.training import recipe as recipes
+from effsearch.training.recipe import Recipe
+from searchspace.errors import UserError
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_shipped_recipes_survive_yaml(name, tmp_path):
+    shipped = recipes.load(name)
+    assert shipped.name == name
+    shipped.to_yaml(tmp_path / "copy.yaml")
+    assert recipes.load(str(tmp_path / "copy.yaml")) == shipped
+
+
+def test_digest_ignores_the_name_only():
+    base = Recipe()
+    assert base.replace(name="other").digest() == base.digest()
+    assert base.replace(epochs=7).digest() != base.digest()
+
+
+def test_early_epochs_run_at_the_early_side():
+    recipe = Recipe(epochs=4, image_side=128, early_side=96, early_fraction=0.5)
+    assert [recipe.side_at(epoch) for epoch in range(4)] == [96, 96, 128, 128]
+    assert Recipe(epochs=4, image_side=128).side_at(0) == 128
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"epoch": 3}, "'epoch' is unknown"),
+        ({"epochs": "many"}, "must be of type int"),
+        ({"epochs": 0}, "must be 1 or more"),
+        ({"label_smoothing": 1.5}, "between 0 and 1"),
+        ({"precision": "float16"}, "float32 or bfloat16"),
+    ],
+)
+def test_bad_fields(fields, message):
+    with pytest.raises(UserError, match=message):
+        Recipe.from_dict(fields)
+
+
+def test_unknown_name_lists_the_shipped_ones():
+    with pytest.raises(UserError, match="neither a file nor one of evidence"):
+        recipes.load("nothing")
