@@ -1,8 +1,8 @@
 """searchspace: which networks can be built, and what they are made of."""
 
+from searchspace import zoo
 from searchspace.architecture import Architecture, Block, Downsample, Head, Stage, Stem
 from searchspace.errors import UserError
-from searchspace import zoo
 from searchspace.network import Network, build, deploy
 from searchspace.operators import Operator, operators
 from searchspace.space import SearchSpace

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from searchspace.errors import UserError
+from searchspace.errors import UserError, plain_key, short
 from searchspace.schema import (
     BLOCKS,
     DOWNSAMPLINGS,
@@ -27,6 +27,7 @@ MAX_DEPTH = 64
 MAX_STAGES = 6
 RESOLUTIONS = (32, 1024)
 MIN_TOKENS_SIDE = 2
+MAX_NAME = 200
 
 
 @dataclass(frozen=True)
@@ -116,11 +117,13 @@ class Architecture:
     def __post_init__(self) -> None:
         low, high = RESOLUTIONS
         _check_int("resolution", self.resolution, low, high)
+        _check_component("stem", self.stem, STEMS)
+        _check_component("head", self.head, HEADS)
         strides = STEMS[self.stem.type].strides
-        if self.stem.stride not in strides:
+        if type(self.stem.stride) is not int or self.stem.stride not in strides:
             raise UserError(
-                f"stem.stride: {self.stem.stride!r} is not allowed for a {self.stem.type} stem; "
-                f"use one of {list(strides)}"
+                f"stem.stride: {short(self.stem.stride)} is not allowed for a {self.stem.type} "
+                f"stem; use one of {list(strides)}"
             )
         _check_int("stem.width", self.stem.width, 8, MAX_WIDTH)
         if self.stem.type in ("shvit", "swiftformer"):
@@ -141,6 +144,8 @@ class Architecture:
                     f"{where}.width: {stage.width} without a downsample has to equal the width "
                     f"before it, {width}"
                 )
+            if stage.downsample is not None:
+                _check_component(f"{where}.downsample", stage.downsample, DOWNSAMPLINGS)
             if side < MIN_TOKENS_SIDE:
                 raise UserError(
                     f"{where}: its feature map would be {side}x{side} at resolution "
@@ -151,6 +156,7 @@ class Architecture:
                 raise UserError(f"{where}.blocks: empty; give one block or more")
             for number, block in enumerate(stage.blocks):
                 at = f"{where}.blocks[{number}]"
+                _check_component(at, block, BLOCKS)
                 _check_int(f"{at}.depth", block.depth, 1, MAX_DEPTH)
                 problem = BLOCKS[block.type].check(stage.width, block.option)
                 if problem:
@@ -214,11 +220,11 @@ class Architecture:
         body = _mapping("architecture", data)
         _known("", body, ("name", "resolution", "stem", "stages", "head"))
         name = body.get("name", "")
-        if not isinstance(name, str):
-            raise UserError(f"name: {name!r} is not text")
+        if not isinstance(name, str) or not (name.isprintable() and len(name) <= MAX_NAME):
+            raise UserError(f"name: {short(name)} is not a line of text")
         stages = _required("", body, "stages")
         if not isinstance(stages, list):
-            raise UserError(f"stages: {stages!r} is not a list of stages")
+            raise UserError(f"stages: {short(stages)} is not a list of stages")
         stem = _mapping("stem", _required("", body, "stem"))
         stem_type, stem_options = _component("stem", stem, STEMS, ("width", "stride"))
         head_type, head_options = _component(
@@ -292,12 +298,12 @@ def read_yaml(path: str | Path, what: str) -> object:
         text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"{path}: no such {what} file") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not text"
         raise UserError(f"{path}: cannot read this {what} file: {reason}") from None
     try:
         return yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    except Exception as error:  # PyYAML lets many types through for one mistake (`!!int ""`)
         mark = getattr(error, "problem_mark", None)
         line = f" (line {mark.line + 1})" if mark else ""
         raise UserError(f"{path}: not YAML{line}; a {what} file is YAML") from None
@@ -313,7 +319,7 @@ def _stage(where: str, data: object) -> Stage:
         down = Downsample(*_component(at, _mapping(at, entry), DOWNSAMPLINGS))
     blocks = _required(f"{where}.", body, "blocks")
     if not isinstance(blocks, list):
-        raise UserError(f"{where}.blocks: {blocks!r} is not a list of blocks")
+        raise UserError(f"{where}.blocks: {short(blocks)} is not a list of blocks")
     runs = []
     for number, item in enumerate(blocks):
         at = f"{where}.blocks[{number}]"
@@ -338,14 +344,14 @@ def _options(
     where: str, type_: object, given: Mapping[str, Any], specs: Mapping[str, ComponentSpec]
 ) -> tuple[tuple[str, OptionValue], ...]:
     if not isinstance(type_, str) or type_ not in specs:
-        raise UserError(f"{where}.type: {type_!r} is unknown; use one of {', '.join(specs)}")
+        raise UserError(f"{where}.type: {short(type_)} is unknown; use one of {', '.join(specs)}")
     schema = specs[type_].options
     _known(f"{where}.", given, tuple(schema))
     options = []
     for name, spec in sorted(schema.items()):
         value = spec.parse(given.get(name, spec.default))
         if value is None:
-            raise UserError(f"{where}.{name}: {given[name]!r} is not {spec.describe()}")
+            raise UserError(f"{where}.{name}: {short(given[name])} is not {spec.describe()}")
         options.append((name, value))
     return tuple(options)
 
@@ -360,7 +366,7 @@ def _plain_options(component: Component) -> dict[str, Any]:
 
 def _mapping(where: str, data: object) -> Mapping[str, Any]:
     if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
-        raise UserError(f"{where}: {_short(data)} is not a mapping of fields")
+        raise UserError(f"{where}: {short(data)} is not a mapping of fields")
     return data
 
 
@@ -373,14 +379,20 @@ def _required(where: str, body: Mapping[str, Any], name: str) -> Any:
 def _known(where: str, body: Mapping[str, Any], allowed: tuple[str, ...]) -> None:
     for name in body:
         if name not in allowed:
-            raise UserError(f"{where}{name}: unknown field; allowed: {', '.join(allowed)}")
+            what = ", ".join(allowed) or "none"
+            raise UserError(f"{where}{plain_key(name)}: unknown field; allowed: {what}")
+
+
+def _check_component(where: str, component: Component, specs: Mapping[str, ComponentSpec]) -> None:
+    if component.type not in specs:
+        raise UserError(
+            f"{where}.type: {short(component.type)} is unknown; use one of {', '.join(specs)}"
+        )
+    for name in specs[component.type].options:
+        if name not in component.option:
+            raise UserError(f"{where}.{name}: missing")
 
 
 def _check_int(where: str, value: object, low: int, high: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise UserError(f"{where}: {_short(value)} is not an integer from {low} to {high}")
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+        raise UserError(f"{where}: {short(value)} is not an integer from {low} to {high}")

@@ -22,8 +22,9 @@ class LocalBlock(nn.Sequential):
 
 @register(DOWNSAMPLINGS, "patch_merging")
 class PatchMerging(nn.Module):
-    """SHViT's downsampling (arXiv 2401.16456, Sec. 3.3): an inverted bottleneck with
-    squeeze-and-excitation between two local blocks.
+    """SHViT's downsampling (arXiv 2401.16456, Sec. 3.3).
+
+    An inverted bottleneck with squeeze-and-excitation between two local blocks.
 
     Shapes: (N, in_width, H, W) to (N, width, ceil(H/2), ceil(W/2)).
     """
@@ -42,7 +43,8 @@ class PatchMerging(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.depthwise(self.expand(self.before(x)))
-        return self.after(self.project(self.gate(x)))
+        y: Tensor = self.after(self.project(self.gate(x)))
+        return y
 
 
 @register(DOWNSAMPLINGS, "mbconv")
@@ -73,4 +75,5 @@ class ConvLNDownsample(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.leave(self.conv(self.enter(x))))
+        y: Tensor = self.norm(self.leave(self.conv(self.enter(x))))
+        return y

@@ -1,8 +1,27 @@
 """The one exception that stands for a request that cannot be met as written."""
 
+from __future__ import annotations
+
+import reprlib
+
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = 60
+_REPR.maxlong = 30
+
 
 class UserError(ValueError):
     """A mistake in the request, said in one line: what is wrong and what would be right.
 
     The command line prints the message and exits with status 2.
     """
+
+
+def short(value: object) -> str:
+    """Return a value from a file as text for a message: one line, of bounded length."""
+    return _REPR.repr(value)
+
+
+def plain_key(key: object) -> str:
+    """Return a field's name from a file as it is, quoted where that would not be one line."""
+    text = str(key)
+    return text if text.isprintable() and len(text) <= 60 else short(text)

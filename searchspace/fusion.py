@@ -1,6 +1,6 @@
-"""`canonical`: what every inference runtime folds, folded; so that graphs from different sources
-with the same work have the same operators.
+"""`canonical`: what every inference runtime folds, folded.
 
+So graphs from different sources with the same work have the same operators.
 Only shapes and structure change here; weights are folded by `searchspace.network.deploy`.
 """
 
@@ -115,7 +115,7 @@ def _is_scalar(graph: Graph, name: str) -> bool:
 
 
 def _raise_gelu(graph: Graph) -> None:
-    """x * (1 + erf(x / sqrt 2)) / 2, in the orders that exporters write it."""
+    """Recognise x * (1 + erf(x / sqrt 2)) / 2, in the orders that exporters write it."""
     producers, consumers = graph.producers(), graph.consumers()
     for erf in [n for n in graph.nodes if n.op == "Erf"]:
         scale = producers.get(erf.inputs[0])
@@ -152,7 +152,7 @@ def _raise_gelu(graph: Graph) -> None:
 
 
 def _raise_hard_swish(graph: Graph) -> None:
-    """x * hardsigmoid(x)."""
+    """Recognise x * hardsigmoid(x)."""
     for gate in [n for n in graph.nodes if n.op == "HardSigmoid"]:
         user = _single(graph.consumers(), graph, gate.outputs[0])
         if user is not None and user.op == "Mul" and gate.inputs[0] in user.inputs:

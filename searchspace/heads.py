@@ -18,7 +18,8 @@ class PoolLinear(nn.Module):
         self.linear = linear
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.linear(global_pool(x))
+        y: Tensor = self.linear(global_pool(x))
+        return y
 
 
 @register(HEADS, "shvit")
@@ -31,7 +32,8 @@ class SHViTHead(nn.Module):
         self.linear = nn.Linear(width, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.linear(self.norm(global_pool(x)))
+        y: Tensor = self.linear(self.norm(global_pool(x)))
+        return y
 
     def deploy(self) -> nn.Module:
         """Return the head with its norm folded."""
@@ -55,9 +57,8 @@ class SwiftFormerHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = global_pool(self.norm(x))
-        if self.distilled is None:
-            return self.linear(x)
-        return (self.linear(x) + self.distilled(x)) / 2
+        y: Tensor = self.linear(x)
+        return y if self.distilled is None else (y + self.distilled(x)) / 2
 
     @torch.no_grad()
     def deploy(self) -> nn.Module:
@@ -84,7 +85,8 @@ class EfficientViTHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.hidden(global_pool(self.conv(x)))
-        return self.linear(self.act(self.norm(x)))
+        y: Tensor = self.linear(self.act(self.norm(x)))
+        return y
 
     def deploy(self) -> nn.Module:
         """Return the head with its batch norm folded."""
@@ -103,4 +105,5 @@ class EfficientModHead(nn.Module):
         self.linear = nn.Linear(width, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.linear(global_pool(self.layout(self.norm(x))))
+        y: Tensor = self.linear(global_pool(self.layout(self.norm(x))))
+        return y

@@ -79,7 +79,8 @@ class Residual(nn.Module):
         self.branch = branch
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.branch(x)
+        y: Tensor = x + self.branch(x)
+        return y
 
     def deploy(self) -> nn.Module:
         """Return a single convolution where the branch is a linear depthwise one."""
@@ -143,7 +144,8 @@ class FeedForward(nn.Module):
         self.project = ConvNormAct(hidden, width, norm_gain=0.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.project(self.expand(x))
+        y: Tensor = self.project(self.expand(x))
+        return y
 
 
 class ToLayout(nn.Module):

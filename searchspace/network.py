@@ -34,7 +34,8 @@ class Network(nn.Module):
         super().__init__()
         self.architecture = architecture
         self.num_classes = num_classes
-        self.stages = nn.ModuleList(StageModules() for _ in architecture.stages)
+        stages = [StageModules() for _ in architecture.stages]
+        self.stages = nn.ModuleList(stages)
         self._order: list[tuple[str, ToLayout | None]] = []
         for placed in units(architecture, num_classes):
             module = make_unit(placed.unit)
@@ -43,9 +44,9 @@ class Network(nn.Module):
                 continue
             self._order.append((placed.name, None))
             if placed.unit.role == "block":
-                self.stages[placed.stage].blocks.append(module)
+                stages[placed.stage].blocks.append(module)
             elif placed.unit.role == "downsample":
-                self.stages[placed.stage].downsample = module
+                stages[placed.stage].downsample = module
             else:
                 setattr(self, placed.unit.role, module)
 

@@ -51,22 +51,21 @@ class OptionSpec:
             return value if isinstance(value, bool) else None
         if self.kind == "ints":
             items = value if isinstance(value, list | tuple) else [value]
-            if not items:
-                return None
-            single = OptionSpec("int", 0, self.low, self.high, self.odd)
-            parsed = [single.parse(item) for item in items]
-            return None if None in parsed else tuple(int(item) for item in items)
+            parsed = [self._number(item) for item in items]
+            whole = [int(number) for number in parsed if number is not None]
+            return tuple(whole) if whole and len(whole) == len(parsed) else None
+        return self._number(value)
+
+    def _number(self, value: object) -> int | float | None:
         if isinstance(value, bool) or not isinstance(value, int | float):
             return None
-        if self.kind == "int":
-            if value != int(value):
-                return None
-            value = int(value)
-            if self.odd and value % 2 == 0:
-                return None
-        else:
-            value = float(value)
-        return value if self.low <= value <= self.high else None
+        if not self.low <= value <= self.high:  # nor is NaN
+            return None
+        if self.kind == "float":
+            return float(value)
+        if value != int(value) or (self.odd and value % 2 == 0):
+            return None
+        return int(value)
 
 
 def _divides(name: str) -> Callable[[int, Options], str | None]:

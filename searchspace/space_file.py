@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from searchspace.architecture import MAX_DEPTH, MAX_STAGES, MAX_WIDTH, MIN_TOKENS_SIDE, RESOLUTIONS
-from searchspace.errors import UserError
+from searchspace.errors import UserError, plain_key, short
 from searchspace.schema import (
     BLOCKS,
     DOWNSAMPLINGS,
@@ -89,33 +89,36 @@ def parse_space(data: object, default_name: str = "") -> SpaceFile:
     body = _mapping("space", data)
     for field in body:
         if field not in _FIELDS:
-            raise UserError(f"{field}: unknown field; allowed: {', '.join(_FIELDS)}")
+            raise UserError(f"{plain_key(field)}: unknown field; allowed: {', '.join(_FIELDS)}")
     for field in ("stage_count", "stem", "blocks", "downsample", "head", "stages"):
         if field not in body:
             raise UserError(f"{field}: missing")
     low, high = RESOLUTIONS
+    name = body.get("name", default_name)
+    if not isinstance(name, str) or not name.isprintable():
+        raise UserError(f"name: {short(name)} is not a line of text")
     stages = body["stages"]
     if not isinstance(stages, list) or not stages:
         raise UserError("stages: give a list with an entry for each stage position")
     blocks = {
-        type_: _options(f"blocks.{type_}", BLOCKS, type_, options)
+        type_: _options(f"blocks.{plain_key(type_)}", BLOCKS, type_, options)
         for type_, options in _mapping("blocks", body["blocks"]).items()
     }
     spec = SpaceFile(
-        name=str(body.get("name", default_name)),
+        name=name,
         resolution=_integers("resolution", body.get("resolution", 224), low, high),
         counts=_integers("stage_count", body["stage_count"], 1, min(MAX_STAGES, len(stages))),
         stems={
-            type_: _stem(f"stem.{type_}", type_, options)
+            type_: _stem(f"stem.{plain_key(type_)}", type_, options)
             for type_, options in _mapping("stem", body["stem"]).items()
         },
         blocks=blocks,
         downsamples={
-            type_: _options(f"downsample.{type_}", DOWNSAMPLINGS, type_, options)
+            type_: _options(f"downsample.{plain_key(type_)}", DOWNSAMPLINGS, type_, options)
             for type_, options in _mapping("downsample", body["downsample"]).items()
         },
         heads={
-            type_: _options(f"head.{type_}", HEADS, type_, options)
+            type_: _options(f"head.{plain_key(type_)}", HEADS, type_, options)
             for type_, options in _mapping("head", body["head"]).items()
         },
         stages=tuple(_stage(f"stages[{i}]", entry, blocks) for i, entry in enumerate(stages)),
@@ -199,7 +202,9 @@ def _stage(where: str, data: object, blocks: Mapping[str, Axes]) -> StageSpec:
     allowed = ("width", "depth", "block", "tail", "tail_depth")
     for field in body:
         if field not in allowed:
-            raise UserError(f"{where}.{field}: unknown field; allowed: {', '.join(allowed)}")
+            raise UserError(
+                f"{where}.{plain_key(field)}: unknown field; allowed: {', '.join(allowed)}"
+            )
     for field in ("width", "depth", "block"):
         if field not in body:
             raise UserError(f"{where}.{field}: missing")
@@ -222,7 +227,7 @@ def _options(where: str, specs: Mapping[str, ComponentSpec], type_: object, data
     for name in body:
         if name not in schema:
             allowed = ", ".join(schema) or "none"
-            raise UserError(f"{where}.{name}: unknown option; allowed: {allowed}")
+            raise UserError(f"{where}.{plain_key(name)}: unknown option; allowed: {allowed}")
     return {
         name: _values(f"{where}.{name}", option, body.get(name, [option.default]))
         for name, option in schema.items()
@@ -237,7 +242,7 @@ def _values(where: str, option: OptionSpec, data: object) -> tuple[OptionValue, 
     for item in items:
         value = option.parse(item)
         if value is None:
-            raise UserError(f"{where}: {item!r} is not {option.describe()}")
+            raise UserError(f"{where}: {short(item)} is not {option.describe()}")
         values.append(value)
     return _distinct(where, values)
 
@@ -246,7 +251,7 @@ def _integers(where: str, data: object, low: int, high: int) -> tuple[int, ...]:
     items = data if isinstance(data, list) else [data]
     for item in items:
         if isinstance(item, bool) or not isinstance(item, int) or not low <= item <= high:
-            raise UserError(f"{where}: {item!r} is not an integer from {low} to {high}")
+            raise UserError(f"{where}: {short(item)} is not an integer from {low} to {high}")
     return _distinct(where, items)
 
 
@@ -254,7 +259,7 @@ def _names(where: str, data: object, allowed: tuple[str, ...]) -> tuple[str, ...
     items = data if isinstance(data, list) else [data]
     for item in items:
         if item not in allowed:
-            raise UserError(f"{where}: {item!r} is not one of {', '.join(allowed)}")
+            raise UserError(f"{where}: {short(item)} is not one of {', '.join(allowed)}")
     return _distinct(where, items)
 
 
@@ -262,12 +267,11 @@ def _distinct(where: str, items: list[Any]) -> tuple[Any, ...]:
     if not items:
         raise UserError(f"{where}: empty; give one value or more")
     if len(set(items)) != len(items):
-        raise UserError(f"{where}: {items} has a value twice")
+        raise UserError(f"{where}: {short(items)} has a value twice")
     return tuple(items)
 
 
 def _mapping(where: str, data: object) -> Mapping[str, Any]:
     if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
-        text = repr(data)
-        raise UserError(f"{where}: {text[:60]} is not a mapping of fields")
+        raise UserError(f"{where}: {short(data)} is not a mapping of fields")
     return data

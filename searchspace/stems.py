@@ -91,4 +91,5 @@ class EfficientModStem(nn.Module):
         x = self.project(x)
         if self.reduce is not None:
             x = self.reduce(x)
-        return self.norm(self.layout(x))
+        y: Tensor = self.norm(self.layout(x))
+        return y

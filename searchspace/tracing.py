@@ -160,18 +160,21 @@ def _broadcast_shape(a: Any, b: Any, *_: Any) -> Sequence[int]:
         return list(a.shape)
     if not isinstance(a, Tensor):
         return list(b.shape)
-    first, second = tuple(a.shape), tuple(b.shape)
-    rank = max(len(first), len(second))
-    first, second = (1,) * (rank - len(first)) + first, (1,) * (rank - len(second)) + second
+    return _broadcast(a.shape, b.shape)
+
+
+def _broadcast(a: Sequence[int], b: Sequence[int]) -> Sequence[int]:
+    rank = max(len(a), len(b))
+    first, second = (1,) * (rank - len(a)) + tuple(a), (1,) * (rank - len(b)) + tuple(b)
     if any(p != q and 1 not in (p, q) for p, q in zip(first, second, strict=True)):
-        raise ValueError(f"shapes {tuple(a.shape)} and {tuple(b.shape)} do not broadcast")
+        raise ValueError(f"shapes {tuple(a)} and {tuple(b)} do not broadcast")
     return [q if p == 1 else p for p, q in zip(first, second, strict=True)]
 
 
 def _matmul_shape(a: Tensor, b: Tensor) -> Sequence[int]:
     if a.shape[-1] != b.shape[-2]:
         raise ValueError(f"shapes {tuple(a.shape)} and {tuple(b.shape)} do not multiply")
-    return [*torch.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1]]
+    return [*_broadcast(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1]]
 
 
 def _conv_shape(
@@ -398,7 +401,7 @@ def _transpose(r: _Recorder, out: Tensor, x: Tensor, a: int, b: int) -> Tensor:
     return out
 
 
-@_handles(Tensor.split)
+@_handles(Tensor.split, torch.split)
 def _split(
     r: _Recorder, out: tuple[Tensor, ...], x: Tensor, sizes: Any, dim: int = 0
 ) -> tuple[Tensor, ...]:
@@ -437,7 +440,9 @@ def _getitem(r: _Recorder, out: Tensor, x: Tensor, index: Any) -> Tensor:
             raise NotImplementedError("only plain slices have an ONNX form here")
         if item != slice(None):
             start, end, _ = item.indices(x.shape[axis])
-            starts.append(start), ends.append(end), axes.append(axis)
+            starts.append(start)
+            ends.append(end)
+            axes.append(axis)
     r.emit("Slice", [r.name(x)], [out], starts=starts, ends=ends, axes=axes)
     return out
 

@@ -41,7 +41,8 @@ class AdditiveAttention(nn.Module):
         key = unit_length(self.key(x), dim=-1)
         weights = unit_length((query @ self.score) * self.scale, dim=1)
         global_query = (weights * query).sum(dim=1, keepdim=True)
-        return self.final(self.project(global_query * key) + query)
+        y: Tensor = self.final(self.project(global_query * key) + query)
+        return y
 
 
 class PointwiseMLP(nn.Module):
@@ -55,7 +56,8 @@ class PointwiseMLP(nn.Module):
         self.project = nn.Conv2d(hidden, width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.project(self.act(self.expand(self.norm(x))))
+        y: Tensor = self.project(self.act(self.expand(self.norm(x))))
+        return y
 
 
 class TokenAttention(nn.Module):
@@ -67,7 +69,7 @@ class TokenAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         n, c, h, w = x.shape
-        y = self.attention(x.permute(0, 2, 3, 1).reshape(n, h * w, c))
+        y: Tensor = self.attention(x.permute(0, 2, 3, 1).reshape(n, h * w, c))
         return y.reshape(n, h, w, c).permute(0, 3, 1, 2)
 
 
@@ -86,7 +88,8 @@ class AdditiveAttentionBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.local(x)
         x = x + self.mixer_scale(self.mixer(x))
-        return x + self.mlp_scale(self.mlp(x))
+        y: Tensor = x + self.mlp_scale(self.mlp(x))
+        return y
 
     def deploy(self) -> nn.Module:
         """Return the block with its norms and layer scales folded."""

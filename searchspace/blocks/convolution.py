@@ -51,7 +51,8 @@ class InvertedBottleneck(nn.Module):
         self.project = ConvNormAct(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.project(self.depthwise(self.expand(x)))
+        y: Tensor = self.project(self.depthwise(self.expand(x)))
+        return y
 
 
 class DepthwiseSeparable(nn.Module):
@@ -63,7 +64,8 @@ class DepthwiseSeparable(nn.Module):
         self.project = ConvNormAct(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.project(self.depthwise(x))
+        y: Tensor = self.project(self.depthwise(x))
+        return y
 
 
 @register(BLOCKS, "mbconv")
@@ -92,7 +94,8 @@ class SHViTConvBlock(nn.Module):
         self.ffn = Residual(FeedForward(width, int(width * expansion)))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.ffn(self.conv(x))
+        y: Tensor = self.ffn(self.conv(x))
+        return y
 
 
 class ConvEncoder(nn.Module):
@@ -113,7 +116,8 @@ class ConvEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.norm(self.depthwise(x))
-        return x + self.scale(self.project(self.act(self.expand(y))))
+        branch: Tensor = self.scale(self.project(self.act(self.expand(y))))
+        return x + branch
 
     def deploy(self) -> nn.Module:
         """Return the block with its norm and layer scale folded."""

@@ -24,8 +24,9 @@ class Context(nn.Module):
         self.leave = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.act(self.conv(self.enter(x).permute(0, 3, 1, 2)))
-        return self.leave(y.permute(0, 2, 3, 1))
+        x = self.act(self.conv(self.enter(x).permute(0, 3, 1, 2)))
+        y: Tensor = self.leave(x.permute(0, 2, 3, 1))
+        return y
 
 
 @register(BLOCKS, "efficient_mod")
@@ -53,7 +54,8 @@ class EfficientModBlock(nn.Module):
         if self.act is not None:
             value = self.act(value)
             context = context.repeat(1, 1, 1, self.groups)
-        return x + self.scale(self.project(value * context))
+        branch: Tensor = self.scale(self.project(value * context))
+        return x + branch
 
     def deploy(self) -> nn.Module:
         """Return the block with its layer scale folded into the projection."""
@@ -86,7 +88,8 @@ class SelfAttention(nn.Module):
             y = F.scaled_dot_product_attention(q, k, v)
         else:
             y = ((q * self.head_dim**-0.5) @ k.transpose(-2, -1)).softmax(dim=-1) @ v
-        return self.project(y.transpose(1, 2).reshape(n, tokens, self.heads * self.head_dim))
+        out: Tensor = self.project(y.transpose(1, 2).reshape(n, tokens, self.heads * self.head_dim))
+        return out
 
     def deploy(self) -> nn.Module:
         """Return itself with the products spelled out."""

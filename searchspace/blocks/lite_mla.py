@@ -50,18 +50,19 @@ class LiteMLA(nn.Module):
         qkv = torch.cat([qkv, *(aggregate(qkv) for aggregate in self.aggregations)], dim=1)
         with _full_precision(x):
             y = self.attend(qkv.float())
-        return self.project(y.to(qkv.dtype))
+        projected: Tensor = self.project(y.to(qkv.dtype))
+        return projected
 
     def attend(self, qkv: Tensor) -> Tensor:
         """ReLU linear attention: float32 (N, 3 * inner, H, W) to (N, inner, H, W)."""
         n, channels, h, w = qkv.shape
         qkv = qkv.reshape(n, channels // (3 * self.head_dim), 3 * self.head_dim, h * w)
-        q, k, v = qkv.split(self.head_dim, dim=2)
+        q, k, v = torch.split(qkv, self.head_dim, dim=2)
         q, k = self.act(q), self.act(k)
         if h * w > self.head_dim:
             # A row of ones under the values makes the same product carry the normaliser.
             v = F.pad(v, (0, 0, 0, 1), value=1.0)
-            y = (v @ k.transpose(-1, -2)) @ q
+            y: Tensor = (v @ k.transpose(-1, -2)) @ q
             y = y[:, :, :-1] / (y[:, :, -1:] + EPSILON)
         else:
             weights = k.transpose(-1, -2) @ q
@@ -97,4 +98,5 @@ class LiteMLABlock(nn.Module):
         self.local = Residual(InvertedBottleneck(width, width, expansion, kernel, fewer_norm=True))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.local(self.context(x))
+        y: Tensor = self.local(self.context(x))
+        return y

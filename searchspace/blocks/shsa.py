@@ -37,8 +37,8 @@ class PartialSelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         n, _, h, w = x.shape
-        attended, rest = (x, None) if self.parts[1] == 0 else x.split(self.parts, dim=1)
-        q, k, v = self.qkv(self.norm(attended)).split(self.splits, dim=1)
+        attended, rest = (x, None) if self.parts[1] == 0 else torch.split(x, self.parts, dim=1)
+        q, k, v = torch.split(self.qkv(self.norm(attended)), self.splits, dim=1)
         if self.heads == 1:
             q, k, v = q.flatten(2), k.flatten(2), v.flatten(2)
         else:
@@ -47,7 +47,8 @@ class PartialSelfAttention(nn.Module):
         weights = ((q.transpose(-2, -1) @ k) * self.scale).softmax(dim=-1)
         y = (v @ weights.transpose(-2, -1)).reshape(n, self.parts[0], h, w)
         y = y if rest is None else torch.cat([y, rest], dim=1)
-        return self.project(self.act(y))
+        projected: Tensor = self.project(self.act(y))
+        return projected
 
     def deploy(self) -> nn.Module:
         """Return itself with batch norms and the group norm's gains folded into convolutions."""
@@ -82,4 +83,5 @@ class SHSABlock(nn.Module):
         self.ffn = Residual(FeedForward(width, int(width * expansion)))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.ffn(self.mixer(self.conv(x)))
+        y: Tensor = self.ffn(self.mixer(self.conv(x)))
+        return y
