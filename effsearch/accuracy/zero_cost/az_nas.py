@@ -68,7 +68,7 @@ def trainability(features: Sequence[Tensor], seed: int = 0) -> float:
             return math.nan
         jacobian = _covariance(returned, sent)
         if jacobian is not None:
-            s = float(torch.linalg.matrix_norm(jacobian, ord=2))
+            s = _spectral_norm(jacobian)
             values.append(2 - s - 1 / (s + 1e-6))
     return float(np.mean(values)) if values else math.nan
 
@@ -124,6 +124,16 @@ def _covariance(returned: Tensor, sent: Tensor) -> Tensor | None:
         return None
     inner, outer = as_samples(returned), as_samples(sent)
     return inner.T @ outer / outer.shape[0]
+
+
+def _spectral_norm(matrix: Tensor) -> float:
+    """The largest singular value, from the smaller Gram matrix: several times faster than SVD."""
+    if not torch.isfinite(matrix).all():
+        return math.nan
+    matrix = matrix.double()
+    tall = matrix.shape[0] > matrix.shape[1]
+    gram = matrix.T @ matrix if tall else matrix @ matrix.T
+    return math.sqrt(max(float(torch.linalg.eigvalsh(gram)[-1]), 0.0))
 
 
 def _on_grid_of(coarse: Tensor, fine: Tensor) -> Tensor:

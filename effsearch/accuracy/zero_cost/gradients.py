@@ -8,6 +8,7 @@ from torch.nn.functional import cross_entropy
 
 from effsearch.accuracy.zero_cost.roles import weights
 from effsearch.accuracy.zero_cost.trace import logits
+from searchspace.errors import UserError
 
 ZICO_CLIP = 100.0
 """Bound of a weight's |mean| / standard deviation of gradients. Over two batches the deviation
@@ -78,7 +79,13 @@ def zico(net: nn.Module, batch: Tensor, labels: Tensor) -> float:
 def _gradients(
     net: nn.Module, batch: Tensor, labels: Tensor, parameters: list[nn.Parameter]
 ) -> list[Tensor]:
-    loss = cross_entropy(logits(net(batch)), labels)
+    output = logits(net(batch))
+    if not 0 <= int(labels.min()) <= int(labels.max()) < output.shape[1]:
+        raise UserError(
+            f"labels must be from 0 to {output.shape[1] - 1}, as the network has "
+            f"{output.shape[1]} classes, got {int(labels.min())} to {int(labels.max())}"
+        )
+    loss = cross_entropy(output, labels)
     found = torch.autograd.grad(loss, parameters, allow_unused=True)
     return [torch.zeros_like(p) if g is None else g for g, p in zip(found, parameters, strict=True)]
 

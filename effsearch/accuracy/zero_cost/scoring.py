@@ -57,7 +57,8 @@ def scores(
         The scores by name; higher is better, NaN where undefined.
 
     Raises:
-        UserError: `batch` and `labels` don't match, or a name is unknown.
+        UserError: `batch` and `labels` don't match, labels are out of range, a name is unknown,
+            or the network returns no logits.
     """
     _check(batch, labels, names, blocks, module)
     device = next((p.device for p in module.parameters()), batch.device)

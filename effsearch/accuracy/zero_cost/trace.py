@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from searchspace.errors import UserError
+
 
 @dataclass(frozen=True)
 class Node:
@@ -99,10 +101,14 @@ def tensors(value: Any) -> Iterator[Tensor]:
 
 
 def logits(output: Any) -> Tensor:
-    """The logits among what a network returns: the last 2-D tensor, as in (features, logits)."""
+    """The logits among what a network returns: the last 2-D tensor, as in (features, logits).
+
+    Raises:
+        UserError: There is none.
+    """
     candidates = [t for t in tensors(output) if t.ndim == 2]
     if not candidates:
-        raise TypeError("the network returns no logits of shape (N, num_classes)")
+        raise UserError("the network has to return logits (N, num_classes), and returns no such")
     return candidates[-1]
 
 

@@ -165,11 +165,18 @@ def test_names_select(batch, labels):
         ({"names": ["nastwo"]}, "unknown zero-cost score 'nastwo'"),
         ({"blocks": ["stage9"]}, "no submodule 'stage9'"),
         ({"labels": torch.zeros(3, dtype=torch.long)}, r"labels \(N,\)"),
+        ({"labels": torch.full((8,), CLASSES)}, "labels must be from 0 to 4"),
+        ({"labels": torch.full((8,), -1)}, "labels must be from 0 to 4"),
     ],
 )
 def test_mistakes_are_named(arguments, message, batch, labels):
     with pytest.raises(UserError, match=message):
         zero_cost.scores(Network(), **{"batch": batch, "labels": labels, **arguments})
+
+
+def test_a_network_without_logits_is_a_mistake(batch, labels):
+    with pytest.raises(UserError, match="has to return logits"):
+        zero_cost.scores(nn.Conv2d(3, 4, 1), batch, labels)
 
 
 # Canonical initialisation
