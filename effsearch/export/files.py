@@ -1,0 +1,153 @@
+"""`effsearch export`: a network to a file in one of the formats, with a check of what was written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from effsearch.errors import WorkFailedError
+from effsearch.targets import load_architecture
+from searchspace import Architecture, Network, UserError, build, zoo
+from searchspace.zoo import load_official
+
+SUFFIX = {"onnx": ".onnx", "coreml": ".mlpackage", "torch": ".pt"}
+_CHECKPOINTS = (".pt", ".pth", ".bin")
+
+
+def write_export(
+    target: str, format_: str, out: Path | None, weights: Path | None, num_classes: int, seed: int
+) -> dict[str, Any]:
+    """Write a network's deployed form and say what was checked.
+
+    Args:
+        target: published network, architecture YAML, or a checkpoint that `effsearch train` wrote.
+        format_: onnx, coreml or torch.
+        out: the file; beside the working folder under the network's name where None.
+        weights: checkpoint of ours or, for a published network, the official one.
+        num_classes: classes where there are no weights.
+        seed: of fresh weights.
+
+    Raises:
+        UserError: where target, weights or `out` can't be used.
+        WorkFailedError: where the file does not agree with the network.
+    """
+    network, trained = load_network(target, weights, num_classes, seed)
+    name = network.architecture.name or Path(target).stem
+    path = out or Path(f"{name}{SUFFIX[format_]}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        check = {"onnx": _onnx, "coreml": _coreml, "torch": _torch}[format_](network, path)
+    except OSError as error:
+        raise UserError(f"--out: cannot write {path}: {error.strerror or error}") from None
+    return {
+        "target": target,
+        "format": format_,
+        "path": str(path),
+        "trained": trained,
+        "digest": network.architecture.digest(),
+        "num_classes": network.num_classes,
+        "check": check,
+    }
+
+
+def load_network(
+    target: str, weights: Path | None, num_classes: int, seed: int
+) -> tuple[Network, bool]:
+    """Return a network in eval mode, and whether its weights are trained."""
+    if weights is None and Path(target).suffix in _CHECKPOINTS:
+        return _from_checkpoint(Path(target)), True
+    architecture = load_architecture(target)
+    if weights is None:
+        torch.manual_seed(seed)
+        return build(architecture, num_classes).eval(), False
+    from effsearch.training.checkpoint import FORMAT, load_tensors
+
+    content = load_tensors(weights)
+    if isinstance(content, dict) and content.get("format") == FORMAT:
+        return _from_checkpoint(weights, architecture), True
+    if target not in zoo.names():
+        raise UserError(
+            f"--weights: {weights} is no checkpoint of `effsearch train`; official checkpoints fit "
+            "published networks only"
+        )
+    return load_official(target, content, num_classes), True
+
+
+def _from_checkpoint(path: Path, architecture: Architecture | None = None) -> Network:
+    import yaml
+
+    from effsearch.training import checkpoint
+
+    held = checkpoint.load(path)
+    own = Architecture.from_dict(yaml.safe_load(held.architecture))
+    wanted = architecture or own
+    network = build(wanted, len(held.classes)).eval()
+    held.load_into(network, wanted.name or wanted.digest())
+    return network
+
+
+def _onnx(network: Network, path: Path) -> str:
+    from effsearch.export.check import PARITY, check_onnx
+    from effsearch.export.onnx import to_onnx
+
+    model = to_onnx(network)
+    error = check_onnx(network, model)
+    if not error <= PARITY:
+        raise WorkFailedError(
+            f"{path}: not written: ONNX Runtime differs from PyTorch by {error:.2e} of the logits' "
+            f"spread, more than {PARITY:g}"
+        )
+    path.write_bytes(model.SerializeToString())
+    return f"ONNX Runtime agrees with PyTorch to {error:.1e} of the logits' spread"
+
+
+def _coreml(network: Network, path: Path) -> str:
+    try:
+        import coremltools
+    except ImportError:
+        raise UserError(
+            "--format coreml: needs coremltools; install it with `pip install effsearch[coreml]`"
+        ) from None
+    from effsearch.export.static import StaticNetwork
+
+    resolution = network.architecture.resolution
+    static = StaticNetwork(network).eval()
+    example = torch.zeros(1, 3, resolution, resolution)
+    with torch.no_grad():
+        traced = torch.jit.trace(static, example)
+    try:
+        model = coremltools.convert(
+            traced,
+            inputs=[coremltools.TensorType("input", shape=example.shape)],
+            outputs=[coremltools.TensorType("logits")],
+            minimum_deployment_target=coremltools.target.iOS16,
+            convert_to="mlprogram",
+        )
+        model.save(str(path))
+    except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WorkFailedError(f"{path}: coremltools could not convert it: {reason}") from None
+    return "converted to an ML program (float16); Core ML runs on macOS and iOS only, not run here"
+
+
+def _torch(network: Network, path: Path) -> str:
+    torch.save(
+        {
+            "format": "effsearch-network",
+            "architecture": network.architecture.to_yaml(),
+            "num_classes": network.num_classes,
+            "state_dict": network.state_dict(),
+        },
+        path,
+    )
+    held = torch.load(path, map_location="cpu", weights_only=True)
+    again = build(network.architecture, network.num_classes).eval()
+    again.load_state_dict(held["state_dict"])
+    image = torch.randn(1, 3, *(2 * [network.architecture.resolution]))
+    with torch.no_grad():
+        same = bool(torch.equal(again(image), network(image)))
+    if not same:
+        raise WorkFailedError(f"{path}: what was read back differs from the network")
+    return "read back, it gives the same logits"

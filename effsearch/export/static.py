@@ -1,0 +1,128 @@
+"""A traced graph as a torch module whose every shape is a plain number.
+
+Converters that follow torch traces stumble over shapes computed from shapes; here there are none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from searchspace import Network, deploy
+from searchspace.graph import Graph, Node
+from searchspace.tracing import trace
+
+
+class StaticNetwork(nn.Module):
+    """Runs the deployed form of a network node by node: (1, 3, R, R) to logits (1, num_classes)."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        resolution = network.architecture.resolution
+        deployed = deploy(network)
+        self.graph = trace(deployed, (1, 3, resolution, resolution))
+        tensors = {**dict(deployed.named_parameters()), **dict(deployed.named_buffers())}
+        self._slots: dict[str, str] = {}
+        for index, name in enumerate(sorted(self.graph.constants)):
+            if name in self.graph.scalars:
+                continue
+            source = name.removesuffix(":transposed")
+            value = tensors[source].detach()
+            slot = f"constant_{index}"
+            self.register_buffer(slot, value.t().contiguous() if source != name else value)
+            self._slots[name] = slot
+
+    def forward(self, x: Tensor) -> Tensor:
+        values: dict[str, Any] = {name: getattr(self, slot) for name, slot in self._slots.items()}
+        values.update(self.graph.scalars)
+        values[self.graph.inputs[0]] = x
+        for node in self.graph.nodes:
+            operands = [values[name] for name in node.inputs]
+            result = _RUN[node.op](self.graph, node, *operands)
+            if isinstance(result, Tensor):
+                result = (result,)
+            values.update(zip(node.outputs, result, strict=True))
+        output = values[self.graph.outputs[0]]
+        assert isinstance(output, Tensor)
+        return output
+
+
+def _conv(_: Graph, node: Node, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    a = node.attributes
+    return F.conv2d(x, weight, bias, a["strides"], a["pads"][:2], 1, a["group"])
+
+
+def _group_norm(_: Graph, node: Node, x: Tensor, *affine: Tensor) -> Tensor:
+    a = node.attributes
+    weight, bias = affine if affine else (None, None)
+    return F.group_norm(x, a["num_groups"], weight, bias, a["epsilon"])
+
+
+def _layer_norm(graph: Graph, node: Node, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    # Not weight.shape: a trace would follow it.
+    shape = graph.shapes[node.inputs[1]]
+    return F.layer_norm(x, shape, weight, bias, node.attributes["epsilon"])
+
+
+def _slice(_: Graph, node: Node, x: Tensor) -> Tensor:
+    a = node.attributes
+    for start, end, axis in zip(a["starts"], a["ends"], a["axes"], strict=True):
+        x = x.narrow(axis, start, end - start)
+    return x
+
+
+def _pad(_: Graph, node: Node, x: Tensor) -> Tensor:
+    pads = node.attributes["pads"]
+    rank = len(pads) // 2
+    pairs = [p for axis in reversed(range(rank)) for p in (pads[axis], pads[rank + axis])]
+    return F.pad(x, pairs, value=node.attributes["value"])
+
+
+def _reduce(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def run(_: Graph, node: Node, x: Tensor) -> Tensor:
+        a = node.attributes
+        return function(x, a["axes"], keepdim=bool(a["keepdims"]))
+
+    return run
+
+
+def _simple(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def run(_: Graph, node: Node, *operands: Any) -> Tensor:
+        return function(*operands)
+
+    return run
+
+
+_RUN: dict[str, Callable[..., Any]] = {
+    "Conv": _conv,
+    "GroupNormalization": _group_norm,
+    "LayerNormalization": _layer_norm,
+    "Gemm": _simple(F.linear),
+    "MatMul": _simple(torch.matmul),
+    "Add": _simple(torch.add),
+    "Sub": _simple(torch.sub),
+    "Mul": _simple(torch.mul),
+    "Div": _simple(torch.div),
+    "Relu": _simple(F.relu),
+    "Gelu": _simple(F.gelu),
+    "HardSwish": _simple(F.hardswish),
+    "Sigmoid": _simple(torch.sigmoid),
+    "Clip": lambda _, n, x, low: x.clamp(min=low),
+    "Softmax": lambda _, n, x: F.softmax(x, dim=n.attributes["axis"]),
+    "ReduceMean": _reduce(torch.mean),
+    "ReduceSum": _reduce(torch.sum),
+    "ReduceL2": lambda _, n, x: torch.sqrt(
+        (x * x).sum(n.attributes["axes"], keepdim=bool(n.attributes["keepdims"]))
+    ),
+    "Reshape": lambda _, n, x: x.reshape(n.attributes["shape"]),
+    "Transpose": lambda _, n, x: x.permute(n.attributes["perm"]),
+    "Split": lambda _, n, x: x.split(n.attributes["split"], dim=n.attributes["axis"]),
+    "Concat": lambda _, n, *xs: torch.cat(xs, dim=n.attributes["axis"]),
+    "Slice": _slice,
+    "Pad": _pad,
+    "Tile": lambda _, n, x: x.repeat(n.attributes["repeats"]),
+}
