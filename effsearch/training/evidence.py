@@ -46,6 +46,9 @@ from effsearch.training.recipe import Recipe
 from searchspace import Architecture
 from searchspace.errors import UserError
 
+# Short epochs, so that even a slow network ends several in a benchmark's seconds.
+_BENCHMARK_IMAGES = 4096
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status: 0 done, 1 networks failed, 2 a bad request."""
@@ -67,7 +70,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--data", type=Path, required=True, help="ImageFolder tree or zip archive of one")
     add("--out", type=Path, default=Path("results/accuracy/evidence.csv"))
     add("--minutes", type=float, default=math.inf, help="time limit of this call")
-    add("--workers", type=int, help="processes; 14 on a GPU, 1 on the CPU; 0 uses none beside")
+    add(
+        "--workers",
+        type=int,
+        help="processes; 14 on a GPU, one a core on the CPU; 0 uses none beside",
+    )
     add("--threads", type=int, help="CPU threads a worker")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto")
     add("--recipe", default="evidence", help="name of a shipped recipe or path to YAML")
@@ -311,7 +318,7 @@ def _pairs(texts: Sequence[str]) -> dict[str, Any]:
 
 
 def _default_workers(device: str) -> int:
-    return 14 if device == "cuda" else 1
+    return 14 if device == "cuda" else max(1, os.cpu_count() or 1)
 
 
 def _config(
@@ -366,6 +373,7 @@ def _benchmark(options: argparse.Namespace, tasks: Sequence[Task], device: str) 
     """Prints speed and the minutes that all tasks would need, for every configuration."""
     _decode(options.data, tasks[0].recipe.source_side)
     lines = []
+    count = len(images.scan_split(options.data, "train"))
     for text in options.benchmark or [f"workers={options.workers or _default_workers(device)}"]:
         fields = _pairs(text.split(","))
         workers = int(fields.pop("workers", options.workers or _default_workers(device)))
@@ -377,12 +385,14 @@ def _benchmark(options: argparse.Namespace, tasks: Sequence[Task], device: str) 
         sample = [replace(t, recipe=endless, capture=graphs) for t in tasks]
         random.Random(0).shuffle(sample)
         started = time.time()
-        limit = started + options.benchmark_seconds + 30
+        limit = started + options.benchmark_seconds + 60
         with mps_daemon(device == "cuda" and use_mps) as mps_runs:
             config = _config(options, recipe, device, workers, limit)
+            config = replace(config, images_max=_BENCHMARK_IMAGES)
             probe = _Probe(sample, config, workers, options.benchmark_seconds)
             probe.run()
-        lines.append(f"{text} (MPS {'on' if mps_runs else 'off'}): {probe.summary(tasks, recipe)}")
+        mps = "on" if mps_runs else "off"
+        lines.append(f"{text} (MPS {mps}): {probe.summary(tasks, recipe, count)}")
         _log(lines[-1])
     print("\n".join(lines))
     return 0
@@ -405,10 +415,10 @@ class _Probe(Pool):
 
     def _tick(self, now: float) -> None:
         if self.ready_at is not None and now - self.ready_at > self._seconds:
-            self.stop = True
+            self.stop = any(len(marks) > 1 for marks in self._marks.values())
 
-    def summary(self, tasks: Sequence[Task], recipe: Recipe) -> str:
-        """Describes the speed: rate of work, and the time that all tasks need at that rate."""
+    def summary(self, tasks: Sequence[Task], recipe: Recipe, images_count: int) -> str:
+        """Describes the speed, and the time that all tasks need at it with all images."""
         elapsed = time.time() - (self.ready_at or time.time())
         # Steady speed: each network's epochs after its first, which holds start and capture.
         rate, starts = 0.0, []
@@ -420,7 +430,8 @@ class _Probe(Pool):
                 starts.append(begin - (end - begin) / (last - first))
         if not rate:
             return f"no network ended two epochs in {elapsed:.0f} s"
-        epoch_s = sum(task.cost.step_us for task in tasks) / rate
+        part = images_count / (images_count // max(1, images_count // _BENCHMARK_IMAGES))
+        epoch_s = part * sum(task.cost.step_us for task in tasks) / rate
         start_s = sum(starts) / len(starts)
         fixed = start_s * len(tasks) / len(self._marks)
         total = (epoch_s * recipe.epochs + fixed) / 60

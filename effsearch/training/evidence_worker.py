@@ -72,7 +72,17 @@ class Task:
 
 @dataclass(frozen=True)
 class WorkerConfig:
-    """What every task of a worker shares."""
+    """What every task of a worker shares.
+
+    Attributes:
+        data: The image tree.
+        source_side: Side in px that its images are decoded to.
+        device: `cpu` or `cuda`.
+        threads: CPU threads.
+        deadline: Time (as `time.time()`) after which no epoch is begun.
+        state_dir: Where states of unfinished trainings are kept; None keeps none.
+        images_max: Training images used; None for all. For measuring speed only.
+    """
 
     data: Path
     source_side: int
@@ -80,6 +90,7 @@ class WorkerConfig:
     threads: int
     deadline: float
     state_dir: Path | None
+    images_max: int | None = None
 
 
 class OutOfTimeError(Exception):
@@ -99,14 +110,20 @@ class Split:
     name: str
 
 
-def load_split(data: Path, side: int, device: torch.device) -> Split:
-    """Loads both splits of a tree onto a device.
+def load_split(data: Path, side: int, device: torch.device, images_max: int | None = None) -> Split:
+    """Loads both splits of a tree onto a device, the training split in part where asked.
 
     Raises:
         UserError: The tree cannot be used.
     """
     train, val = images.scan(data)
-    train_pixels = pixels.load(train, side).to(device)
+    train_pixels = pixels.load(train, side)
+    if images_max is not None:
+        kept = slice(None, None, max(1, len(train_pixels) // images_max))
+        train_pixels = replace(
+            train_pixels, images=train_pixels.images[kept], labels=train_pixels.labels[kept]
+        )
+    train_pixels = train_pixels.to(device)
     val_pixels = pixels.load(val, side).to(device)
     name = f"{data.stem}:{len(train_pixels)}+{len(val_pixels)}"
     return Split(train_pixels, val_pixels, name)
@@ -225,7 +242,7 @@ def worker_main(connection: Connection, config: WorkerConfig) -> None:
         torch.set_num_threads(config.threads)
         device = torch.device(config.device)
         set_fast_float32()
-        split = load_split(config.data, config.source_side, device)
+        split = load_split(config.data, config.source_side, device, config.images_max)
         connection.send(("ready", None))
         while (task := connection.recv()) is not None:
             _serve(connection, task, split, device, config)
