@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from effsearch.cli import JsonFlag, emit_json
 from effsearch.training import recipe as recipes
 from searchspace.errors import UserError
 
@@ -40,11 +39,11 @@ def train(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     workers: Annotated[int, typer.Option(help="Decoding processes for large trees.")] = 4,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    as_json: JsonFlag = False,
 ) -> None:
     """Train one network with a modern recipe; resumes, and runs under torchrun."""
     from effsearch.training.networks import resolve
-    from effsearch.training.trainer import FINAL, TrainConfig, TrainingError
+    from effsearch.training.trainer import FINAL, TrainConfig
     from effsearch.training.trainer import train as run
 
     if device not in ("auto", "cpu", "cuda"):
@@ -70,15 +69,11 @@ def train(
         device=device,
         data_workers=workers,
     )
-    try:
-        result = run(config)
-    except TrainingError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise typer.Exit(1) from None
+    result = run(config)
     if os.environ.get("RANK", "0") != "0":
         return
     fields = {**asdict(result), "target": target, "checkpoint": str(out / FINAL)}
     if as_json:
-        print(json.dumps(fields))
+        emit_json(fields)
     else:
         print(f"{target}: top-1 {result.top1:.2f} % after {result.epochs} epochs; {out / FINAL}")

@@ -62,15 +62,11 @@ def shrunk(architecture: Architecture, scale: float) -> Architecture:
     def width(value: int) -> int:
         return max(16, round(value * scale / 16) * 16)
 
-    stages = tuple(
-        Stage(width(s.width), s.blocks, s.downsample) for s in architecture.stages
-    )
+    stages = tuple(Stage(width(s.width), s.blocks, s.downsample) for s in architecture.stages)
     own_stem = architecture.stages[0].downsample is not None
     stem_width = max(8, round(architecture.stem.width * scale / 8) * 8)
     stem = replace(architecture.stem, width=stem_width if own_stem else stages[0].width)
-    return replace(
-        architecture, stem=stem, stages=stages, name=f"{architecture.name}_x{scale:g}"
-    )
+    return replace(architecture, stem=stem, stages=stages, name=f"{architecture.name}_x{scale:g}")
 
 
 def choose(

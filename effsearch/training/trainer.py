@@ -17,6 +17,7 @@ import yaml
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from effsearch.errors import WorkFailedError
 from effsearch.training import checkpoint as checkpoints
 from effsearch.training import images
 from effsearch.training.checkpoint import Checkpoint
@@ -316,7 +317,7 @@ class _Run:
             return held.epoch, self._evaluate(averaged)
 
 
-class TrainingError(RuntimeError):
+class TrainingError(WorkFailedError):
     """The training itself failed, though the request was right."""
 
 

@@ -1,0 +1,91 @@
+import json
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from effsearch.cli import train as command
+from effsearch.training import checkpoint as checkpoints
+from effsearch.training.recipe import Recipe
+from searchspace.errors import UserError
+
+ARCHITECTURE = """\
+resolution: 64
+stem: {type: shvit, stride: 16, width: 16}
+stages:
+- width: 16
+  blocks:
+  - {type: shvit_conv, depth: 1, expansion: 2.0, kernel: 3}
+head: {type: shvit}
+"""
+
+
+@pytest.fixture
+def invoke(tmp_path, monkeypatch):
+    monkeypatch.setenv("EFFSEARCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    from PIL import Image
+
+    for split, count in (("train", 8), ("val", 4)):
+        for label, colour in enumerate(("red", "green")):
+            folder = tmp_path / "tree" / split / f"class{label}"
+            folder.mkdir(parents=True)
+            for index in range(count):
+                Image.new("RGB", (16, 16), colour).save(folder / f"{index}.png")
+    (tmp_path / "tiny.yaml").write_text(ARCHITECTURE)
+    Recipe(epochs=2, batch_size=8, image_side=32, source_side=16, warmup_epochs=0.5).to_yaml(
+        tmp_path / "quick.yaml"
+    )
+    app = typer.Typer()
+    app.callback()(lambda: None)
+    command.register(app)
+    base = ["--data", str(tmp_path / "tree"), "--out", str(tmp_path / "out"), "--device", "cpu"]
+    base += ["--recipe", str(tmp_path / "quick.yaml")]
+
+    def run(*arguments, target=str(tmp_path / "tiny.yaml")):
+        result = CliRunner().invoke(app, ["train", target, *base, *arguments])
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    return run
+
+
+def test_json_holds_the_result_and_the_checkpoint_loads(invoke):
+    result = invoke("--json", "--epochs", "1")
+    body = json.loads(result.stdout)
+    assert (body["epochs"], body["device"]) == (1, "cpu")
+    assert checkpoints.load(body["checkpoint"]).top1 == pytest.approx(body["top1"])
+
+
+def test_resume_goes_on_to_the_last_epoch(invoke):
+    assert invoke().exit_code == 0
+    with pytest.raises(UserError, match="resume it with --resume"):
+        invoke()
+    assert "after 2 epochs" in invoke("--resume").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--device", "tpu"], "choose auto, cpu or cuda"),
+        (["--workers", "-1"], "must be 0 or more"),
+        (["--epochs", "0"], "must be 1 or more"),
+        (["--teacher", "none.pt"], "does not exist"),
+    ],
+)
+def test_bad_requests(invoke, arguments, message):
+    with pytest.raises(UserError, match=message):
+        invoke(*arguments)
+
+
+def test_an_onnx_file_is_no_target(invoke):
+    with pytest.raises(UserError, match="is an ONNX file"):
+        invoke(target="network.onnx")
+
+
+def test_resolution_sets_the_source_of_the_crops(invoke):
+    body = json.loads(invoke("--json", "--resolution", "64", "--epochs", "1").stdout)
+    # The recipe enlarges 16 px images, and goes on doing so.
+    held = checkpoints.load(body["checkpoint"]).recipe
+    assert (held.image_side, held.source_side) == (64, 16)
