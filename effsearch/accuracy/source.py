@@ -1,0 +1,51 @@
+"""`load_source`: the score sources by name."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from effsearch.accuracy.counted import Counted
+from effsearch.accuracy.imagenet import ImagenetEstimate
+from effsearch.accuracy.score import LOWER_BOUND_CONFIDENCE, Score, ScoreSource, Z
+from searchspace.errors import UserError
+
+__all__ = [
+    "DEFAULT",
+    "LOWER_BOUND_CONFIDENCE",
+    "NAMES",
+    "Score",
+    "ScoreSource",
+    "Z",
+    "load_source",
+]
+
+DEFAULT = "imagenet"
+NAMES = (DEFAULT, "zero-cost", *Counted.UNITS)
+
+
+def load_source(name: str = DEFAULT, **options: Any) -> ScoreSource:
+    """Return a score source.
+
+    Args:
+        name: one of `NAMES`.
+        options: of the source; only `zero-cost` has some, see `ZeroCost`.
+
+    Raises:
+        UserError: where there is none of that name, or it has no such option.
+    """
+    if name not in NAMES:
+        near = difflib.get_close_matches(name, NAMES, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(NAMES)}"
+        raise UserError(f"{name}: no such score source; {hint}")
+    if name == "zero-cost":
+        # Imports torch's tracing tools, which the others don't need.
+        from effsearch.accuracy.zero_cost_source import ZeroCost
+
+        try:
+            return ZeroCost(**options)
+        except TypeError as error:
+            raise UserError(f"zero-cost: {error}") from None
+    if options:
+        raise UserError(f"{name}: takes no options, got {', '.join(options)}")
+    return ImagenetEstimate.load() if name == DEFAULT else Counted(name)

@@ -1,0 +1,163 @@
+"""`ZeroCost`: zero-cost scores as a source, an ensemble on a fixed scale.
+
+No zero-cost score beat counting multiply-accumulates on the published networks of this space
+(`results/accuracy/zero_cost.md`): read it beside the counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from effsearch.accuracy.score import Score
+from effsearch.accuracy.zero_cost import scores
+from searchspace import Architecture, build, operators, zoo
+
+# Expressivity's order needs real images, and this source takes none: it is left out. Gradients
+# cost ten times what a forward pass does and rank the same on fewer pixels.
+SETTINGS = {  # scores: side of the images in pixels, how many
+    ("synflow", "naswot"): (96, 16),
+    ("zico",): (64, 8),
+}
+MEMBERS = tuple(name for names in SETTINGS for name in names)
+DATA = Path(__file__).parent / "data" / "zero_cost.json"
+CLASSES = 100
+COMMAND = "python -m effsearch.accuracy.zero_cost_source --data $EFFSEARCH_DATA"
+NOTE = "No zero-cost score beat counting MACs on the published networks: a second opinion only."
+
+
+class ZeroCost:
+    """Mean of zero-cost scores, each in standard deviations of the published networks.
+
+    Attributes:
+        members: the scores, of `zero_cost.NAMES`.
+    """
+
+    name = "zero-cost"
+    kind = "estimated"
+    unit = "standard deviations of the published networks"
+    note = NOTE
+
+    def __init__(self, seed: int = 0) -> None:
+        """Prepare the images and the scale.
+
+        Args:
+            seed: of the images and the weights.
+        """
+        self.members = MEMBERS
+        self._seed = seed
+        self._scale: Mapping[str, Sequence[float]] = json.loads(DATA.read_text())["scale"]
+
+    def score(self, architecture: Architecture) -> Score:
+        """Return the mean over the members, and its standard error: how far they disagree.
+
+        NaN where every member is undefined.
+        """
+        return combine(member_scores(architecture, self._seed), self._scale)
+
+
+def combine(found: Mapping[str, float], scale: Mapping[str, Sequence[float]]) -> Score:
+    """Return the mean of the defined scores in standard deviations, and its standard error."""
+    values = []
+    for name, value in found.items():
+        mean, std = scale[name]
+        if math.isfinite(value):
+            values.append((value - mean) / std)
+    if not values:
+        return Score(math.nan, math.nan)
+    spread = float(np.std(values, ddof=1)) if len(values) > 1 else 1.0
+    return Score(float(np.mean(values)), spread / math.sqrt(len(values)))
+
+
+def member_scores(architecture: Architecture, seed: int = 0) -> dict[str, float]:
+    """Return the members' scores of a freshly built network, on synthetic images."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = build(architecture, num_classes=CLASSES)
+    found: dict[str, float] = {}
+    for names, (side, count) in SETTINGS.items():
+        batch, labels = synthetic_images(count, side, seed)
+        found |= scores(network, batch, labels, names=names, seed=seed)
+    return found
+
+
+def synthetic_images(count: int, side: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return images (count, 3, side, side) with natural images' 1/f amplitudes, and labels.
+
+    So that scores need no data: of mean 0 and standard deviation 1 each.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(count, 3, side, side, generator=generator)
+    rows = torch.fft.fftfreq(side)[:, None] * side
+    columns = torch.fft.rfftfreq(side)[None] * side
+    frequency = (rows**2 + columns**2).sqrt().clamp(min=1)
+    images = torch.fft.irfft2(torch.fft.rfft2(noise) / frequency, s=(side, side))
+    images = images - images.mean((1, 2, 3), keepdim=True)
+    images = images / images.std((1, 2, 3), keepdim=True)
+    return images, torch.randint(CLASSES, (count,), generator=generator)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the scale, and the members' agreement with the published top-1."""
+    import pandas as pd
+    from scipy.stats import kendalltau
+
+    parser = argparse.ArgumentParser(prog="python -m effsearch.accuracy.zero_cost_source")
+    parser.add_argument("--data", default=os.environ.get("EFFSEARCH_DATA"), help="shared data")
+    parser.add_argument("--results", type=Path, default=Path("results/accuracy"))
+    options = parser.parse_args(arguments)
+    path = Path(options.data or "") / "published" / "seeds.csv"
+    if options.data is None or not path.exists():
+        print("--data: give the folder that has published/seeds.csv", file=sys.stderr)
+        return 2
+    table = pd.read_csv(path)
+    rows = [member_scores(zoo.load(name)) for name in table["network"]]
+    scale = {}
+    for name in MEMBERS:
+        values = np.array([row[name] for row in rows])
+        scale[name] = [float(np.nanmean(values)), float(np.nanstd(values))]
+    card: dict[str, Any] = {
+        "command": COMMAND,
+        "about": "mean and standard deviation of each score over the 16 published networks",
+        "images": {", ".join(k): {"side": v[0], "count": v[1]} for k, v in SETTINGS.items()},
+        "scale": scale,
+    }
+    DATA.write_text(json.dumps(card, indent=1) + "\n")
+    ranked = {name: [row[name] for row in rows] for name in MEMBERS}
+    ranked["zero-cost"] = [combine(row, scale).score for row in rows]
+    ranked["macs"] = [float(sum(o.macs for o in operators(zoo.load(n)))) for n in table["network"]]
+    taus = {
+        name: round(float(kendalltau(values, table["top1"], nan_policy="omit")[0]), 3)
+        for name, values in ranked.items()
+    }
+    best = max(taus, key=lambda name: taus[name])
+    verdict = f"Best of all: {best}."
+    options.results.mkdir(parents=True, exist_ok=True)
+    lines = [
+        "# Zero-cost scores of the 16 published networks against their top-1",
+        "",
+        f"Made by `{COMMAND}`: synthetic images, canonical initialisation; `zero-cost` is the mean",
+        f"of the others in standard deviations. {verdict}",
+        "",
+        "| score | Kendall's tau |",
+        "|---|---|",
+        *(f"| {name} | {tau:.2f} |" for name, tau in taus.items()),
+    ]
+    (options.results / "zero_cost.md").write_text("\n".join(lines) + "\n")
+    (options.results / "zero_cost.json").write_text(
+        json.dumps({"command": COMMAND, "kendall_tau": taus}, indent=1) + "\n"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

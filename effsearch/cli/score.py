@@ -1,0 +1,57 @@
+"""`effsearch score`: accuracy scores with their uncertainty."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from effsearch.cli import JsonFlag, emit_json, say
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("score")(score)
+
+
+def score(
+    targets: Annotated[list[str], typer.Argument(help="Published networks or architecture YAMLs.")],
+    proxy: Annotated[
+        str,
+        typer.Option("--proxy", help="imagenet, zero-cost, params, macs, depth or depth+macs."),
+    ] = "imagenet",
+    as_json: JsonFlag = False,
+) -> None:
+    """Score accuracy: by default an estimate of ImageNet-1k top-1, with its uncertainty."""
+    from effsearch.accuracy.source import load_source
+    from effsearch.targets import load_architecture
+
+    source = load_source(proxy)
+    found = [(text, load_architecture(text)) for text in targets]
+    rows: list[dict[str, Any]] = []
+    for text, architecture in found:
+        value = source.score(architecture)
+        rows.append(
+            {
+                "target": text,
+                "source": source.name,
+                "kind": source.kind,
+                "unit": source.unit,
+                "score": value.score,
+                "std": value.std,
+                "lower_bound": value.lower_bound,
+            }
+        )
+    if as_json:
+        emit_json({"scores": rows, "note": source.note})
+        return
+    width = max(len("target"), *(len(row["target"]) for row in rows))
+    print(f"{'target':<{width}}  {'score':>14}  {'std':>8}  {'lower bound':>14}")
+    for row in rows:
+        values = [_number(row[name]) for name in ("score", "std", "lower_bound")]
+        print(f"{row['target']:<{width}}  {values[0]:>14}  {values[1]:>8}  {values[2]:>14}")
+    say(f"{source.name}, {source.kind}, in {source.unit}. {source.note}")
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.2f}"

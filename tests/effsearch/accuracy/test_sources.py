@@ -1,0 +1,99 @@
+"""Every score source: one contract."""
+
+import json
+import math
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from effsearch.accuracy.source import NAMES, Score, Z, load_source
+from effsearch.cli import score as command
+from searchspace import UserError, build, operators, zoo
+
+CHEAP = tuple(name for name in NAMES if name != "zero-cost")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_contract(name):
+    source = load_source(name)
+    assert source.name == name
+    assert source.kind == "estimated"
+    assert source.unit
+    score = source.score(zoo.load("shvit_s1"))
+    assert isinstance(score, Score)
+    assert math.isfinite(score.score)
+    assert score.std >= 0
+    assert score.lower_bound == pytest.approx(score.score - Z * score.std)
+    assert source.score(zoo.load("shvit_s1")) == score
+
+
+@pytest.mark.parametrize("name", CHEAP)
+def test_larger_is_better_within_a_family(name):
+    source = load_source(name)
+    assert source.score(zoo.load("shvit_s4")).score > source.score(zoo.load("shvit_s1")).score
+
+
+def test_counts_are_the_published_ones():
+    network = zoo.load("shvit_s1")
+    params = sum(p.numel() for p in build(network).parameters() if p.requires_grad)
+    assert load_source("params").score(network).score == params == 6330808
+    macs = sum(o.macs for o in operators(network, "train"))
+    assert load_source("macs").score(network).score == macs
+    assert load_source("depth").score(network).score == 11
+
+
+def test_depth_and_macs_are_weighed_on_a_fixed_scale():
+    source = load_source("depth+macs")
+    values = [source.score(zoo.load(name)).score for name in zoo.names()]
+    assert sum(values) / len(values) == pytest.approx(0, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("imagnet", "did you mean imagenet"),
+        ("zerocost", "did you mean zero-cost"),
+        ("?", "known: "),
+    ],
+)
+def test_unknown_source(name, message):
+    with pytest.raises(UserError, match=message):
+        load_source(name)
+
+
+def test_unknown_option():
+    with pytest.raises(UserError, match="takes no options"):
+        load_source("macs", side=3)
+    with pytest.raises(UserError, match="zero-cost"):
+        load_source("zero-cost", colour=3)
+
+
+def application() -> typer.Typer:
+    app = typer.Typer()
+    app.callback()(lambda: None)
+    command.register(app)
+    return app
+
+
+def test_command_prints_one_json_object(tmp_path):
+    path = tmp_path / "net.yaml"
+    zoo.load("shvit_s2").to_yaml(path)
+    result = CliRunner().invoke(application(), ["score", "shvit_s1", str(path), "--json"])
+    assert result.exit_code == 0
+    rows = json.loads(result.stdout)["scores"]
+    assert [row["target"] for row in rows] == ["shvit_s1", str(path)]
+    assert {"target", "source", "score", "std", "kind", "lower_bound"} <= rows[0].keys()
+    assert rows[0]["score"] < rows[1]["score"]
+
+
+def test_command_says_what_the_numbers_are():
+    result = CliRunner().invoke(application(), ["score", "shvit_s1", "--proxy", "zero-cost"])
+    assert result.exit_code == 0
+    assert "No zero-cost score beat counting MACs" in result.stderr
+
+
+@pytest.mark.parametrize("target", ["shvit_s9", "missing.yaml", "network.onnx"])
+def test_command_refuses_what_it_cannot_score(target):
+    result = CliRunner().invoke(application(), ["score", target])
+    assert isinstance(result.exception, UserError)
