@@ -1,0 +1,166 @@
+"""What a phone's accelerator is charged for: a few totals that add up over operators.
+
+Core ML runs a fused graph in float16. Activations and elementwise operators that alone consume a
+convolution's output run inside it; transposes pad their last axis to 64 bytes (Apple, "Deploying
+Transformers on the Apple Neural Engine", 2022); tensors that outgrow the on-chip memory are
+spilled; and linear attention's float32 key-value product leaves the accelerator.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from searchspace.operators import BYTES_PER_VALUE, Operator
+
+FEATURES = (
+    "floor.ms",
+    "dispatch.count",
+    "conv.gmacs",
+    "pointwise_conv.gmacs",
+    "linear.gmacs",
+    "depthwise_conv.gmacs",
+    "grouped_conv.gmacs",
+    "matmul.gmacs",
+    "conv.mb",
+    "depthwise_conv.mb",
+    "matmul.mb",
+    "norm.mb",
+    "elementwise.mb",
+    "fused.mb",
+    "copy.mb",
+    "transpose.mb",
+    "spill.mb",
+    "linear_attention.gmacs",
+    "linear_attention.mb",
+)
+TRAITS = ("linear_attention", "channels_last")
+
+_INDEX = {name: i for i, name in enumerate(FEATURES)}
+
+_CONVOLUTIONS = ("conv", "pointwise_conv", "depthwise_conv", "grouped_conv", "linear")
+_COPIES = ("Concat", "Split", "Slice", "Expand", "Gather")
+_BYTES_PER_VALUE = 2  # float16
+_LAST_AXIS = 32  # 64 bytes of float16
+_SCALE = _BYTES_PER_VALUE / BYTES_PER_VALUE / 1e6  # float32 bytes to float16 MB
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """What operators are charged against.
+
+    Attributes:
+        peak_gmacs_per_ms: arithmetic peak, 10^9 multiply-accumulates a millisecond.
+        weight_mb_per_ms: bandwidth of the memory that holds the weights.
+        on_chip_mb: activations of one operator beyond this leave the on-chip memory.
+        source: where the figures were published.
+    """
+
+    peak_gmacs_per_ms: float
+    weight_mb_per_ms: float
+    on_chip_mb: float
+    source: str = ""
+
+
+def features(operators: Sequence[Operator], hardware: Hardware) -> NDArray[np.float64]:
+    """Return the totals of `FEATURES`, which add up over operators.
+
+    Args:
+        operators: of a network, or of any part of one; form "deploy".
+        hardware: of the device.
+
+    Returns:
+        Array of shape (len(FEATURES),).
+    """
+    total = np.zeros(len(FEATURES))
+    for operator in operators:
+        for name, amount in charges(operator, hardware):
+            total[_INDEX[name]] += amount
+    return total
+
+
+def charges(operator: Operator, hardware: Hardware) -> list[tuple[str, float]]:
+    """Return what one operator is charged for: names of `FEATURES` with amounts."""
+    gmacs = operator.macs / 1e9
+    mb = (operator.input_bytes + operator.output_bytes) * _SCALE
+    weight_mb = operator.weight_bytes * _SCALE
+    floor = max(gmacs / hardware.peak_gmacs_per_ms, weight_mb / hardware.weight_mb_per_ms)
+    charged = [("floor.ms", floor)]
+    if is_fused(operator):
+        return [*charged, ("fused.mb", mb)]
+    charged.append(("dispatch.count", 1.0))
+    spilled = max(0.0, mb - hardware.on_chip_mb)
+    if spilled:
+        charged.append(("spill.mb", spilled))
+    kind = operator.kind
+    if kind in _CONVOLUTIONS:
+        grouped = kind in ("depthwise_conv", "grouped_conv")
+        charged += [
+            (f"{kind}.gmacs", gmacs),
+            ("depthwise_conv.mb" if grouped else "conv.mb", mb),
+        ]
+    elif kind in ("matmul", "attention"):
+        charged += [("matmul.gmacs", gmacs), ("matmul.mb", mb)]
+        if is_linear_attention(operator):
+            charged += [("linear_attention.gmacs", gmacs), ("linear_attention.mb", mb)]
+    elif kind == "softmax":
+        charged.append(("matmul.mb", mb))
+    elif kind == "norm" and operator.op != "BatchNormalization":
+        charged.append(("norm.mb", mb))
+    elif kind == "movement" and operator.op in _COPIES:
+        charged.append(("copy.mb", mb))
+    elif kind in ("movement", "other"):
+        padded = _padded_mb(operator.input_shape) + _padded_mb(operator.output_shape)
+        charged.append(("transpose.mb", padded))
+    else:
+        charged.append(("elementwise.mb", mb))
+    return charged
+
+
+def is_fused(operator: Operator) -> bool:
+    """Whether Core ML runs an operator inside its producer."""
+    if operator.kind not in ("activation", "elementwise"):
+        return False
+    if operator.follows in _CONVOLUTIONS:
+        return True
+    # x * sigmoid(x): the sigmoid shares its input with the product, and the product alone reads it.
+    if operator.op == "Sigmoid":
+        return not operator.follows
+    twice = operator.input_bytes == 2 * operator.output_bytes
+    return operator.op == "Mul" and operator.follows == "activation" and twice
+
+
+def is_linear_attention(operator: Operator) -> bool:
+    """Whether a product is ReLU linear attention's of values and keys.
+
+    It contracts over tokens, and one side has a row of ones more for the normaliser (EfficientViT,
+    arXiv 2205.14756, official code): d + 1 by d, unlike any product of softmax attention.
+    """
+    rows, columns = operator.output_shape[-2:]
+    depth = operator.macs // max(1, math.prod(operator.output_shape))
+    return abs(rows - columns) == 1 and depth not in (rows, columns)
+
+
+def trait(operator: Operator) -> str:
+    """Return what is unusual about an operator, or nothing.
+
+    Some phones have no measured network with such operators, so their prices come from related
+    phones: `linear_attention`, and `channels_last`, linear layers on (N, H, W, C) maps.
+    """
+    if operator.kind == "matmul" and is_linear_attention(operator):
+        return "linear_attention"
+    if operator.kind == "linear" and len(operator.input_shape) == 4:
+        return "channels_last"
+    return ""
+
+
+def _padded_mb(shape: Sequence[int]) -> float:
+    """Return MB of a float16 tensor whose last axis is padded to 64 bytes."""
+    if not shape:
+        return 0.0
+    last = math.ceil(shape[-1] / _LAST_AXIS) * _LAST_AXIS
+    return math.prod(shape[:-1]) * last * _BYTES_PER_VALUE / 1e6
