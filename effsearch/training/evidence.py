@@ -173,11 +173,15 @@ def pick_device(wanted: str) -> str:
     """Returns `cuda` or `cpu`; `auto` looks for a GPU without touching it in this process."""
     if wanted != "auto":
         return wanted
+    # CUDA must not start here: the workers' MPS daemon has to be there first.
+    probe = "import torch; raise SystemExit(0 if torch.cuda.is_available() else 1)"
     try:
-        found = subprocess.run(["nvidia-smi", "-L"], capture_output=True, timeout=20, check=False)
+        found = subprocess.run(
+            [sys.executable, "-c", probe], capture_output=True, timeout=60, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return "cpu"
-    return "cuda" if found.returncode == 0 and b"GPU" in found.stdout else "cpu"
+    return "cuda" if found.returncode == 0 else "cpu"
 
 
 def make_tasks(

@@ -15,7 +15,7 @@ CPU = torch.device("cpu")
 def network():
     torch.manual_seed(0)
     return nn.Sequential(
-        nn.Conv2d(3, 8, 4, 4),
+        nn.Conv2d(3, 8, 4, 4, bias=False),
         nn.BatchNorm2d(8),
         nn.GELU(),
         nn.AdaptiveAvgPool2d(1),
@@ -53,6 +53,26 @@ def test_the_average_starts_fast(quick):
     step(data.images[:12], data.labels[:12])
     after = next(step.network.parameters()).detach()
     torch.testing.assert_close(step.average[0], before + 0.9 * (after - before))
+
+
+def test_a_rate_kept_on_the_device_gives_the_same_weights(quick):
+    # What CUDA does, on the CPU: rate and counter are tensors that the step itself advances.
+    weights = []
+    for on_device in (False, True):
+        data, net = coloured(), network()
+        step = Step(net, quick, 3, 5, CPU, torch.Generator().manual_seed(0))
+        if on_device:
+            step._on_device = True
+            step.optimizer = torch.optim.AdamW(
+                [{**group, "fused": True} for group in step.optimizer.param_groups], fused=True
+            )
+            step._share_rate(step.optimizer)
+        loop = ResidentLoop(step, data)
+        for epoch in range(3):
+            loop.epoch(epoch_order(60, 0, epoch), 16)
+        weights.append([p.detach() for p in net.parameters()])
+    for ours, theirs in zip(*weights, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-3)
 
 
 def test_norms_and_biases_are_not_decayed(quick):
