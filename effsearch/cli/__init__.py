@@ -9,18 +9,17 @@ from __future__ import annotations
 import importlib
 import json
 import math
+import pkgutil
 import sys
 from typing import Annotated, Any
 
-import click
 import typer
 
 from effsearch.errors import NoArchitectureFitsError, WorkFailedError
 from searchspace.errors import UserError
 
-_GROUPS = (
-    "run", "report", "predict", "profile", "kit", "score", "zoo", "export", "train", "supernet",
-)  # fmt: skip
+# Typer carries a click of its own; this is its base of all mistakes in arguments.
+_UsageError = typer.BadParameter.__bases__[0]
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
@@ -35,7 +34,7 @@ def make_app() -> typer.Typer:
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
-    for group in _GROUPS:
+    for group in sorted(module.name for module in pkgutil.iter_modules(__path__)):
         importlib.import_module(f"effsearch.cli.{group}").register(app)
     return app
 
@@ -50,16 +49,21 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(error, 3)
     except WorkFailedError as error:
         _fail(error, 1)
-    except click.exceptions.NoArgsIsHelpError as error:
-        print(error.ctx.get_help() if error.ctx else error, file=sys.stderr)
-        sys.exit(2)
-    except click.ClickException as error:
+    except _UsageError as error:
+        if error.ctx is not None and error.ctx.command_path and not sys_arguments(arguments):
+            print(error.ctx.get_help(), file=sys.stderr)
+            sys.exit(2)
         _fail(error.format_message(), 2)
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         _fail("interrupted", 130)
     except BrokenPipeError:
         sys.exit(1)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def sys_arguments(arguments: list[str] | None) -> list[str]:
+    """Return the arguments given to `main`, or those of the process."""
+    return sys.argv[1:] if arguments is None else arguments
 
 
 def _fail(message: object, status: int) -> None:

@@ -18,7 +18,9 @@ def summaries() -> list[dict[str, Any]]:
     rows = []
     for name, path in table_paths().items():
         meta = read_model(path).meta
-        errors = meta.get("errors", {})
+        held_out = meta.get("held_out", {})
+        scores = held_out.get("leave_network_out", held_out)
+        median = _estimate(scores.get("median_error_percent"))
         rows.append(
             {
                 "name": name,
@@ -30,12 +32,19 @@ def summaries() -> list[dict[str, Any]]:
                 "precision": meta.get("precision"),
                 "date": meta.get("date"),
                 "threads": meta.get("threads"),
-                "references": meta.get("references"),
-                "held_out_error": errors.get("median"),
-                "rank_correlation": errors.get("spearman"),
-                "errors": errors,
+                "references": meta.get("reference_count"),
+                "held_out_error": None if median is None else median / 100,
+                "rank_correlation": _estimate(scores.get("spearman")),
+                "held_out": held_out,
                 "shipped": path.parent == SHIPPED,
                 "path": str(path),
             }
         )
     return rows
+
+
+def _estimate(value: Any) -> float | None:
+    """The estimate of [estimate, low, high], or of a plain number."""
+    if isinstance(value, list):
+        value = value[0] if value else None
+    return None if value is None else float(value)
