@@ -208,7 +208,7 @@ def _drop_expansions(graph: Graph) -> None:
 def _per_channel(graph: Graph, constant: str, node: Node, moved: bool) -> bool:
     """Whether a constant is one value, or one a channel of a product's output.
 
-    Behind a change of layout only the size is left to tell by.
+    Behind a change of layout, and in a batch norm, only the size is there to tell by.
     """
     shape = graph.shapes[constant]
     size = math.prod(shape)
@@ -216,7 +216,7 @@ def _per_channel(graph: Graph, constant: str, node: Node, moved: bool) -> bool:
         return True
     out = graph.shapes[node.outputs[0]]
     axis = 1 if node.op == "Conv" else len(out) - 1
-    if moved or len(shape) == 1:
+    if moved:
         return size == out[axis]
     padded = (1,) * (len(out) - len(shape)) + tuple(shape)
     return size == out[axis] and padded[axis] == size
@@ -245,7 +245,7 @@ def _fold_affine_after(graph: Graph) -> None:
         if operand is None or operand[0] not in owner or uses[operand[0]] != 1:
             continue
         product = owner[operand[0]]
-        moved = operand[0] not in product.outputs
+        moved = operand[0] not in product.outputs or node.op == "BatchNormalization"
         if not _per_channel(graph, operand[1], product, moved):
             continue
         if node.op in ("Add", "BatchNormalization") and len(product.inputs) == 2:

@@ -73,7 +73,7 @@ class SearchSpace:
             path = _FOLDER / f"{text}.yaml"
         else:
             path = Path(text)
-            if path.suffix not in (".yaml", ".yml") and not path.exists():
+            if path.suffix not in (".yaml", ".yml") and not path.is_file():
                 near = difflib.get_close_matches(text, known, n=1)
                 hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
                 raise UserError(f"{text}: no such space; {hint} (or give a YAML file)")

@@ -48,7 +48,7 @@ def load_official(name: str, state_dict: Mapping[str, Any], num_classes: int = 1
                 continue
             raise UserError(f"{name}: the checkpoint has no key {theirs!r}")
         loaded[key] = _fitted(name, theirs, given[theirs], tensor)
-    extra = sorted(set(given) - expected)
+    extra = sorted(set(given) - expected, key=str)
     if extra:
         more = f" (and {len(extra) - 1} more)" if len(extra) > 1 else ""
         raise UserError(f"{name}: the checkpoint has an unknown key {extra[0]!r}{more}")

@@ -1,0 +1,261 @@
+"""`SearchSpace`: sampling, variation, membership, counting; every member builds and trains."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import optuna
+import pytest
+import torch
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from searchspace import SearchSpace, UserError, build, operators, zoo
+from searchspace.space import label
+from searchspace.space_file import parse_space
+
+SPACES = {name: SearchSpace.load(name) for name in ("tiny", "mobile", "full")}
+SEEDS = st.integers(0, 2**32 - 1)
+spaces = st.sampled_from(sorted(SPACES)).map(SPACES.__getitem__)
+
+
+def sample(space, seed):
+    return space.sample(np.random.default_rng(seed))
+
+
+@settings(max_examples=150, deadline=None)
+@given(space=spaces, seed=SEEDS)
+def test_samples_are_members(space, seed):
+    architecture = sample(space, seed)
+    assert architecture in space
+    assert sample(space, seed) == architecture
+    assert min(architecture.sides) >= 2
+
+
+@settings(max_examples=60, deadline=None)
+@given(space=spaces, seed=SEEDS, changes=st.integers(1, 4))
+def test_mutation_stays_inside_and_changes_what_was_asked(space, seed, changes):
+    rng = np.random.default_rng(seed)
+    parent = space.sample(rng)
+    child = space.mutate(parent, rng, changes)
+    assert child in space
+    before, after = space.choices(parent), space.choices(child)
+    changed = {name for name in before if name in after and before[name] != after[name]}
+    gone = set(before) - set(after)
+    assert len(changed) <= changes
+    assert changed or gone
+    # What closes an axis, or opens one, is a change of another.
+    if gone or set(after) - set(before):
+        assert changed
+
+
+@settings(max_examples=60, deadline=None)
+@given(space=spaces, seed=SEEDS)
+def test_crossover_stays_inside_and_takes_from_the_parents(space, seed):
+    rng = np.random.default_rng(seed)
+    parents = [space.sample(rng), space.sample(rng)]
+    child = space.crossover(*parents, rng)
+    assert child in space
+    choices = [space.choices(parent) for parent in parents]
+    for name, value in space.choices(child).items():
+        given = [c[name] for c in choices if name in c]
+        if name.endswith(".tail"):  # a tail of the block's own type is none
+            given += ["none"] * (child.stages[int(name[5]) - 1].blocks[0].type in given)
+        assert not given or value in given
+    assert space.crossover(parents[0], parents[0], rng) == parents[0]
+
+
+def test_variation_of_a_stranger_is_refused():
+    rng = np.random.default_rng(0)
+    stranger, member = zoo.load("shvit_s1"), sample(SPACES["tiny"], 0)
+    for call in (
+        lambda: SPACES["tiny"].mutate(stranger, rng),
+        lambda: SPACES["tiny"].crossover(member, stranger, rng),
+        lambda: SPACES["tiny"].encode([member, stranger]),
+    ):
+        with pytest.raises(UserError, match="shvit_s1: not in the space tiny"):
+            call()
+
+
+@settings(max_examples=60, deadline=None)
+@given(space=spaces, other=spaces, seed=SEEDS)
+def test_the_nearest_is_a_member_and_a_member_its_own(space, other, seed):
+    architecture = sample(other, seed)
+    near = space.nearest(architecture)
+    assert near in space
+    assert space.nearest(near) == near
+    if architecture in space:
+        assert near == architecture
+
+
+def test_the_nearest_keeps_what_it_can():
+    near = SPACES["mobile"].nearest(zoo.load("shvit_s2"))
+    assert [s.blocks[0].type for s in near.stages] == ["shvit_conv", "shsa", "shsa"]
+    assert [s.width for s in near.stages] == [128, 224, 320]
+    assert near.stem.stride == 16
+
+
+@settings(max_examples=60, deadline=None)
+@given(space=spaces, seed=SEEDS)
+def test_codes_are_inverse(space, seed):
+    architectures = [sample(space, seed + i) for i in range(3)]
+    codes = space.encode(architectures)
+    assert codes.shape == (3, len(space.axes))
+    assert [space.decode(code) for code in codes] == architectures
+    for row, architecture in zip(codes, architectures, strict=True):
+        active = {name for name, code in zip(space.axes, row, strict=True) if code >= 0}
+        assert active == set(space.choices(architecture))
+
+
+@pytest.mark.parametrize("name", ["tiny", "mobile"])
+def test_suggesting_through_a_real_study(name):
+    space = SPACES[name]
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0, n_startup_trials=5))
+    suggested = []
+
+    def objective(trial):
+        architecture = space.suggest(trial)
+        suggested.append(architecture)
+        choices = space.choices(architecture)
+        proposed = dict(trial.params)
+        for index, stage in enumerate(architecture.stages):
+            tail = f"stage{index + 1}.tail"
+            if proposed.get(tail) == stage.blocks[0].type:  # one and the same network
+                proposed[tail] = "none"
+                proposed.pop(f"{tail}_depth", None)
+        assert {k: label(v) for k, v in choices.items()} == proposed
+        return architecture.depth
+
+    study.optimize(objective, n_trials=20)
+    assert all(a in space for a in suggested)
+    assert len({a.digest() for a in suggested}) > 10
+    again = space.suggest(optuna.trial.FixedTrial(study.trials[3].params))
+    assert again == suggested[3]
+
+
+def members(space):
+    """Every architecture, by walking the axes with every answer to every question."""
+    open_ends = [()]
+    while open_ends:
+        script = open_ends.pop()
+        asked = []
+
+        def choose(name, values, script=script, asked=asked):
+            asked.append((name, values))
+            return values[script[len(asked) - 1] if len(asked) <= len(script) else 0]
+
+        yield space._construct(choose)
+        for depth in range(len(script), len(asked)):
+            unchanged = (*script, *[0] * (depth - len(script)))
+            open_ends += [(*unchanged, index) for index in range(1, len(asked[depth][1]))]
+
+
+def test_size_is_what_enumeration_counts():
+    space = SPACES["tiny"]
+    found = {a.digest() for a in members(space)}
+    assert len(found) == space.size() == 448
+
+
+def test_tiny_by_hand():
+    strides, first = 2, 2 * 2 * 2  # widths, depths, block types
+    second = 2 * 2 * (4 + 1 + 2)  # widths, depths; shsa has 4 variants, lite_mla 2
+    assert SPACES["tiny"].size() == strides * first * second
+
+
+VARIED = """
+resolution: [64, 96]
+stage_count: [1, 2]
+stem:
+  shvit: {stride: [4, 8]}
+  efficientvit: {stride: [2], width: [8, 16]}
+blocks:
+  shsa: {heads: [1, 2]}
+  additive_attention: {}
+  mbconv: {expansion: [2, 4]}
+downsample: {conv_bn: {}, mbconv: {expansion: [2, 4]}}
+head: {shvit: {}, swiftformer: {distillation: [true, false]}}
+stages:
+  - {width: [16], depth: [1, 2], block: [mbconv, additive_attention], tail: [none, shsa]}
+  - {width: [16, 32], depth: 1, block: [shsa], tail: [shsa, mbconv], tail_depth: [1, 2]}
+"""
+
+
+@pytest.mark.slow
+def test_size_with_tails_and_stems_of_their_own_width():
+    space = SearchSpace(parse_space(yaml.safe_load(VARIED)))
+    digests = [a.digest() for a in members(space)]
+    assert len(set(digests)) == space.size()
+
+
+def test_mobile_is_large_and_full_holds_the_published():
+    assert SPACES["mobile"].size() >= 10**12
+    assert all(zoo.load(name) in SPACES["full"] for name in zoo.names())
+    assert "not an architecture" not in SPACES["full"]
+
+
+def test_mobile_varies_what_it_says():
+    axes = SPACES["mobile"].axes
+    for part in (
+        "stages", "stem.shvit.stride", "stage2.block", "stage3.width", "stage1.depth",
+        "stage2.shsa.heads", "stage2.shsa.partial_ratio", "stage3.mbconv.expansion",
+        "stage2.efficient_mod.kernel", "stage4.tail", "stage2.lite_mla.heads",
+        "stage3.additive_attention.heads", "stage3.tail.efficient_mod_attention.heads",
+    ):  # fmt: skip
+        assert len(axes[part]) > 1, part
+    assert "resolution" not in axes
+
+
+def test_every_value_of_every_axis_is_sampled():
+    space = SPACES["mobile"]
+    seen = {}
+    rng = np.random.default_rng(0)
+    for _ in range(3000):
+        for name, value in space.choices(space.sample(rng)).items():
+            seen.setdefault(name, set()).add(value)
+    missing = {n: set(v) - seen.get(n, set()) for n, v in space.axes.items()}
+    assert {n: v for n, v in missing.items() if v} == {}
+
+
+def train_step(architecture):
+    network = build(architecture, num_classes=4)
+    x = torch.randn(2, 3, architecture.resolution, architecture.resolution)
+    loss = torch.nn.functional.cross_entropy(network(x), torch.tensor([0, 3]))
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
+    unused = [n for n, p in network.named_parameters() if p.grad is None]
+    assert unused == []
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_tiny_members_train(seed):
+    train_step(sample(SPACES["tiny"], seed))
+
+
+@pytest.mark.parametrize(
+    "seed", [s if s < 3 else pytest.param(s, marks=pytest.mark.slow) for s in range(40)]
+)
+def test_mobile_members_train(seed):
+    train_step(sample(SPACES["mobile"], seed))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(12))
+def test_full_members_train(seed):
+    train_step(sample(SPACES["full"], seed))
+
+
+def test_corners_of_mobile_can_be_built():
+    """The first and the last value of every axis, for every type of block."""
+    space = SPACES["mobile"]
+    for end, wanted in itertools.product((0, -1), space.spec.blocks):
+
+        def choose(name, values, end=end, wanted=wanted):
+            return wanted if wanted in values and name.endswith("block") else values[end]
+
+        architecture = space._construct(choose)
+        assert architecture in space
+        assert all(o.kind != "other" for o in operators(architecture, "deploy"))
