@@ -179,7 +179,6 @@ def write_summary(rows: list[dict[str, Any]], facts: dict[str, Any], out: Path) 
         f"Kendall's tau with CIFAR-10 test accuracy after 200 epochs, {facts['architectures']} "
         f"architectures drawn with seed {facts['seed']}, canonical initialisation. "
         f"Input: {facts['input']}. Intervals: 95%, bootstrap over architectures. "
-        f"{facts['seconds_each']} s an architecture on one core for all eight scores on images. "
         "Undefined scores rank last.",
         "",
         f"    {facts['command']}",
@@ -253,7 +252,6 @@ def _run(options: argparse.Namespace) -> None:
         "input": f"{options.images} Tiny-ImageNet images of 10 classes at 32x32; "
         f"{options.noise} of Gaussian noise for AZ-NAS's scores not marked otherwise, as in its "
         "authors' code",
-        "seconds_each": round(float(table["seconds"].median()), 2),
     }
     rows = summarise(table, options.seed, options.resamples)
     write_summary(rows, facts, options.out)
