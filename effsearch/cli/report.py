@@ -1,0 +1,30 @@
+"""`effsearch report`: the picture and the page of a run, again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from effsearch.cli import JsonFlag, emit_json
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("report")(report)
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a finished run.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Write pareto.png and report.html of a finished run again."""
+    from effsearch.report.write import regenerate
+
+    paths = regenerate(folder)
+    if as_json:
+        emit_json({"files": [str(path) for path in paths]})
+        return
+    for path in paths:
+        print(path)

@@ -1,0 +1,84 @@
+"""Whether an exported network computes what the PyTorch one does."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import torch
+from torch import nn
+
+from effsearch.errors import WorkFailedError
+from searchspace import Network
+
+TOLERANCE = 1e-4  # of the standard deviation of the logits
+
+
+def check_onnx(network: Network, model: onnx.ModelProto, seed: int = 0) -> float:
+    """Return how far ONNX Runtime's logits are from PyTorch's for the same random image.
+
+    Args:
+        network: the network that `model` was written from, with the same weights.
+        model: with input `input` and output `logits`.
+        seed: of the image.
+
+    Returns:
+        Greatest absolute difference over the standard deviation of PyTorch's logits; NaN where
+        the logits are not finite.
+    """
+    onnx.checker.check_model(model)
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    session = ort.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    shape = [d if isinstance(d, int) else 1 for d in session.get_inputs()[0].shape]
+    image = np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+    found = session.run(["logits"], {"input": image})[0]
+    training = network.training
+    network.eval()
+    with torch.no_grad():
+        expected = network(torch.from_numpy(image)).numpy()
+    network.train(training)
+    return float(np.abs(found - expected).max() / expected.std())
+
+
+def randomise(network: nn.Module, seed: int = 0) -> None:
+    """Give a network random weights with which a wrong export shows.
+
+    A fresh network hides mistakes: norms with zero gain and tiny layer scales silence whole
+    branches, and batch norms with fresh statistics do nothing. Here gains and layer scales are
+    between 0.5 and 1.5, biases and means are not zero, variances are not one.
+
+    Args:
+        network: changed in place.
+        seed: of the weights.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def uniform(like: torch.Tensor, low: float, high: float) -> torch.Tensor:
+        return torch.rand(like.shape, generator=generator) * (high - low) + low
+
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if parameter.numel() == max(parameter.shape, default=1):
+                bounds = (-0.2, 0.2) if name.endswith("bias") else (0.5, 1.5)
+                parameter.copy_(uniform(parameter, *bounds))
+        for name, buffer in network.named_buffers():
+            if name.endswith("running_mean"):
+                buffer.copy_(uniform(buffer, -0.2, 0.2))
+            elif name.endswith("running_var"):
+                buffer.copy_(uniform(buffer, 0.5, 1.5))
+
+
+def require_parity(name: str, error: float) -> None:
+    """Check a result of `check_onnx`.
+
+    Raises:
+        WorkFailedError: where it is above the tolerance.
+    """
+    if not error <= TOLERANCE:
+        raise WorkFailedError(
+            f"{name}: ONNX Runtime and PyTorch differ by {error:.1e} of the logits' spread, more "
+            f"than {TOLERANCE:.0e}; the file was not kept"
+        )

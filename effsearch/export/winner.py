@@ -1,0 +1,84 @@
+"""A winner's folder: architecture.yaml, model.onnx and card.json."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from effsearch.errors import WorkFailedError
+from effsearch.export.card import UNTRAINED, number
+from effsearch.export.check import TOLERANCE, check_onnx, randomise, require_parity
+from effsearch.export.onnx import OPSET, to_onnx
+from searchspace import Architecture, build
+
+ARCHITECTURE, MODEL, CARD = "architecture.yaml", "model.onnx", "card.json"
+
+
+def write_winner(
+    folder: Path, architecture: Architecture, facts: Mapping[str, Any], seed: int = 0
+) -> dict[str, Any]:
+    """Write a winner's folder and check what is in it.
+
+    The ONNX export is checked on random weights, with which mistakes show; the file that is kept
+    carries fresh initial weights.
+
+    Args:
+        folder: to be made; an existing one is replaced.
+        architecture: the winner.
+        facts: what else its card says: latency, score and so on.
+        seed: of the weights.
+
+    Returns:
+        The card.
+
+    Raises:
+        WorkFailedError: where the files do not give back the same network.
+    """
+    label = architecture.name or architecture.digest()
+    torch.manual_seed(seed)
+    network = build(architecture)
+    proven = build(architecture)
+    randomise(proven, seed)
+    parity = check_onnx(proven, to_onnx(proven), seed)
+    require_parity(label, parity)
+    model = to_onnx(network)
+    shipped = check_onnx(network, model, seed)
+    require_parity(label, shipped)
+
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    architecture.to_yaml(temporary / ARCHITECTURE)
+    if Architecture.from_yaml(temporary / ARCHITECTURE).digest() != architecture.digest():
+        raise WorkFailedError(f"{label}: {ARCHITECTURE} does not read back as the same network")
+    data = model.SerializeToString()
+    (temporary / MODEL).write_bytes(data)
+    card = {
+        "digest": architecture.digest(),
+        "name": architecture.name,
+        **facts,
+        "onnx": {
+            "file": MODEL,
+            "opset": OPSET,
+            "bytes": len(data),
+            "input": ["input", [1, 3, architecture.resolution, architecture.resolution]],
+            "output": ["logits", [1, network.num_classes]],
+            "weights": UNTRAINED,
+            "parity": number(
+                parity,
+                "of the logits' standard deviation",
+                "measured",
+                error=f"greatest difference on one random image; at most {TOLERANCE:g} is allowed",
+                weights="random, with non-zero gains, layer scales and statistics",
+            ),
+        },
+    }
+    (temporary / CARD).write_text(json.dumps(card, indent=2) + "\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.replace(folder)
+    return card

@@ -1,0 +1,1 @@
+"""What a run looks like: tables, the picture, and the offline HTML report."""

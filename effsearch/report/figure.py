@@ -1,0 +1,196 @@
+"""`pareto.png`: candidates, the front, the budget and the published networks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+NAMES = {
+    "shvit": "SHViT",
+    "swiftformer": "SwiftFormer",
+    "efficientvit": "EfficientViT",
+    "efficientmod": "EfficientMod",
+}
+COLOURS = {
+    "shvit": "#d1495b",
+    "swiftformer": "#2e8b57",
+    "efficientvit": "#e08e0b",
+    "efficientmod": "#7b4fa3",
+}
+CANDIDATE, FRONT, OVER, BUDGET = "#8fb3d9", "#12436d", "#c9c9c9", "#222222"
+
+
+def family(network: str) -> str:
+    """Return the family of a published network from its name."""
+    return network.split("_")[0]
+
+
+def short_label(network: str) -> str:
+    """Return a published network's name as its paper writes it."""
+    head, _, rest = network.partition("_")
+    rest = rest.replace("_conv", " (conv)")
+    size = rest if "(" in rest else rest.upper()
+    return f"{NAMES.get(head, head)}-{size}" if rest else network
+
+
+def split(trials: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the candidates and the published networks among the priced and scored."""
+    done = trials[trials["state"] == "complete"]
+    return done[done["origin"] != "published"], done[done["origin"] == "published"]
+
+
+def axis_labels(summary: Mapping[str, Any]) -> tuple[str, str]:
+    """Return what the axes say: both numbers are bounds, with the uncertainty in them."""
+    latency = summary["latency"]
+    score = summary["score"]
+    return (
+        f"latency on {summary['device']} in ms, {latency['kind']}: "
+        f"{summary['confidence']:.0%} sure to stay below",
+        f"{score['unit']}, {score['kind']}: 80% sure to exceed",
+    )
+
+
+def limits(summary: Mapping[str, Any], trials: pd.DataFrame) -> tuple[float, float, float, float]:
+    """Return the part of the plane worth looking at: (left, right, bottom, top)."""
+    candidates, published = split(trials)
+    budget = float(summary["budget_ms"])
+    shown = published[published["quantile_ms"] <= 6 * budget]
+    inside = candidates[candidates["quantile_ms"] <= 2.5 * budget]
+    left = min([budget * 0.5, *inside["quantile_ms"].quantile([0.002]), *shown["quantile_ms"]])
+    right = max([budget * 1.6, *shown["quantile_ms"]])
+    scores = [*inside["lower_bound"].quantile([0.1]), *shown["lower_bound"]]
+    highest = [*inside["lower_bound"].nlargest(1), *shown["lower_bound"].nlargest(1)]
+    bottom, top = min(scores, default=0.0), max(highest, default=1.0)
+    margin = 0.06 * ((top - bottom) or 1.0)
+    return left * 0.93, right * 1.12, bottom - margin, top + margin
+
+
+def draw_pareto(trials: pd.DataFrame, front: pd.DataFrame, summary: Mapping[str, Any], path: Path) -> None:
+    """Draw the picture.
+
+    Args:
+        trials: the table of trials.
+        front: the table of the front.
+        summary: of the run.
+        path: PNG to write.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    candidates, published = split(trials)
+    left, right, bottom, top = limits(summary, trials)
+    budget = float(summary["budget_ms"])
+    with plt.rc_context({"font.family": "DejaVu Sans", "font.size": 10}):
+        figure, axes = plt.subplots(figsize=(9, 5.6), dpi=160)
+        axes.set_xscale("log")
+        axes.axvspan(left, budget, color="#eef5ee", zorder=0, lw=0)
+        fits = candidates["feasible"] == 1
+        for rows, colour, text in (
+            (candidates[~fits], OVER, "candidate over the limits"),
+            (candidates[fits], CANDIDATE, "candidate within the limits"),
+        ):
+            axes.scatter(
+                rows["quantile_ms"], rows["lower_bound"], s=7, color=colour, alpha=0.55, lw=0,
+                label=f"{text} ({len(rows):,})", zorder=2, rasterized=True,
+            )
+        if len(front):
+            axes.step(
+                front["quantile_ms"], front["lower_bound"], where="post", color=FRONT, lw=1.4,
+                zorder=4, label=f"front ({len(front):,})",
+            )
+            axes.scatter(front["quantile_ms"], front["lower_bound"], s=11, color=FRONT, zorder=4)
+        winners = trials[trials["digest"].isin([w["digest"] for w in summary["winners"]])]
+        if len(winners):
+            axes.scatter(
+                winners["quantile_ms"], winners["lower_bound"], s=120, marker="*", color="#ffcf33",
+                edgecolor=FRONT, lw=0.9, zorder=7, label=f"winner ({len(winners)})",
+            )
+        axes.axvline(budget, color=BUDGET, lw=1.2, ls=(0, (5, 3)), zorder=3)
+        axes.text(
+            budget * 1.008, bottom + 0.015 * (top - bottom), f"budget {budget:g} ms", rotation=90,
+            va="bottom", ha="left", color=BUDGET, fontsize=9,
+        )
+        for name in sorted(NAMES):
+            rows = published[published["source"].map(family) == name]
+            rows = rows[rows["quantile_ms"] <= right].sort_values("quantile_ms")
+            if len(rows):
+                axes.plot(
+                    rows["quantile_ms"], rows["lower_bound"], "D", ms=6, color=COLOURS[name],
+                    mec="white", mew=0.8, zorder=6, label=f"{NAMES[name]}, published",
+                )
+        axes.set_xlim(left, right)
+        axes.set_ylim(bottom, top)
+        _label(axes, published[published["quantile_ms"] <= right])
+        x_label, y_label = axis_labels(summary)
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
+        axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1, 1.5, 2, 3, 4, 5, 7)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.grid(color="#e4e4e4", lw=0.6, zorder=1)
+        axes.set_axisbelow(True)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+        axes.set_title(
+            f"{len(candidates):,} backbones for {summary['device']} in {budget:g} ms",
+            loc="left", fontsize=12, fontweight="bold",
+        )
+        legend = axes.legend(loc="lower right", fontsize=8, framealpha=0.92, edgecolor="#dddddd")
+        legend.set_zorder(8)
+        figure.tight_layout()
+        temporary = path.with_suffix(".tmp.png")
+        figure.savefig(temporary)
+        plt.close(figure)
+    temporary.replace(path)
+
+
+def _label(axes: Any, published: pd.DataFrame) -> None:
+    """Write the networks' names beside their marks, each where the least is in its way."""
+    figure = axes.figure
+    figure.canvas.draw()
+    to_pixels = axes.transData.transform
+    frame = axes.get_window_extent()
+    marks = to_pixels(published[["quantile_ms", "lower_bound"]].to_numpy(float))
+    taken: list[tuple[float, float, float, float]] = []
+    scale = figure.dpi / 72
+    for (_, row), (x, y) in zip(published.iterrows(), marks, strict=True):
+        if not (frame.x0 <= x <= frame.x1 and frame.y0 <= y <= frame.y1):
+            continue
+        text = short_label(str(row["source"]))
+        width, height = 4.5 * len(text) * scale, 9 * scale
+        best, least = None, np.inf
+        for dx, dy, align in (
+            (7, -3, "left"), (-7, -3, "right"), (0, 8, "center"), (0, -14, "center"),
+            (7, 7, "left"), (-7, 7, "right"), (7, -13, "left"), (-7, -13, "right"),
+        ):
+            shift = {"left": 0.0, "right": width, "center": width / 2}[align]
+            x0, y0 = x + dx * scale - shift, y + dy * scale
+            box = (x0, y0, x0 + width, y0 + height)
+            cost = 4.0 * sum(_overlap(box, other) for other in taken)
+            cost += sum(
+                2.0 * _overlap(box, (mx - 4 * scale, my - 4 * scale, mx + 4 * scale, my + 4 * scale))
+                for mx, my in marks
+            )
+            outside = max(0.0, box[2] - frame.x1) + max(0.0, frame.x0 - box[0])
+            cost += 100 * outside + 100 * max(0.0, box[3] - frame.y1, frame.y0 - box[1])
+            if cost < least - 1e-9:
+                best, least = (dx, dy, align, box), cost
+        assert best is not None
+        taken.append(best[3])
+        axes.annotate(
+            text, (row["quantile_ms"], row["lower_bound"]), xytext=best[:2],
+            textcoords="offset points", ha=best[2], fontsize=7.5, color="#333333", zorder=6,
+        )
+
+
+def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> float:
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    return width * height if width > 0 and height > 0 else 0.0

@@ -1,0 +1,206 @@
+"""summary.json: what a run was asked, what it found, and whether that is better."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from effsearch.export.card import held_out_latency, held_out_score
+from effsearch.latency.table import Z80
+from effsearch.published import published
+from effsearch.search.evaluation import Evaluator
+from effsearch.search.records import Record
+from effsearch.search.request import SearchRequest
+from searchspace import UserError
+
+FILE = "summary.json"
+FORMAT = 1
+
+
+def baseline_of(records: Sequence[Record]) -> Record | None:
+    """Return the best-scoring published network that meets the limits."""
+    fits = [r for r in records if r.candidate.reference and r.feasible]
+    return max(fits, key=lambda r: r.outcome.score, default=None)
+
+
+def make_summary(
+    request: SearchRequest,
+    evaluator: Evaluator,
+    records: Sequence[Record],
+    winners: Sequence[Record],
+    seconds: float,
+    measured: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the summary of a run; the kinds and errors of its numbers included.
+
+    Args:
+        request: what was asked for.
+        evaluator: what priced and scored.
+        records: all candidates.
+        winners: best first; winner k is in `winners/k`.
+        seconds: how long the search took.
+        measured: measurements of winners on this very machine by digest, where they were made.
+    """
+    baseline = baseline_of(records)
+    table, source = evaluator.table, evaluator.source
+    body: dict[str, Any] = {
+        "format": FORMAT,
+        "device": table.name,
+        "kind": table.kind,
+        "budget_ms": request.budget_ms,
+        "confidence": request.confidence,
+        "seed": request.seed,
+        "space": request.space,
+        "proxy": source.name,
+        "trials": request.trials,
+        "max_params_m": request.max_params_m,
+        "max_macs_m": request.max_macs_m,
+        "candidates": len(records),
+        "priced": sum(r.priced for r in records),
+        "scored": sum(not r.failed for r in records),
+        "failed": sum(r.failed for r in records),
+        "within_budget": sum(r.feasible for r in records),
+        "seconds": round(seconds, 2),
+        "winners": [
+            winner_row(rank, record, (measured or {}).get(record.candidate.digest))
+            for rank, record in enumerate(winners, 1)
+        ],
+        "baseline": None if baseline is None else _baseline_row(baseline),
+        "gain": None,
+        "latency": {
+            "source": f"table {table.name}",
+            "kind": table.kind,
+            "held_out_error": held_out_latency(table),
+        },
+        "score": {
+            "source": source.name,
+            "unit": source.unit,
+            "kind": source.kind,
+            "held_out_error": held_out_score(source),
+        },
+    }
+    if winners and baseline is not None:
+        body["gain"] = gain(winners[0], baseline)
+    body["statement"] = statement(body)
+    return body
+
+
+def winner_row(rank: int, record: Record, measured: Any = None) -> dict[str, Any]:
+    """Return a winner's row of the summary."""
+    outcome = record.outcome
+    row: dict[str, Any] = {
+        "path": f"winners/{rank}",
+        "digest": record.candidate.digest,
+        "mean_ms": outcome.mean_ms,
+        "std_ms": outcome.std_ms,
+        "quantile_ms": outcome.quantile_ms,
+        "score": outcome.score,
+        "score_std": outcome.score_std,
+        "lower_bound": outcome.lower_bound,
+        "params": outcome.params,
+        "macs": outcome.macs,
+        "blocks": describe(record),
+    }
+    if measured is not None:
+        row["measured_ms"] = measured.median_ms
+    return row
+
+
+def describe(record: Record) -> str:
+    """Return a network's shape in one line: stem, then blocks and width of each stage."""
+    architecture = record.candidate.architecture
+    stem = architecture.stem
+    parts = [f"{stem.type} stem /{stem.stride}"]
+    for stage in architecture.stages:
+        blocks = " + ".join(f"{b.depth} {b.type}" for b in stage.blocks)
+        parts.append(f"{blocks} @{stage.width}")
+    return " → ".join(parts)
+
+
+def gain(winner: Record, baseline: Record) -> dict[str, Any]:
+    """Return by how much a winner's score exceeds the baseline's, with its 80 % interval.
+
+    The two errors are taken as independent; errors that they share only narrow the interval.
+    """
+    value = winner.outcome.score - baseline.outcome.score
+    std = math.hypot(winner.outcome.score_std, baseline.outcome.score_std)
+    low, high = value - Z80 * std, value + Z80 * std
+    return {
+        "score": value,
+        "std": std,
+        "interval": [low, high],
+        "probability": 0.8,
+        "over": baseline.candidate.source,
+        "clear": low > 0,
+    }
+
+
+def statement(body: Mapping[str, Any]) -> str:
+    """Return in words whether a winner is better than what is published."""
+    found, baseline = body["gain"], body["baseline"]
+    unit = body["score"]["unit"]
+    if not body["winners"]:
+        return "No architecture was found that meets the budget."
+    if found is None or baseline is None:
+        return (
+            f"No published network fits, so there is nothing to compare the winners with ({unit})."
+        )
+    low, high = found["interval"]
+    numbers = f"{found['score']:+.2f} ({unit}; 80% interval {low:+.2f} to {high:+.2f})"
+    if found["clear"]:
+        return (
+            f"Winner 1 is estimated to be better than {found['over']}, the best published network "
+            f"that fits: {numbers}. It is untrained; the published network has weights."
+        )
+    return (
+        f"No winner is clearly better than {found['over']}, the best published network that fits: "
+        f"{numbers}. The published one has weights: take it, unless you will train."
+    )
+
+
+def write_summary(folder: Path, body: Mapping[str, Any]) -> None:
+    """Write summary.json at once."""
+    temporary = folder / f"{FILE}.tmp"
+    temporary.write_text(json.dumps(body, indent=2) + "\n")
+    temporary.replace(folder / FILE)
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """Return the summary of a finished run.
+
+    Raises:
+        UserError: where the folder holds none.
+    """
+    try:
+        body = json.loads((folder / FILE).read_text("utf-8"))
+    except (OSError, ValueError):
+        raise UserError(
+            f"{folder}: not a finished run of `effsearch run` (it has no readable {FILE}; "
+            f"`effsearch run --resume {folder}` finishes one)"
+        ) from None
+    if not isinstance(body, dict) or body.get("format") != FORMAT:
+        raise UserError(f"{folder / FILE}: not a summary of this version of effsearch")
+    return body
+
+
+def _baseline_row(record: Record) -> dict[str, Any]:
+    outcome = record.outcome
+    name = record.candidate.source
+    known = published().get(name)
+    return {
+        "name": name,
+        "digest": record.candidate.digest,
+        "mean_ms": outcome.mean_ms,
+        "std_ms": outcome.std_ms,
+        "quantile_ms": outcome.quantile_ms,
+        "score": outcome.score,
+        "score_std": outcome.score_std,
+        "lower_bound": outcome.lower_bound,
+        "params": outcome.params,
+        "macs": outcome.macs,
+        "published_top1": None if known is None else known.top1,
+        "published_top1_distilled": None if known is None else known.distilled,
+    }

@@ -1,0 +1,101 @@
+"""The loop: plan a batch, evaluate it, make it durable, count it; until there is nothing to plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from effsearch.errors import WorkFailedError
+from effsearch.search.executors import Executor
+from effsearch.search.planner import Planner
+from effsearch.search.progress import Progress
+from effsearch.search.records import Candidate, Outcome, Record
+from effsearch.search.request import SearchRequest
+from effsearch.search.study import StudyStore
+
+
+class InterruptedSearchError(Exception):
+    """The search was asked to stop; everything evaluated is stored."""
+
+
+def search(
+    request: SearchRequest,
+    store: StudyStore,
+    planner: Planner,
+    executor: Executor,
+    progress: Progress,
+    stop: Callable[[], bool] = lambda: False,
+) -> list[Record]:
+    """Evaluate candidates until the request's number is reached or nothing is left to try.
+
+    The next batch is under way while the last one is written, so workers do not wait for the disk.
+
+    Args:
+        request: what was asked for.
+        store: where trials are; those there already are not evaluated again.
+        planner: what to evaluate next.
+        executor: where.
+        progress: told of candidates once they are on disk.
+        stop: asked after each batch whether to end early.
+
+    Returns:
+        All records, in order.
+
+    Raises:
+        InterruptedSearchError: where `stop` said so; the store has every finished batch.
+        WorkFailedError: where workers died, or nothing could be priced or scored.
+    """
+    records = store.records()
+    progress.start(len(records), request.trials, records)
+    batch, candidates = _unfinished(planner, records)
+    written = len(records)
+    while candidates:
+        gather = executor.start([c.architecture for c in candidates])
+        if written < len(records):
+            store.add(records[written:])
+            written = len(records)
+            progress.advance(written, records)
+        records += _records(request, batch, len(records), candidates, gather())
+        _check(records)
+        if stop():
+            store.add(records[written:])
+            progress.advance(len(records), records)
+            raise InterruptedSearchError
+        batch += 1
+        candidates = planner.plan(batch, records)
+    if written < len(records):
+        store.add(records[written:])
+        progress.advance(len(records), records)
+    return records
+
+
+def _unfinished(planner: Planner, records: Sequence[Record]) -> tuple[int, list[Candidate]]:
+    """Return the number of the first batch that is not whole, and what it lacks."""
+    batch = records[-1].batch if records else 0
+    planned = planner.plan(batch, [r for r in records if r.batch < batch])
+    seen = {r.candidate.digest for r in records}
+    lacking = [c for c in planned if c.digest not in seen]
+    room = planner.trials - len(records)
+    if lacking or not records:
+        return batch, lacking[: max(0, room)]
+    return batch + 1, planner.plan(batch + 1, records)
+
+
+def _records(
+    request: SearchRequest,
+    batch: int,
+    first: int,
+    candidates: Sequence[Candidate],
+    outcomes: Sequence[Outcome],
+) -> list[Record]:
+    return [
+        Record(first + i, batch, candidate, outcome, {} if outcome.error else request.excess(outcome))
+        for i, (candidate, outcome) in enumerate(zip(candidates, outcomes, strict=True))
+    ]
+
+
+def _check(records: Sequence[Record]) -> None:
+    if all(r.failed for r in records):
+        raise WorkFailedError(
+            f"none of the first {len(records)} candidates could be priced and scored; the first: "
+            f"{records[0].outcome.error}"
+        )

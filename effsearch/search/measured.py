@@ -1,0 +1,66 @@
+"""Measuring the best on this machine, where the table is this machine's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from effsearch.latency.measure import Measurement, measure_architecture
+from effsearch.latency.runtime import matches_this_machine
+from effsearch.latency.table import DeviceTable
+from effsearch.search.records import Record
+
+MOST = 30  # candidates measured at most: the rest is dropped with the reason
+
+
+class MeasuredHere:
+    """Accepts a winner where a measurement here says that it meets the budget.
+
+    Attributes:
+        active: whether the table was measured on this very machine; else all are accepted.
+        found: measurements by digest.
+        dropped: how many were over the budget.
+        notes: what a reader of the run should know.
+    """
+
+    def __init__(
+        self,
+        table: DeviceTable,
+        budget_ms: float,
+        say: Callable[[str], None],
+        measure: Callable[..., Measurement] = measure_architecture,
+    ) -> None:
+        self.budget_ms = budget_ms
+        self.found: dict[str, Measurement] = {}
+        self.dropped = 0
+        self.notes: list[str] = []
+        self._say, self._measure = say, measure
+        self.active = False
+        if table.kind == "measured":
+            differences = matches_this_machine(table.meta)
+            self.active = not differences
+            self._threads = int(table.meta.get("threads", 1))
+            if differences:
+                self.notes.append(
+                    "Winners were not measured: this is not the machine that the table was "
+                    f"measured on ({'; '.join(differences)})."
+                )
+
+    def accept(self, record: Record) -> bool:
+        """Measure a candidate and return whether it meets the budget."""
+        if not self.active:
+            return True
+        if len(self.found) >= MOST:
+            if len(self.notes) == 0 or not self.notes[-1].startswith("After"):
+                self.notes.append(f"After {MOST} measurements no more candidates were tried.")
+            return False
+        found = self._measure(record.candidate.architecture, self._threads)
+        self.found[record.candidate.digest] = found
+        fits = found.median_ms <= self.budget_ms
+        if not fits:
+            self.dropped += 1
+        self._say(
+            f"measured {record.candidate.digest}: {found.median_ms:.3f} ms"
+            f"{' (noisy)' if found.noisy else ''}, predicted {record.outcome.mean_ms:.3f} ms"
+            f"{'' if fits else '; over the budget, dropped'}"
+        )
+        return fits

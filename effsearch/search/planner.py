@@ -1,0 +1,157 @@
+"""Which candidates to evaluate next: a function of the seed and of what was found so far.
+
+Optuna's samplers draw categorical axes that depend on each other one by one; see
+`effsearch.search.benchmark` for what they find at equal cost. So NSGA-II (Deb et al., 2002) runs
+here with the space's own mutation and crossover, a batch at a time, and Optuna keeps the study.
+Nothing is remembered between batches, so that an interrupted run continues as if it never was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from effsearch.search.parameters import enumerate_space, neighbours
+from effsearch.search.pareto import survivors
+from effsearch.search.records import (
+    ENUMERATED,
+    EVOLVED,
+    NEAREST,
+    NEIGHBOUR,
+    PUBLISHED,
+    SAMPLED,
+    Candidate,
+    Record,
+)
+from searchspace import Architecture, SearchSpace, zoo
+
+INITIAL = 400
+BATCH = 200
+PARENTS = 120
+ELITES = 40  # parents that are there for their score alone
+IMMIGRANTS = 0.05  # share of a batch that is drawn at random
+CROSSOVER = 0.6
+# With nothing within the limits after this many, only the way down is searched.
+PATIENCE = 1200
+_TRIES = 30  # draws for each candidate wanted, before a batch stays smaller
+
+
+class Planner:
+    """Plans batches of new candidates.
+
+    Attributes:
+        space: what may be built.
+        seed: of every random choice.
+        trials: candidates in all.
+    """
+
+    def __init__(self, space: SearchSpace, seed: int, trials: int) -> None:
+        self.space = space
+        self.seed = seed
+        self.trials = trials
+        self.exhaustive = space.size() <= trials
+
+    def plan(self, batch: int, records: Sequence[Record]) -> list[Candidate]:
+        """Return the candidates of a batch; none where there is nothing left to try.
+
+        Args:
+            batch: its number.
+            records: everything that earlier batches found, in order.
+        """
+        room = self.trials - len(records)
+        if room <= 0:
+            return []
+        seen = {r.candidate.digest for r in records}
+        rng = np.random.default_rng([self.seed, batch])
+        if batch == 0:
+            known = _new(published(self.space), seen, len(zoo.names()) * 2)
+            count = INITIAL - len(known)
+            first = known[: self.trials]
+            if self.exhaustive:
+                return first
+            return first + self._sampled(rng, seen, min(count, self.trials - len(first)))
+        if self.exhaustive:
+            everything = (Candidate(a, ENUMERATED) for a in enumerate_space(self.space))
+            return _new(everything, seen, min(BATCH, room))
+        if len(records) >= PATIENCE and not any(r.feasible for r in records):
+            return self._descent(records, seen)[:room]
+        return self._evolved(rng, records, seen, min(BATCH, room))
+
+    def gave_up(self, records: Sequence[Record]) -> bool:
+        """Whether the search ended because nothing meets the limits."""
+        return not any(r.feasible for r in records)
+
+    def _sampled(self, rng: np.random.Generator, seen: set[str], count: int) -> list[Candidate]:
+        draws = (Candidate(self.space.sample(rng), SAMPLED) for _ in range(_TRIES * count))
+        return _new(draws, seen, count)
+
+    def _descent(self, records: Sequence[Record], seen: set[str]) -> list[Candidate]:
+        """All unseen neighbours of the candidate nearest to the limits: ends in a local optimum."""
+        members = [r for r in records if r.candidate.member and not r.failed]
+        if not members:
+            return []
+        best = min(members, key=lambda r: (r.violation, r.number))
+        around = neighbours(self.space, best.candidate.architecture)
+        return _new((Candidate(a, NEIGHBOUR) for a in around), seen, self.trials)
+
+    def _evolved(
+        self, rng: np.random.Generator, records: Sequence[Record], seen: set[str], count: int
+    ) -> list[Candidate]:
+        members = [r for r in records if r.candidate.member and not r.failed]
+        if not members:
+            return self._sampled(rng, seen, count)
+        population, ranks = survivors(members, PARENTS)
+        elites = sorted(
+            (r for r in members if r.feasible),
+            key=lambda r: (-r.outcome.lower_bound, r.number),
+        )[:ELITES]
+
+        def parent() -> Architecture:
+            if elites and rng.random() < 0.5:
+                return elites[int(rng.integers(len(elites)))].candidate.architecture
+            a, b = rng.integers(len(population), size=2)
+            winner = a if ranks[a] <= ranks[b] else b
+            return population[int(winner)].candidate.architecture
+
+        def child() -> Candidate:
+            if rng.random() < IMMIGRANTS:
+                return Candidate(self.space.sample(rng), SAMPLED)
+            made = parent()
+            crossed = rng.random() < CROSSOVER
+            if crossed:
+                made = self.space.crossover(made, parent(), rng)
+            if not crossed or rng.random() < 0.7:
+                made = self.space.mutate(made, rng, int(min(6, rng.geometric(0.5))))
+            return Candidate(made, EVOLVED)
+
+        return _new(_repeat(child, _TRIES * count), seen, count)
+
+
+def published(space: SearchSpace) -> Iterator[Candidate]:
+    """Yield the published networks, then the members of the space that are most like them."""
+    networks = [(name, zoo.load(name)) for name in zoo.names()]
+    for name, network in networks:
+        yield Candidate(network, PUBLISHED, name, member=network in space)
+    for name, network in networks:
+        yield Candidate(space.nearest(network), NEAREST, name)
+
+
+def _repeat(make: Callable[[], Candidate], times: int) -> Iterator[Candidate]:
+    for _ in range(times):
+        yield make()
+
+
+def _new(candidates: Iterator[Candidate], seen: set[str], count: int) -> list[Candidate]:
+    """Return up to `count` candidates that were not seen before."""
+    known = set(seen)
+    found: list[Candidate] = []
+    if count <= 0:
+        return found
+    for candidate in candidates:
+        if candidate.digest not in known:
+            known.add(candidate.digest)
+            found.append(candidate)
+            if len(found) == count:
+                break
+    return found

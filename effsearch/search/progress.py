@@ -1,0 +1,134 @@
+"""How a search shows where it is: a bar in a terminal, lines elsewhere, always on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any, Protocol, TextIO
+
+from effsearch.search.records import Record
+
+_SECONDS_BETWEEN_LINES = 2.0
+
+
+class Progress(Protocol):
+    """Is told of candidates after they are stored."""
+
+    def start(self, done: int, total: int, records: Sequence[Record]) -> None:
+        """Begin, with what an earlier run of the same study had done."""
+        ...
+
+    def advance(self, done: int, records: Sequence[Record]) -> None:
+        """So many candidates are stored."""
+        ...
+
+    def close(self) -> None:
+        """End."""
+        ...
+
+
+class Silent:
+    """Shows nothing."""
+
+    def start(self, done: int, total: int, records: Sequence[Record]) -> None:
+        """See `Progress`."""
+
+    def advance(self, done: int, records: Sequence[Record]) -> None:
+        """See `Progress`."""
+
+    def close(self) -> None:
+        """See `Progress`."""
+
+
+class Lines:
+    """Writes a line now and then."""
+
+    def __init__(self, stream: TextIO | None = None, unit: str = "") -> None:
+        self._stream = stream or sys.stderr
+        self._unit = unit
+        self._best: Record | None = None
+        self._looked_at = 0
+        self._total = 0
+        self._first = 0
+        self._begin = self._last = 0.0
+
+    def start(self, done: int, total: int, records: Sequence[Record]) -> None:
+        """See `Progress`."""
+        self._first, self._total = done, total
+        self._begin = time.perf_counter()
+        if done:
+            print(f"resuming after {done} candidates", file=self._stream, flush=True)
+
+    def advance(self, done: int, records: Sequence[Record]) -> None:
+        """See `Progress`."""
+        now = time.perf_counter()
+        text = self._text(done, records)
+        if done >= self._total or now - self._last >= _SECONDS_BETWEEN_LINES:
+            self._last = now
+            print(f"{done}/{self._total} candidates  {text}", file=self._stream, flush=True)
+
+    def close(self) -> None:
+        """See `Progress`."""
+
+    def _text(self, done: int, records: Sequence[Record]) -> str:
+        for record in records[self._looked_at :]:
+            better = self._best is None or (
+                record.outcome.lower_bound > self._best.outcome.lower_bound
+            )
+            if record.feasible and not record.candidate.reference and better:
+                self._best = record
+        self._looked_at = len(records)
+        seconds = max(1e-9, time.perf_counter() - self._begin)
+        rate = (done - self._first) / seconds
+        return f"{rate:.0f}/s  {describe_best(self._best, self._unit)}"
+
+
+class Bar(Lines):
+    """Draws a bar that stays in place."""
+
+    def __init__(self, unit: str = "") -> None:
+        super().__init__(unit=unit)
+        self._bar: Any = None
+        self._task: Any = None
+
+    def start(self, done: int, total: int, records: Sequence[Record]) -> None:
+        """See `Progress`."""
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as RichProgress
+
+        super().start(done, total, records)
+        self._bar = RichProgress(
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TextColumn("candidates  {task.description}"),
+            TimeRemainingColumn(compact=True),
+            console=Console(stderr=True),
+        )
+        self._bar.start()
+        self._task = self._bar.add_task("", total=total, completed=done)
+
+    def advance(self, done: int, records: Sequence[Record]) -> None:
+        """See `Progress`."""
+        self._bar.update(self._task, completed=done, description=self._text(done, records))
+
+    def close(self) -> None:
+        """See `Progress`."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+def make_progress(unit: str = "") -> Progress:
+    """Return a bar where stderr is a terminal, else lines."""
+    return Bar(unit) if sys.stderr.isatty() else Lines(unit=unit)
+
+
+def describe_best(best: Record | None, unit: str = "") -> str:
+    """Return a few words on the best candidate so far."""
+    if best is None:
+        return "none within the budget yet"
+    outcome = best.outcome
+    number = f"{outcome.score:.2f} ± {outcome.score_std:.2f}"
+    return f"best {number}{' ' + unit if unit else ''} at {outcome.mean_ms:.3f} ms"

@@ -1,0 +1,122 @@
+"""What the search knows of a candidate: where it came from, and what it was priced and scored at."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from typing import Any
+
+from searchspace import Architecture
+
+PUBLISHED = "published"  # a published network, a member of the space or not
+NEAREST = "nearest"  # the member of the space that is most like a published network
+SAMPLED = "sampled"
+EVOLVED = "evolved"
+ENUMERATED = "enumerated"
+NEIGHBOUR = "neighbour"
+ORIGINS = (PUBLISHED, NEAREST, SAMPLED, EVOLVED, ENUMERATED, NEIGHBOUR)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one candidate was priced and scored at.
+
+    Attributes:
+        mean_ms: predicted latency.
+        std_ms: its standard deviation.
+        quantile_ms: latency that is not exceeded with the asked confidence.
+        score: of the score source, higher is better.
+        score_std: its standard deviation.
+        lower_bound: of the score: what candidates are ranked by.
+        params: trainable parameters.
+        macs: multiply-accumulates for one image.
+        error: why it could not be priced or scored; what is not known is NaN then.
+    """
+
+    mean_ms: float = float("nan")
+    std_ms: float = float("nan")
+    quantile_ms: float = float("nan")
+    score: float = float("nan")
+    score_std: float = float("nan")
+    lower_bound: float = float("nan")
+    params: int = 0
+    macs: int = 0
+    error: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data; numbers that JSON lacks are left out."""
+        return {k: v for k, v in asdict(self).items() if v == v and v != ""}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Outcome:
+        """Return the outcome that plain data holds."""
+        return cls(**{f.name: data[f.name] for f in fields(cls) if f.name in data})
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An architecture and where it came from.
+
+    Attributes:
+        architecture: the network.
+        origin: one of `ORIGINS`.
+        source: name of the published network that it is, or is nearest to; else empty.
+        member: whether the space contains it.
+    """
+
+    architecture: Architecture
+    origin: str
+    source: str = ""
+    member: bool = True
+
+    @cached_property
+    def digest(self) -> str:
+        """The architecture's digest."""
+        return self.architecture.digest()
+
+    @property
+    def reference(self) -> bool:
+        """Whether it is a published network, which is what winners are compared with."""
+        return self.origin == PUBLISHED
+
+
+@dataclass(frozen=True)
+class Record:
+    """A candidate that was evaluated, as the study keeps it.
+
+    Attributes:
+        number: of its trial.
+        batch: number of the batch that it was evaluated in.
+        candidate: what was evaluated.
+        outcome: at what.
+        excess: by which fraction it exceeds each limit (`latency`, `params`, `macs`); within a
+            limit where 0 or less.
+    """
+
+    number: int
+    batch: int
+    candidate: Candidate
+    outcome: Outcome
+    excess: Mapping[str, float]
+
+    @property
+    def failed(self) -> bool:
+        """Whether it could not be priced or scored."""
+        return bool(self.outcome.error)
+
+    @property
+    def priced(self) -> bool:
+        """Whether its latency is known."""
+        return math.isfinite(self.outcome.mean_ms)
+
+    @property
+    def violation(self) -> float:
+        """Sum of what it exceeds limits by; 0 where it meets them all."""
+        return sum(max(0.0, value) for value in self.excess.values())
+
+    @property
+    def feasible(self) -> bool:
+        """Whether it was priced and scored, and meets every limit."""
+        return not self.failed and self.violation == 0

@@ -1,0 +1,229 @@
+"""`StudyStore`: an Optuna study on disk that survives being killed.
+
+Optuna's journal backend opens, locks and syncs its file for every single trial. Batches of
+finished trials are written here with one sync, in the same format, so that any Optuna tool (its
+dashboard, `optuna.load_study`) reads the file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.trial import FrozenTrial, TrialState
+
+from effsearch.search.parameters import from_params, to_params
+from effsearch.search.records import Candidate, Outcome, Record
+from searchspace import Architecture, SearchSpace, UserError
+
+FILE = "study.log"
+NAME = "effsearch"
+_LOCK = "run.lock"
+OBJECTIVES = ("score lower bound", "latency quantile, ms")
+
+
+class _BatchedBackend(JournalFileBackend):
+    """A journal file that one process writes, many entries at a time."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path), JournalFileOpenLock(str(path)))
+        self._pending: list[dict[str, Any]] = []
+        self._written: int | None = None  # entries in the file, where known
+        self._batching = False
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        if self._batching:
+            self._pending.extend(logs)
+            return
+        super().append_logs(logs)
+        self._written = None
+
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:  # type: ignore[override]
+        if not self._batching:
+            yield from super().read_logs(log_number_from)
+            return
+        assert self._written is not None
+        # JSON as in the file: what is replayed now is what a later reader replays.
+        for entry in self._pending[max(0, log_number_from - self._written) :]:
+            yield json.loads(json.dumps(entry))
+
+    @contextmanager
+    def batch(self, written: int) -> Iterator[None]:
+        """Hold entries back until the end, then write them with one sync.
+
+        Args:
+            written: entries that the file has.
+        """
+        self._batching, self._written = True, written
+        try:
+            yield
+        finally:
+            self._batching = False
+        pending, self._pending = self._pending, []
+        if pending:
+            super().append_logs(pending)
+
+
+class StudyStore:
+    """The study of one run folder; held by one process at a time.
+
+    Attributes:
+        space: the space that trials are of.
+        study: the Optuna study: score up, latency down, the limits as constraints.
+    """
+
+    def __init__(self, folder: Path, space: SearchSpace) -> None:
+        """Open the study, or begin it.
+
+        Raises:
+            UserError: where another process holds it, or its file is damaged.
+        """
+        self.space = space
+        self._lock = _hold(folder)
+        path = folder / FILE
+        _mend(path)
+        _quiet()
+        self._backend = _BatchedBackend(path)
+        try:
+            self.study = optuna.create_study(
+                storage=JournalStorage(self._backend),
+                study_name=NAME,
+                directions=["maximize", "minimize"],
+                load_if_exists=True,
+            )
+            self.study.set_metric_names(list(OBJECTIVES))
+        except (KeyError, ValueError) as error:
+            raise UserError(f"{path}: damaged beyond its last line ({error})") from None
+        with path.open("rb") as file:
+            self._entries = sum(1 for _ in file)
+
+    def add(self, records: Sequence[Record]) -> None:
+        """Append evaluated candidates; they are on disk when this returns."""
+        trials = [to_trial(self.space, record) for record in records]
+        with self._backend.batch(self._entries):
+            self.study.add_trials(trials)
+        self._entries += len(trials)
+
+    def records(self) -> list[Record]:
+        """Return everything evaluated so far, in order.
+
+        Raises:
+            UserError: where trials are not of this space.
+        """
+        return [from_trial(self.space, trial) for trial in self.study.get_trials(deepcopy=False)]
+
+    def close(self) -> None:
+        """Let other processes have the study."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def to_trial(space: SearchSpace, record: Record) -> FrozenTrial:
+    """Return a record as a finished Optuna trial.
+
+    A network outside the space has no parameters; its architecture is in the attributes.
+    """
+    candidate, outcome = record.candidate, record.outcome
+    attributes: dict[str, Any] = {
+        "batch": record.batch,
+        "digest": candidate.digest,
+        "origin": candidate.origin,
+        "source": candidate.source,
+        "outcome": outcome.to_dict(),
+        "excess": dict(record.excess),
+    }
+    params: dict[str, Any] = {}
+    distributions: dict[str, Any] = {}
+    if candidate.member:
+        params, distributions = to_params(space, candidate.architecture)
+    else:
+        attributes["architecture"] = candidate.architecture.to_dict()
+    return optuna.create_trial(
+        state=TrialState.FAIL if record.failed else TrialState.COMPLETE,
+        values=None if record.failed else [outcome.lower_bound, outcome.quantile_ms],
+        params=params,
+        distributions=distributions,
+        user_attrs=attributes,
+        constraints=None if record.failed else dict(record.excess),
+    )
+
+
+def from_trial(space: SearchSpace, trial: FrozenTrial) -> Record:
+    """Return the record that a trial holds.
+
+    Raises:
+        UserError: where the trial is not of this space.
+    """
+    attributes = trial.user_attrs
+    try:
+        stored = attributes.get("architecture")
+        if stored is None:
+            architecture = from_params(space, trial.params)
+        else:
+            architecture = Architecture.from_dict(stored)
+        candidate = Candidate(
+            architecture, attributes["origin"], attributes["source"], member=stored is None
+        )
+        outcome = Outcome.from_dict(attributes["outcome"])
+        batch, excess, digest = attributes["batch"], attributes["excess"], attributes["digest"]
+    except KeyError as error:
+        raise UserError(f"trial {trial.number} of the study lacks {error}") from None
+    if candidate.digest != digest:
+        raise UserError(
+            f"trial {trial.number} of the study is not of the space {space.name} any more"
+        )
+    return Record(trial.number, batch, candidate, outcome, excess)
+
+
+def _hold(folder: Path) -> int | None:
+    """Lock the run folder for this process; the system lets go of it when the process ends."""
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        return None
+    descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise UserError(f"{folder}: another process is at work on this run") from None
+    return descriptor
+
+
+def _mend(path: Path) -> None:
+    """Cut off a last line that a kill left unfinished, and the lock that it left behind."""
+    Path(f"{path}.lock").unlink(missing_ok=True)
+    if not path.exists():
+        return
+    with path.open("rb+") as file:
+        data = file.read()
+        end = len(data)
+        while end:
+            start = data.rfind(b"\n", 0, end - 1) + 1
+            line = data[start:end]
+            if line.endswith(b"\n"):
+                try:
+                    json.loads(line)
+                    break
+                except ValueError:
+                    pass
+            end = start
+        if end < len(data):
+            file.truncate(end)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _quiet() -> None:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    import warnings
+
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
