@@ -83,6 +83,13 @@ def _drop_identities(graph: Graph) -> None:
         graph,
         {id(n): (n, n.inputs[0]) for n in graph.nodes if n.op in ("Identity", "Dropout", "Cast")},
     )
+    for node in graph.nodes:
+        if node.op != "Gather":
+            continue
+        # How torch's exporter spells `as_strided`, where that only adds axes.
+        source, target = graph.shapes[node.inputs[0]], graph.shapes[node.outputs[0]]
+        if len(source) == 1 and math.prod(target) == source[0]:
+            node.op, node.inputs, node.attributes = "Reshape", node.inputs[:1], {}
 
 
 def _fold_constant_nodes(graph: Graph) -> None:

@@ -226,9 +226,9 @@ def assert_one_line(error):
     assert ":" in text
 
 
+MISTAKEN = ["name", "resolution", "stem", "stages", "blocks", "heads", "kernel"]
 FIELDS = st.sampled_from(
-    ["name", "resolution", "stem", "stages", "head", "type", "width", "stride", "depth", "blocks"]
-    + ["downsample", "heads", "scales", "expansion", "kernel"]
+    [*MISTAKEN, "head", "type", "width", "stride", "depth", "downsample", "scales", "expansion"]
 )
 VALUES = st.one_of(
     st.none(),

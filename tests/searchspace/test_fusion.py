@@ -177,3 +177,11 @@ def test_doing_it_twice_changes_nothing():
     once = canonical(trace(module, (1, 8, 6, 6)))
     twice = canonical(once)
     assert [(n.op, n.inputs) for n in once.nodes] == [(n.op, n.inputs) for n in twice.nodes]
+
+
+def test_a_gather_of_everything_in_a_row_is_a_reshape():
+    graph = chain(("Gather", "x", "g", {"axis": 0}), ("Relu", "g", "y"), shape=(1, 8, 1, 1))
+    graph.shapes["x"] = (8,)
+    assert [n.op for n in canonical(graph).nodes] == ["Reshape", "Relu"]
+    graph.shapes["x"] = (9,)
+    assert [n.op for n in canonical(graph).nodes] == ["Gather", "Relu"]
