@@ -6,7 +6,8 @@ shape. Slopes have priors from other published networks; the residual's prior is
 process, so that the standard deviation is small near a known network and grows away from all of
 them (Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006, chapter 2.7).
 Outside the range of the known networks' shapes, the error is expected to rise and gets less
-certain in proportion to the distance: a prior, since nothing published lies there.
+certain in proportion to the distance, and families mixed in one network make it less certain: a
+prior, since nothing published lies there.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ class Hyperparameters:
         residual_std: of the smooth residual.
         residual_length: its length scale, in units of `scales`.
         noise_std: of one training: seed, recipe, rounding.
+        mixing_std: of putting two families in one network, half each; no such network is
+            published.
         scales: of each column of `SHAPE`: what makes clearly another design.
         outside_mean: rise of log error per scale outside the known networks' range.
         outside_std: standard deviation of that rise per scale.
@@ -55,6 +58,7 @@ class Hyperparameters:
     residual_std: float
     residual_length: float
     noise_std: float
+    mixing_std: float
     scales: Mapping[str, float]
     outside_mean: float
     outside_std: float
@@ -119,7 +123,9 @@ class Estimate:
         variance = prior - ((cross @ self._inverse) * cross).sum(1)
         distance = np.sqrt((self._outside(shapes, shares) ** 2).sum(1))
         mean = mean + h.outside_mean * distance
-        variance = np.maximum(variance, 0) + h.noise_std**2 + (h.outside_std * distance) ** 2
+        mixing = 2 * (1 - (shares**2).sum(1))  # 0 for one family, 1 for two in equal parts
+        variance = np.maximum(variance, 0) + h.noise_std**2 + h.mixing_std**2 * mixing
+        variance = variance + (h.outside_std * distance) ** 2
         return mean, np.sqrt(variance)
 
     def top1(self, totals: Array, distilled: Array | float = 0.0) -> tuple[Array, Array]:

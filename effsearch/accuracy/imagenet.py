@@ -107,6 +107,7 @@ _NUMBERS = (
     "residual_std",
     "residual_length",
     "noise_std",
+    "mixing_std",
     "outside_mean",
     "outside_std",
 )
