@@ -1,0 +1,109 @@
+"""The slots of a space: which units may stand in each, and the shared tensors that they need."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import lru_cache
+
+import torch
+
+from searchspace.schema import OptionValue
+from searchspace.space import SearchSpace
+from searchspace.space_file import NONE, Axes
+from searchspace.supernet.sharing import share, slot_name
+from searchspace.supernet.slices import Extent
+from searchspace.units import PlacedUnit, Unit, make_unit
+
+# Options under which shapes do not only grow: all their values are looked at, of others the largest.
+_STRUCTURAL = ("heads", "head_dim", "scales", "stride", "distillation", "fewer_norm")
+_Values = tuple[tuple[str, OptionValue], ...]
+
+
+def slot_units(space: SearchSpace) -> dict[str, list[Unit]]:
+    """Return, for every slot, units whose weights together span those of all its units."""
+    found: dict[str, list[Unit]] = {}
+
+    def add(placed: PlacedUnit, index: int = 0, stage_count: int = 0) -> None:
+        found.setdefault(slot_name(placed, index, stage_count), []).append(placed.unit)
+
+    spec = space.spec
+    widths = [max(stage.width) for stage in spec.stages]
+    for type_, entry in spec.stems.items():
+        width = max(entry.width) if entry.width else widths[0]
+        for options in _combinations({"stride": entry.stride, **entry.options}):
+            unit = Unit("stem", type_, 3, width, 0, options)
+            add(PlacedUnit("stem", -1, unit))
+    own_widths = [max(entry.width) for entry in spec.stems.values() if entry.width]
+    for index, stage in enumerate(spec.stages[: max(spec.counts)]):
+        enters = widths[index - 1] if index else max(own_widths, default=0)
+        for type_, axes in spec.downsamples.items():
+            for options in _combinations(axes) if enters else ():
+                unit = Unit("downsample", type_, enters, widths[index], 0, options)
+                add(PlacedUnit("", index, unit))
+        depths = dict.fromkeys((t for t in stage.tails if t != NONE), max(stage.tail_depth))
+        depths |= dict.fromkeys(stage.blocks, max(stage.depth))
+        for tail in stage.tails:
+            if tail in stage.blocks:
+                depths[tail] = max(max(stage.depth), max(stage.tail_depth))
+        for type_, depth in depths.items():
+            for number in range(depth):
+                for unit in _block_units(type_, widths[index], spec.blocks[type_], number):
+                    add(PlacedUnit("", index, unit), number)
+    for count in spec.counts:
+        for type_, axes in spec.heads.items():
+            for options in _combinations(axes):
+                unit = Unit("head", type_, widths[count - 1], 0, 0, options)
+                add(PlacedUnit("head", count, unit), stage_count=count)
+    return found
+
+
+def with_classes(unit: Unit, num_classes: int) -> Unit:
+    """Return a head's unit with a number of classes; other units as they are."""
+    return replace(unit, width=num_classes) if unit.role == "head" else unit
+
+
+def slot_extents(
+    units: Mapping[str, list[Unit]],
+) -> dict[str, dict[str, tuple[Extent, torch.dtype, bool]]]:
+    """Return the shared tensors of every slot: extent, type, and whether it is a parameter."""
+    found: dict[str, dict[str, tuple[Extent, torch.dtype, bool]]] = {}
+    for slot, members in units.items():
+        entry = found.setdefault(slot, {})
+        for unit in members:
+            for key, (shape, dtype, is_parameter) in signature(unit).items():
+                where = share(unit, key)
+                if where.key not in entry:
+                    entry[where.key] = (Extent.of(shape), dtype, is_parameter)
+                entry[where.key][0].add(where, shape)
+    return found
+
+
+@lru_cache(maxsize=1 << 14)
+def signature(unit: Unit) -> dict[str, tuple[tuple[int, ...], torch.dtype, bool]]:
+    """Return shape, type and kind (parameter or buffer) of each of a unit's tensors."""
+    with torch.device("meta"):
+        module = make_unit(unit)
+    parameters = {key for key, _ in module.named_parameters()}
+    return {
+        key: (tuple(tensor.shape), tensor.dtype, key in parameters)
+        for key, tensor in module.state_dict().items()
+    }
+
+
+def _block_units(type_: str, width: int, axes: Axes, number: int) -> Iterator[Unit]:
+    if type_ == "efficient_mod":
+        patterns = [p for p in axes["expansion"] if isinstance(p, tuple)]
+        values = sorted({pattern[number % len(pattern)] for pattern in patterns})
+        axes = {**axes, "expansion": tuple(values)}
+    for options in _combinations(axes):
+        yield Unit("block", type_, width, width, 0, options)
+
+
+def _combinations(axes: Mapping[str, tuple[OptionValue, ...]]) -> Iterator[_Values]:
+    reduced = [
+        [(name, value) for value in (values if name in _STRUCTURAL else (max(values),))]
+        for name, values in axes.items()
+    ]
+    yield from itertools.product(*reduced)
