@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from searchspace import Network, UserError, deploy
+from searchspace.errors import plain_key, short
 from searchspace.graph import Graph, Node
 from searchspace.tracing import trace
 
@@ -42,10 +43,30 @@ def read_graph(path: str | Path) -> Graph:
         model = onnx.shape_inference.infer_shapes(model, data_prop=True)
     except Exception as error:  # onnx and protobuf raise many types for one mistake
         reason = str(error).strip().splitlines()[0] if str(error).strip() else "unreadable"
-        raise UserError(f"{path}: not a readable ONNX file ({reason[:120]})") from None
+        raise UserError(f"{path}: not a readable ONNX file ({plain_key(reason[:60])})") from None
     if not model.graph.node or not model.graph.input:
         raise UserError(f"{path}: not a readable ONNX file (no graph in it)")
-    return _from_proto(model.graph, path)
+    try:
+        graph = _from_proto(model.graph, path)
+        _check_values(graph, path)
+    except UserError:
+        raise
+    except Exception as error:  # a damaged file decodes to anything
+        reason = type(error).__name__
+        raise UserError(f"{path}: not a readable ONNX file (damaged: {reason})") from None
+    return graph
+
+
+def _check_values(graph: Graph, path: Path) -> None:
+    known = set(graph.inputs) | graph.constants | {""}
+    for node in graph.nodes:
+        for name in node.inputs:
+            if name not in known or (name and name not in graph.shapes):
+                raise UserError(f"{path}: not a readable ONNX file (nothing gives {short(name)})")
+        known.update(node.outputs)
+    for name in graph.outputs:
+        if name not in known:
+            raise UserError(f"{path}: not a readable ONNX file (nothing gives {short(name)})")
 
 
 def _from_proto(proto: onnx.GraphProto, path: Path) -> Graph:
@@ -82,7 +103,7 @@ def _from_proto(proto: onnx.GraphProto, path: Path) -> Graph:
         for output in outputs:
             if output not in graph.shapes:
                 raise UserError(
-                    f"{path}: the shape of {output!r} is open; export with a fixed input size"
+                    f"{path}: the shape of {short(output)} is open; export with a fixed input size"
                 )
     return graph
 

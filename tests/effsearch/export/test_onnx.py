@@ -169,6 +169,8 @@ def test_inputs_after_the_first_are_weights(tmp_path):
 
 
 def bad_files():
+    loose = small_model()
+    loose.graph.node[0].input[0] = "z"
     empty = helper.make_model(helper.make_graph([], "empty", [], []))
     constant = helper.make_node("Constant", [], ["y"], value_float=1.0)
     out = helper.make_tensor_value_info("y", TensorProto.FLOAT, ())
@@ -185,6 +187,7 @@ def bad_files():
             small_model((1, 4, "height", 8)).SerializeToString(),
             "the shape of 'y' is open; export with a fixed input size",
         ),
+        "loose end": (loose.SerializeToString(), "(nothing gives 'z')"),
         "yaml": (b"resolution: 224\nstem: {}\n", "not a readable ONNX file"),
     }
 
