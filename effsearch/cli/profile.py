@@ -1,0 +1,104 @@
+"""`effsearch measure` and `profile`: this machine's latencies, on ONNX Runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from effsearch.cli import JsonFlag, emit_json, say
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("measure")(measure)
+    app.command("profile")(profile)
+
+
+def measure(
+    targets: Annotated[
+        list[str], typer.Argument(help="Published networks, architecture YAMLs or ONNX files.")
+    ],
+    threads: Annotated[int, typer.Option("--threads", help="Threads of one operator.")] = 1,
+    seconds: Annotated[float, typer.Option("--seconds", help="Time for one network.")] = 1.0,
+    as_json: JsonFlag = False,
+) -> None:
+    """Run networks here on ONNX Runtime: median milliseconds for one image."""
+    from effsearch.latency.measure import measure_target
+    from effsearch.latency.runtime import check_threads, cpu_name, host
+    from effsearch.targets import load_target
+    from searchspace import UserError
+
+    check_threads(threads)
+    if not 0 < seconds <= 600:
+        raise UserError(f"--seconds: {seconds} is not a number above 0 and up to 600")
+    found = [load_target(text) for text in targets]
+    rows: list[dict[str, Any]] = []
+    if not as_json:
+        say(f"{cpu_name()}, ONNX Runtime, {threads} thread{'s' if threads > 1 else ''}")
+        print(f"{'network':<32}{'median':>10}{'10-90 %':>18}{'runs':>6}")
+    for target in found:
+        subject = target.architecture if target.architecture is not None else target.path
+        assert subject is not None
+        m = measure_target(subject, threads, seconds=seconds)
+        rows.append(
+            {
+                "target": target.label,
+                "kind": "measured",
+                "median_ms": m.median_ms,
+                "runs": m.runs,
+                "threads": m.threads,
+                "low_ms": m.low_ms,
+                "high_ms": m.high_ms,
+                "spread": m.spread,
+                "noisy": m.noisy,
+            }
+        )
+        if not as_json:
+            print(
+                f"{target.label:<32}{m.median_ms:>7.2f} ms"
+                f"{m.low_ms:>9.2f} -{m.high_ms:>7.2f}{m.runs:>6}"
+            )
+        if m.noisy:
+            say(
+                f"{target.label}: the machine was not quiet: medians within one measurement "
+                f"differed by {m.spread:.1%}"
+            )
+    if as_json:
+        emit_json({"measurements": rows, "host": host()})
+
+
+def profile(
+    device: Annotated[str, typer.Option("--device", help="Name of the new table.")],
+    space: Annotated[str, typer.Option("--space", help="Space whose networks to run.")] = "mobile",
+    minutes: Annotated[float, typer.Option("--minutes", help="Time to spend.")] = 10.0,
+    threads: Annotated[int, typer.Option("--threads", help="Threads of one operator.")] = 1,
+    zoo: Annotated[
+        bool, typer.Option("--zoo/--no-zoo", help="Run the published networks as well.")
+    ] = True,
+    seed: Annotated[int, typer.Option("--seed", help="Which networks of the space.")] = 0,
+    work: Annotated[
+        Path | None, typer.Option("--work", help="Folder of raw measurements, to resume from.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for the table, instead of your own.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Measure a latency table for this machine; run the same command again to resume."""
+    from effsearch.latency.profiling import ProfilePlan, make_table
+
+    plan = ProfilePlan(
+        device=device, space=space, minutes=minutes, threads=threads, zoo=zoo, seed=seed
+    )
+    result = make_table(plan, work=work, out=out, report=say)
+    if as_json:
+        emit_json(result)
+        return
+    errors = result["errors"]
+    print(
+        f"{result['path']}: {result['networks']} networks, {result['entries']} operators; "
+        f"networks left out: median error {errors['median']:.1%}, "
+        f"90 % within {errors['p90']:.1%}, rank correlation {errors['spearman']:.4f}"
+    )

@@ -1,0 +1,388 @@
+"""`effsearch profile`: run networks of a space here, kernel by kernel, and make a table of them.
+
+Whole networks are run, because blocks measured alone mislead: the runtime fuses kernels and changes
+layouts across their borders. Each network is timed as it is, and once more under ONNX Runtime's
+profiler. Raw measurements are appended to a file as they come, so that an interrupted profile
+goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from effsearch.errors import WorkFailedError
+from effsearch.latency.hardware import measure_peak
+from effsearch.latency.kernels import credit, read_profile
+from effsearch.latency.measure import NOISE_LIMIT, Measurement, summarise, time_runs
+from effsearch.latency.record import Record
+from effsearch.latency.runtime import (
+    check_threads,
+    cores,
+    host,
+    random_feeds,
+    session,
+    slug,
+)
+from effsearch.latency.tables import user_folder
+from searchspace import Architecture, SearchSpace, UserError, build, operators, zoo
+from searchspace.operators import from_graph
+from searchspace.units import Unit, units
+
+BATCH = 16
+PROFILED_RUNS = 12
+SECONDS_PER_NETWORK = 0.2
+ATTEMPTS = 3
+MIN_NETWORKS = 20
+MAX_MINUTES = 24 * 60
+REFERENCE = "shvit_s1"
+CANDIDATES = 6  # of which the one with the most units not yet seen is run
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class ProfilePlan:
+    """What to measure.
+
+    Attributes:
+        device: name of the table.
+        space: name or file of the space.
+        minutes: time to spend measuring.
+        threads: of one operator.
+        zoo: whether to run the published networks as well.
+        seed: which networks of the space.
+    """
+
+    device: str
+    space: str = "mobile"
+    minutes: float = 10.0
+    threads: int = 1
+    zoo: bool = True
+    seed: int = 0
+
+    def check(self) -> None:
+        """Check the values.
+
+        Raises:
+            UserError: names what is wrong.
+        """
+        if not self.device or slug(self.device) != self.device:
+            raise UserError(
+                f"--device: {self.device!r} is not a table name; use lower case, digits and "
+                f"dashes, such as {slug(self.device) or 'my-laptop'}"
+            )
+        if not 0 < self.minutes <= MAX_MINUTES:
+            raise UserError(f"--minutes: {self.minutes} is not above 0 and up to {MAX_MINUTES}")
+        check_threads(self.threads)
+
+
+class Store:
+    """Raw measurements in a folder: `plan.json` and `networks.jsonl`.
+
+    Raises:
+        UserError: where the folder holds another plan's, another machine's, or can't be written.
+    """
+
+    def __init__(self, folder: Path, plan: ProfilePlan) -> None:
+        self.path = folder / "networks.jsonl"
+        # Minutes may differ: more of them continue the same sequence.
+        body = {k: v for k, v in asdict(plan).items() if k not in ("minutes", "device")}
+        body["host"] = host()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            card = folder / "plan.json"
+            if card.exists() and self.path.exists():
+                found = json.loads(card.read_text("utf-8"))
+                changed = [key for key in body if found.get(key) != body[key]]
+                if changed:
+                    raise UserError(
+                        f"{folder}: holds measurements with another {' and '.join(changed)}; "
+                        "give another --work folder, or remove this one"
+                    )
+            else:
+                card.write_text(json.dumps(body, indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"{folder}: cannot write measurements here: {error.strerror}") from None
+        except ValueError:
+            raise UserError(f"{folder}/plan.json: not JSON; remove this folder") from None
+
+    def read(self) -> list[Record]:
+        """Return what has been measured; a last line cut short by an interruption is left out."""
+        if not self.path.exists():
+            return []
+        records = []
+        for line in self.path.read_text("utf-8").splitlines():
+            try:
+                records.append(Record.from_dict(json.loads(line)))
+            except (ValueError, KeyError, TypeError, UserError):
+                continue
+        return records
+
+    def append(self, records: list[Record]) -> None:
+        """Add records, on disk when this returns."""
+        cut = self.path.exists() and not self.path.read_bytes().endswith(b"\n")
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write("\n" if cut and self.path.stat().st_size else "")
+            for record in records:
+                file.write(json.dumps(record.to_dict()) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def sequence(plan: ProfilePlan) -> Iterator[Architecture]:
+    """Yield the networks to run, without end: first the published ones, then the space's.
+
+    Every third is drawn at random; the others are the candidate with the most units that none
+    before it had, so that rare operators come up early.
+    """
+    seen: set[Unit] = set()
+    if plan.zoo:
+        for name in zoo.names():
+            yield zoo.load(name)
+            seen.update(p.unit for p in units(zoo.load(name)))
+    space = SearchSpace.load(plan.space)
+    rng = np.random.default_rng(plan.seed)
+    number = 0
+    while True:
+        drawn = [space.sample(rng) for _ in range(1 if number % 3 == 0 else CANDIDATES)]
+        fresh = [{p.unit for p in units(a)} - seen for a in drawn]
+        best = max(range(len(drawn)), key=lambda i: len(fresh[i]))
+        seen |= fresh[best]
+        yield drawn[best]
+        number += 1
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A network's file, and the names that the runtime's kernels derive from."""
+
+    path: Path
+    operators: tuple[Any, ...]
+
+
+def prepare(architecture: dict[str, Any], path: Path) -> Prepared:
+    """Write a network's ONNX file; runs in a process of its own.
+
+    Raises:
+        RuntimeError: where the file's operators are not those that the architecture is priced by.
+    """
+    import torch
+
+    from effsearch.export.onnx import read_graph, to_onnx
+
+    torch.set_num_threads(1)
+    network = Architecture.from_dict(architecture)
+    path.write_bytes(to_onnx(build(network)).SerializeToString())
+    found = from_graph(read_graph(path))
+    priced = operators(network, "deploy")
+    if [o.op for o in found] != [o.op for o in priced]:
+        raise RuntimeError(f"{path.name}: exported operators differ from those priced")
+    return Prepared(path, found)
+
+
+def measure_prepared(item: Prepared, threads: int, folder: Path) -> tuple[Measurement, Any, Any]:
+    """Return a network's latency, and its operators' ms and kernels under the profiler."""
+    model = item.path.read_bytes()
+    opened = session(model, threads)
+    feeds = random_feeds(opened)
+    best: Measurement | None = None
+    for _ in range(ATTEMPTS):
+        times = time_runs(lambda: opened.run(None, feeds), SECONDS_PER_NETWORK)
+        found = summarise(times, threads)
+        best = found if best is None or found.spread < best.spread else best
+        if not best.noisy:
+            break
+    assert best is not None
+    profiled = session(model, threads, str(folder / "kernels"))
+    for _ in range(PROFILED_RUNS):
+        profiled.run(None, feeds)
+    trace = Path(profiled.end_profiling())
+    ms, kernels = credit(read_profile(trace), item.operators)
+    trace.unlink()
+    return best, ms, kernels
+
+
+class Profiler:
+    """Measures batches of networks between two looks at a reference network.
+
+    Args:
+        plan: what to measure.
+        store: where measurements go.
+        report: called with progress.
+    """
+
+    def __init__(self, plan: ProfilePlan, store: Store, report: Report) -> None:
+        self.plan, self.store, self.report = plan, store, report
+        self.records = store.read()
+        self.references = sorted(r.reference_ms for r in self.records)
+        self.noisy_batches = 0
+        self.repeated_batches = 0
+        self.batches = 0
+
+    def run(self) -> list[Record]:
+        """Measure until the time is over; returns all records, those of earlier runs as well.
+
+        Raises:
+            WorkFailedError: where the machine was too noisy for a table.
+        """
+        start = time.monotonic()
+        end = start + 60 * self.plan.minutes
+        done = {r.index for r in self.records}
+        if done:
+            self.report(f"resuming: {len(done)} networks measured before are kept")
+        folder = Path(tempfile.mkdtemp(prefix="effsearch-profile-"))
+        pool = ProcessPoolExecutor(cores(), mp_context=get_context("spawn"))
+        try:
+            path = folder / "reference.onnx"
+            reference = pool.submit(prepare, zoo.load(REFERENCE).to_dict(), path).result()
+            waiting = [
+                (i, a) for i, a in _take(sequence(self.plan), max(done, default=-1) + 1)
+                if i not in done
+            ]
+            fresh = enumerate(sequence(self.plan))
+            ahead = (pair for pair in fresh if pair[0] > max(done, default=-1))
+            while time.monotonic() < end:
+                batch = [waiting.pop(0) if waiting else next(ahead) for _ in range(BATCH)]
+                self._batch(batch, reference, pool, folder)
+                left = max(0.0, end - time.monotonic()) / 60
+                self.report(
+                    f"{len(self.records)} networks measured, {left:.1f} minutes left"
+                )
+        finally:
+            pool.shutdown(cancel_futures=True)
+            shutil.rmtree(folder, ignore_errors=True)
+        self._check_quiet()
+        return self.records
+
+    def _batch(
+        self,
+        batch: list[tuple[int, Architecture]],
+        reference: Prepared,
+        pool: ProcessPoolExecutor,
+        folder: Path,
+    ) -> None:
+        # Graphs are prepared on all cores, then all cores rest while networks are timed: a busy
+        # neighbour slows the core that measures.
+        jobs = [
+            pool.submit(prepare, a.to_dict(), folder / f"{index}.onnx") for index, a in batch
+        ]
+        prepared = [job.result() for job in jobs]
+        self.batches += 1
+        for attempt in range(ATTEMPTS):
+            before = self._reference(reference)
+            measured = [measure_prepared(p, self.plan.threads, folder) for p in prepared]
+            after = self._reference(reference)
+            drift = self._drift(before, after)
+            if drift <= NOISE_LIMIT:
+                break
+            self.repeated_batches += 1
+            self.report(
+                f"the machine was not quiet: the reference network moved by {drift:.1%} "
+                f"(limit {NOISE_LIMIT:.0%}); "
+                + ("measuring again" if attempt < ATTEMPTS - 1 else "leaving these networks out")
+            )
+        for item in prepared:
+            item.path.unlink()
+        if drift > NOISE_LIMIT:
+            self.noisy_batches += 1
+            return
+        reference_ms = (before + after) / 2
+        self.references = sorted([*self.references, reference_ms])
+        records = [
+            Record(
+                index, a, m.median_ms, m.spread, reference_ms,
+                tuple(round(x, 5) for x in ms), tuple(kernels),
+            )
+            for (index, a), (m, ms, kernels) in zip(batch, measured, strict=True)
+            if not m.noisy
+        ]
+        self.records += records
+        self.store.append(records)
+
+    def _reference(self, reference: Prepared) -> float:
+        opened = session(reference.path.read_bytes(), self.plan.threads)
+        feeds = random_feeds(opened)
+        times = time_runs(lambda: opened.run(None, feeds), SECONDS_PER_NETWORK)
+        return float(np.median(times))
+
+    def _drift(self, before: float, after: float) -> float:
+        usual = float(np.median(self.references)) if self.references else (before + after) / 2
+        values = (before, after, usual)
+        return max(values) / min(values) - 1
+
+    def _check_quiet(self) -> None:
+        if len(self.records) >= MIN_NETWORKS and self.noisy_batches <= self.batches / 2:
+            return
+        raise WorkFailedError(
+            f"no table was made: {self.noisy_batches} of {self.batches} batches were too noisy "
+            f"and {len(self.records)} networks are measured ({MIN_NETWORKS} needed). Close other "
+            "programs, or give more --minutes, and run the same command again: what was measured "
+            "in quiet moments is kept"
+        )
+
+
+def _take(networks: Iterator[Architecture], count: int) -> list[tuple[int, Architecture]]:
+    return [(i, next(networks)) for i in range(count)]
+
+
+def make_table(
+    plan: ProfilePlan, work: Path | None, out: Path | None, report: Report
+) -> dict[str, Any]:
+    """Measure, fit and write a table; return what it says of itself, with `path` and `networks`.
+
+    Args:
+        plan: what to measure.
+        work: folder of raw measurements; by default beside the user's tables.
+        out: folder for the table; by default the user's.
+        report: called with progress.
+
+    Raises:
+        UserError: where the plan can't be carried out here.
+        WorkFailedError: where the machine was too noisy.
+    """
+    from effsearch.latency.measured_file import write_table
+    from effsearch.latency.measured_fit import fit_table
+
+    plan.check()
+    SearchSpace.load(plan.space)
+    target = out or user_folder()
+    folder = work or user_folder().parent / "profiles" / f"{plan.device}-{plan.threads}t"
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{target}: cannot write a table here: {error.strerror}") from None
+    profiler = Profiler(plan, Store(folder, plan), report)
+    report(f"raw measurements go to {folder}; run the same command again to resume")
+    records = profiler.run()
+    report("measuring the machine's highest rates")
+    peak = measure_peak(plan.threads)
+    report(f"fitting a table to {len(records)} networks")
+    references = [r.reference_ms for r in records]
+    profile = {
+        "space": plan.space,
+        "zoo": plan.zoo,
+        "seed": plan.seed,
+        "networks": len(records),
+        "sequence": 1 + max(r.index for r in records),
+        "reference_network": REFERENCE,
+        "reference_ms": float(np.median(references)),
+        "reference_spread": float(np.std(references) / np.median(references)),
+        "noise_limit": NOISE_LIMIT,
+        "batches_repeated": profiler.repeated_batches,
+        "batches_left_out": profiler.noisy_batches,
+    }
+    table = fit_table(records, peak, plan.device, plan.threads, profile)
+    path = write_table(table, target)
+    return {**table.card, "path": str(path), "networks": len(records)}

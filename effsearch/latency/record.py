@@ -1,0 +1,48 @@
+"""`Record`: what a profile keeps of one network."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from searchspace import Architecture
+
+
+@dataclass(frozen=True)
+class Record:
+    """One network's raw measurement.
+
+    Attributes:
+        index: its place in the sequence.
+        architecture: the network.
+        ms: median latency without the profiler.
+        spread: of the medians within that measurement.
+        reference_ms: the reference network's latency around it.
+        operator_ms: under the profiler, credited to each operator of `operators(.., "deploy")`.
+        operator_kernels: number of kernels credited to each.
+    """
+
+    index: int
+    architecture: Architecture
+    ms: float
+    spread: float
+    reference_ms: float
+    operator_ms: tuple[float, ...]
+    operator_kernels: tuple[int, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        return asdict(self) | {"architecture": self.architecture.to_dict()}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Record:
+        """Return the record that plain data describes."""
+        return cls(
+            int(data["index"]),
+            Architecture.from_dict(data["architecture"]),
+            float(data["ms"]),
+            float(data["spread"]),
+            float(data["reference_ms"]),
+            tuple(data["operator_ms"]),
+            tuple(data["operator_kernels"]),
+        )
