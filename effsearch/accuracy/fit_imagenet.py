@@ -118,12 +118,11 @@ def run(data: Path, out: Path, results: Path) -> None:
     }
     everything = np.arange(len(published))
     chosen = choose(published, everything, fixed)
+    no_rise = {**fixed, "outside_mean": 0.0}
     held_out = {
         "network": leave_out(published, fixed, published.names),
         "family": leave_out(published, fixed, published.families),
-        "family_without_rise": leave_out(
-            published, {**fixed, "outside_mean": 0.0}, published.families
-        ),
+        "family_without_rise": leave_out(published, no_rise, published.families),
     }
     summaries = {f"leave_one_{name}_out": summary(rows) for name, rows in held_out.items()}
     card = {

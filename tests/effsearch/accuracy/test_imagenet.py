@@ -89,7 +89,10 @@ def test_no_degenerate_outranks_the_published_of_equal_cost(source, cost):
     places = degenerates.places(source.score, cost)
     assert len(places) == len(DEGENERATES)
     assert [place.name for place in places if place.margin <= 0] == []
-    # Nor by the estimate alone, without its uncertainty.
+
+
+def test_no_degenerate_is_estimated_better_than_the_published_of_equal_macs(source):
+    places = degenerates.places(source.score, gmacs)
     assert [p.name for p in places if p.score.score >= p.rival_score.score] == []
 
 
