@@ -60,9 +60,7 @@ def run(
     out: Annotated[
         Path | None, typer.Option("--out", help="Run folder.  [default: in results/runs]")
     ] = None,
-    resume: Annotated[
-        Path | None, typer.Option("--resume", help="Run folder to continue.")
-    ] = None,
+    resume: Annotated[Path | None, typer.Option("--resume", help="Run folder to continue.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Search the most accurate networks within a latency budget; write them to a run folder."""

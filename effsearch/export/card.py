@@ -54,7 +54,7 @@ def held_out_score(source: ScoreSource) -> dict[str, Any]:
 def latency_numbers(
     prediction: Prediction, outcome: Outcome, table: DeviceTable, confidence: float
 ) -> dict[str, Any]:
-    """Return the latency of a network: prediction, quantile, where it goes, and the table's error."""
+    """Return the latency of a network: its bound, where it goes, and the table's error."""
     kind = prediction.kind
     return {
         "device": prediction.device,

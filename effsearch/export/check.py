@@ -29,6 +29,7 @@ def check_onnx(network: Network, model: onnx.ModelProto, seed: int = 0) -> float
     onnx.checker.check_model(model)
     options = ort.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = 1  # one image: more threads cost more than they save
     session = ort.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )

@@ -32,9 +32,9 @@ def family(network: str) -> str:
 def short_label(network: str) -> str:
     """Return a published network's name as its paper writes it."""
     head, _, rest = network.partition("_")
-    rest = rest.replace("_conv", " (conv)")
-    size = rest if "(" in rest else rest.upper()
-    return f"{NAMES.get(head, head)}-{size}" if rest else network
+    size, _, variant = rest.partition("_")
+    label = f"{NAMES.get(head, head)}-{size.upper()}" if rest else network
+    return f"{label} ({variant})" if variant else label
 
 
 def split(trials: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -69,7 +69,9 @@ def limits(summary: Mapping[str, Any], trials: pd.DataFrame) -> tuple[float, flo
     return left * 0.93, right * 1.12, bottom - margin, top + margin
 
 
-def draw_pareto(trials: pd.DataFrame, front: pd.DataFrame, summary: Mapping[str, Any], path: Path) -> None:
+def draw_pareto(
+    trials: pd.DataFrame, front: pd.DataFrame, summary: Mapping[str, Any], path: Path
+) -> None:
     """Draw the picture.
 
     Args:
@@ -97,37 +99,69 @@ def draw_pareto(trials: pd.DataFrame, front: pd.DataFrame, summary: Mapping[str,
             (candidates[fits], CANDIDATE, "candidate within the limits"),
         ):
             axes.scatter(
-                rows["quantile_ms"], rows["lower_bound"], s=7, color=colour, alpha=0.55, lw=0,
-                label=f"{text} ({len(rows):,})", zorder=2, rasterized=True,
+                rows["quantile_ms"],
+                rows["lower_bound"],
+                s=7,
+                color=colour,
+                alpha=0.55,
+                lw=0,
+                label=f"{text} ({len(rows):,})",
+                zorder=2,
+                rasterized=True,
             )
         if len(front):
             axes.step(
-                front["quantile_ms"], front["lower_bound"], where="post", color=FRONT, lw=1.4,
-                zorder=4, label=f"front ({len(front):,})",
+                front["quantile_ms"],
+                front["lower_bound"],
+                where="post",
+                color=FRONT,
+                lw=1.4,
+                zorder=4,
+                label=f"front ({len(front):,})",
             )
             axes.scatter(front["quantile_ms"], front["lower_bound"], s=11, color=FRONT, zorder=4)
         winners = trials[trials["digest"].isin([w["digest"] for w in summary["winners"]])]
         if len(winners):
             axes.scatter(
-                winners["quantile_ms"], winners["lower_bound"], s=120, marker="*", color="#ffcf33",
-                edgecolor=FRONT, lw=0.9, zorder=7, label=f"winner ({len(winners)})",
+                winners["quantile_ms"],
+                winners["lower_bound"],
+                s=120,
+                marker="*",
+                color="#ffcf33",
+                edgecolor=FRONT,
+                lw=0.9,
+                zorder=7,
+                label=f"winner ({len(winners)})",
             )
         axes.axvline(budget, color=BUDGET, lw=1.2, ls=(0, (5, 3)), zorder=3)
         axes.text(
-            budget * 1.008, bottom + 0.015 * (top - bottom), f"budget {budget:g} ms", rotation=90,
-            va="bottom", ha="left", color=BUDGET, fontsize=9,
+            budget * 1.008,
+            bottom + 0.015 * (top - bottom),
+            f"budget {budget:g} ms",
+            rotation=90,
+            va="bottom",
+            ha="left",
+            color=BUDGET,
+            fontsize=9,
         )
         for name in sorted(NAMES):
             rows = published[published["source"].map(family) == name]
             rows = rows[rows["quantile_ms"] <= right].sort_values("quantile_ms")
             if len(rows):
                 axes.plot(
-                    rows["quantile_ms"], rows["lower_bound"], "D", ms=6, color=COLOURS[name],
-                    mec="white", mew=0.8, zorder=6, label=f"{NAMES[name]}, published",
+                    rows["quantile_ms"],
+                    rows["lower_bound"],
+                    "D",
+                    ms=6,
+                    color=COLOURS[name],
+                    mec="white",
+                    mew=0.8,
+                    zorder=6,
+                    label=f"{NAMES[name]}, published",
                 )
         axes.set_xlim(left, right)
         axes.set_ylim(bottom, top)
-        _label(axes, published[published["quantile_ms"] <= right])
+        _label(axes, published[published["quantile_ms"] <= right], winners, budget)
         x_label, y_label = axis_labels(summary)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
@@ -140,7 +174,9 @@ def draw_pareto(trials: pd.DataFrame, front: pd.DataFrame, summary: Mapping[str,
             axes.spines[side].set_visible(False)
         axes.set_title(
             f"{len(candidates):,} backbones for {summary['device']} in {budget:g} ms",
-            loc="left", fontsize=12, fontweight="bold",
+            loc="left",
+            fontsize=12,
+            fontweight="bold",
         )
         legend = axes.legend(loc="lower right", fontsize=8, framealpha=0.92, edgecolor="#dddddd")
         legend.set_zorder(8)
@@ -151,15 +187,20 @@ def draw_pareto(trials: pd.DataFrame, front: pd.DataFrame, summary: Mapping[str,
     temporary.replace(path)
 
 
-def _label(axes: Any, published: pd.DataFrame) -> None:
+def _label(axes: Any, published: pd.DataFrame, winners: pd.DataFrame, budget: float) -> None:
     """Write the networks' names beside their marks, each where the least is in its way."""
     figure = axes.figure
     figure.canvas.draw()
     to_pixels = axes.transData.transform
     frame = axes.get_window_extent()
     marks = to_pixels(published[["quantile_ms", "lower_bound"]].to_numpy(float))
+    stars = to_pixels(winners[["quantile_ms", "lower_bound"]].to_numpy(float).reshape(-1, 2))
     taken: list[tuple[float, float, float, float]] = []
     scale = figure.dpi / 72
+    obstacles = [(x, y, 4 * scale, 2.0) for x, y in marks]
+    obstacles += [(x, y, 6 * scale, 2.0) for x, y in stars]
+    line = to_pixels((budget, 1.0))[0]
+    taken.append((line - scale, frame.y0, line + 8 * scale, frame.y1))
     for (_, row), (x, y) in zip(published.iterrows(), marks, strict=True):
         if not (frame.x0 <= x <= frame.x1 and frame.y0 <= y <= frame.y1):
             continue
@@ -167,16 +208,22 @@ def _label(axes: Any, published: pd.DataFrame) -> None:
         width, height = 4.5 * len(text) * scale, 9 * scale
         best, least = None, np.inf
         for dx, dy, align in (
-            (7, -3, "left"), (-7, -3, "right"), (0, 8, "center"), (0, -14, "center"),
-            (7, 7, "left"), (-7, 7, "right"), (7, -13, "left"), (-7, -13, "right"),
+            (7, -3, "left"),
+            (-7, -3, "right"),
+            (0, 8, "center"),
+            (0, -14, "center"),
+            (7, 7, "left"),
+            (-7, 7, "right"),
+            (7, -13, "left"),
+            (-7, -13, "right"),
         ):
             shift = {"left": 0.0, "right": width, "center": width / 2}[align]
             x0, y0 = x + dx * scale - shift, y + dy * scale
             box = (x0, y0, x0 + width, y0 + height)
             cost = 4.0 * sum(_overlap(box, other) for other in taken)
             cost += sum(
-                2.0 * _overlap(box, (mx - 4 * scale, my - 4 * scale, mx + 4 * scale, my + 4 * scale))
-                for mx, my in marks
+                weight * _overlap(box, (mx - half, my - half, mx + half, my + half))
+                for mx, my, half, weight in obstacles
             )
             outside = max(0.0, box[2] - frame.x1) + max(0.0, frame.x0 - box[0])
             cost += 100 * outside + 100 * max(0.0, box[3] - frame.y1, frame.y0 - box[1])
@@ -185,8 +232,14 @@ def _label(axes: Any, published: pd.DataFrame) -> None:
         assert best is not None
         taken.append(best[3])
         axes.annotate(
-            text, (row["quantile_ms"], row["lower_bound"]), xytext=best[:2],
-            textcoords="offset points", ha=best[2], fontsize=7.5, color="#333333", zorder=6,
+            text,
+            (row["quantile_ms"], row["lower_bound"]),
+            xytext=best[:2],
+            textcoords="offset points",
+            ha=best[2],
+            fontsize=7.5,
+            color="#333333",
+            zorder=6,
         )
 
 

@@ -117,14 +117,19 @@ def _plot(trials: pd.DataFrame, front: pd.DataFrame, summary: Mapping[str, Any])
     left, right, bottom, top = limits(summary, trials)
     x_label, y_label = axis_labels(summary)
     figure.update_layout(
-        template="plotly_white", height=560, margin={"l": 60, "r": 20, "t": 20, "b": 60},
-        hovermode="closest", legend={"orientation": "h", "y": 1.08},
+        template="plotly_white",
+        height=560,
+        margin={"l": 60, "r": 20, "t": 20, "b": 60},
+        hovermode="closest",
+        legend={"orientation": "h", "y": 1.08},
     )
     figure.update_xaxes(title=x_label, type="log", range=[math.log10(left), math.log10(right)])
     figure.update_yaxes(title=y_label, range=[bottom, top])
     return str(
         figure.to_html(
-            full_html=False, include_plotlyjs=True, div_id="front",
+            full_html=False,
+            include_plotlyjs=True,
+            div_id="front",
             config={"displaylogo": False, "responsive": True},
         )
     )
@@ -143,24 +148,38 @@ def _scatter(
 ) -> Any:
     import plotly.graph_objects as go
 
-    labels = [
-        short_label(row.source) if row.origin == "published" else row.digest
-        for row in rows.itertuples()
-    ]
-    text = [
-        f"<b>{label}</b><br>{row.mean_ms:.3f} ± {row.std_ms:.3f} ms (bound {row.quantile_ms:.3f})"
-        f"<br>score {row.score:.2f} ± {row.score_std:.2f} (bound {row.lower_bound:.2f})"
-        f"<br>{row.params / 1e6:.2f} M parameters, {row.macs / 1e6:.0f} M MACs"
-        f"<br>{str(row.blocks).replace('|', '<br>')}"
-        for label, row in zip(labels, rows.itertuples(), strict=True)
-    ]
+    text = [_hover(row) for row in _rows(rows)]
     return go.Scatter(
         x=[round(float(v), 5) for v in rows["quantile_ms"]],
         y=[round(float(v), 4) for v in rows["lower_bound"]],
-        name=name, mode=mode, text=text, hoverinfo="text",
-        marker={"size": size, "color": colour, "symbol": symbol, "opacity": opacity,
-                "line": {"width": 0 if size < 6 else 1, "color": edge}},
+        name=name,
+        mode=mode,
+        text=text,
+        hoverinfo="text",
+        marker={
+            "size": size,
+            "color": colour,
+            "symbol": symbol,
+            "opacity": opacity,
+            "line": {"width": 0 if size < 6 else 1, "color": edge},
+        },
         line={"color": colour, "width": 1.5, "shape": shape},
+    )
+
+
+def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(k): v for k, v in row.items()} for row in frame.to_dict("records")]
+
+
+def _hover(row: Mapping[str, Any]) -> str:
+    published = row["origin"] == "published"
+    label = short_label(row["source"]) if published else row["digest"]
+    blocks = str(row["blocks"]).replace("|", "<br>")
+    return (
+        f"<b>{label}</b><br>{row['mean_ms']:.3f} ± {row['std_ms']:.3f} ms "
+        f"(bound {row['quantile_ms']:.3f})"
+        f"<br>score {row['score']:.2f} ± {row['score_std']:.2f} (bound {row['lower_bound']:.2f})"
+        f"<br>{row['params'] / 1e6:.2f} M parameters, {row['macs'] / 1e6:.0f} M MACs<br>{blocks}"
     )
 
 
@@ -169,7 +188,8 @@ def _winners(summary: Mapping[str, Any], cards: Sequence[Mapping[str, Any]]) -> 
     for rank, (winner, card) in enumerate(zip(summary["winners"], cards, strict=True), 1):
         cells = [
             f"{rank}",
-            f"<a href='{escape(winner['path'])}/card.json'><code>{escape(winner['digest'])}</code></a>"
+            f"<a href='{escape(winner['path'])}/card.json'>"
+            f"<code>{escape(winner['digest'])}</code></a>"
             f"<br><small>{escape(str(winner['blocks']))}</small>",
             _number(card["latency"]["mean"], 3),
             _number(card["latency"]["quantile"], 3),
@@ -180,8 +200,15 @@ def _winners(summary: Mapping[str, Any], cards: Sequence[Mapping[str, Any]]) -> 
         if "measured" in card:
             cells.append(_number(card["measured"], 3))
         rows.append(cells)
-    heads = ["", "network", "latency", f"{summary['confidence']:.0%} bound", "score",
-             "parameters", "MACs"]
+    heads = [
+        "",
+        "network",
+        "latency",
+        f"{summary['confidence']:.0%} bound",
+        "score",
+        "parameters",
+        "MACs",
+    ]
     if any("measured" in card for card in cards):
         heads.append("measured here")
     return _table(heads, rows) if rows else "<p>None.</p>"
@@ -212,22 +239,29 @@ def _published(trials: pd.DataFrame, summary: Mapping[str, Any]) -> str:
     _, published = split(trials)
     baseline = (summary["baseline"] or {}).get("name")
     rows = []
-    for row in published.sort_values("quantile_ms").itertuples():
-        name = escape(short_label(str(row.source)))
-        mark = " (baseline)" if row.source == baseline else ""
+    for row in _rows(published.sort_values("quantile_ms")):
+        name = escape(short_label(row["source"]))
+        mark = " (baseline)" if row["source"] == baseline else ""
         rows.append(
             [
                 f"{name}{mark}",
-                f"{row.mean_ms:.3f} ± {row.std_ms:.3f} ms",
-                f"{row.quantile_ms:.3f} ms",
-                f"{row.score:.2f} ± {row.score_std:.2f}",
-                f"{row.params / 1e6:.2f} M",
-                f"{row.macs / 1e6:.0f} M",
-                "yes" if row.feasible else "no",
+                f"{row['mean_ms']:.3f} ± {row['std_ms']:.3f} ms",
+                f"{row['quantile_ms']:.3f} ms",
+                f"{row['score']:.2f} ± {row['score_std']:.2f}",
+                f"{row['params'] / 1e6:.2f} M",
+                f"{row['macs'] / 1e6:.0f} M",
+                "yes" if row["feasible"] else "no",
             ]
         )
-    heads = ["network", f"latency ({summary['latency']['kind']})", "bound",
-             f"score ({summary['score']['kind']})", "parameters", "MACs", "fits"]
+    heads = [
+        "network",
+        f"latency ({summary['latency']['kind']})",
+        "bound",
+        f"score ({summary['score']['kind']})",
+        "parameters",
+        "MACs",
+        "fits",
+    ]
     return _table(heads, rows)
 
 
@@ -237,7 +271,8 @@ def _sources(summary: Mapping[str, Any]) -> str:
         facts = summary[what]
         errors = facts.get("held_out_error") or {}
         shown = ", ".join(
-            f"{escape(str(k))} {v:.3g}" for k, v in errors.items()
+            f"{escape(str(k))} {v:.3g}"
+            for k, v in errors.items()
             if isinstance(v, int | float) and not isinstance(v, bool)
         )
         rows.append(
@@ -273,7 +308,5 @@ def _kind(kind: str) -> str:
 
 def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     head = "".join(f"<th>{text}</th>" for text in heads)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows
-    )
+    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

@@ -37,8 +37,12 @@ def read_trials(folder: Path, name: str = TRIALS) -> pd.DataFrame:
     try:
         # Digests of digits alone are text, and so is an empty source.
         text = {"digest": str, "origin": str, "source": str, "state": str, "blocks": str}
-        frame = pd.read_csv(path, dtype={**text, "error": str}, keep_default_na=False,
-                            na_values={c: [""] for c in COLUMNS if c not in {*text, "error"}})
+        frame = pd.read_csv(
+            path,
+            dtype={**text, "error": str},
+            keep_default_na=False,
+            na_values={c: [""] for c in COLUMNS if c not in {*text, "error"}},
+        )
     except (OSError, ValueError):
         raise UserError(f"{folder}: not a finished run (it has no readable {name})") from None
     missing = [name for name in COLUMNS if name not in frame.columns]

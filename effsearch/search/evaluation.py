@@ -91,7 +91,7 @@ class Evaluator:
         return params, macs
 
 
-def _finite(what: str, **values: float) -> dict[str, float]:
+def _finite(what: str, **values: float) -> dict[str, Any]:
     if not all(math.isfinite(value) for value in values.values()):
         raise ArithmeticError(f"its {what} is not a finite number")
     return {name: float(f"{value:.{DIGITS}g}") for name, value in values.items()}

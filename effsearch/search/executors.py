@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from itertools import pairwise
 from typing import Any, Protocol
 
 from effsearch.errors import WorkFailedError
@@ -60,7 +61,7 @@ def _start_worker(spec: EvaluatorSpec, parent: int) -> None:
     global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
-    _one_thread()
+    one_thread()
     _worker = spec.make()
 
 
@@ -81,7 +82,8 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def _one_thread() -> None:
+def one_thread() -> None:
+    """Keep torch to one thread in this process: parallel work here is many small networks."""
     import torch
 
     torch.set_num_threads(1)
@@ -136,7 +138,7 @@ class _RayWorker:
     """A Ray actor: keeps its evaluator, and with it the caches."""
 
     def __init__(self, spec: EvaluatorSpec) -> None:
-        _one_thread()
+        one_thread()
         self._evaluator = spec.make()
 
     def evaluate(self, architectures: Sequence[Architecture]) -> list[Outcome]:
@@ -170,7 +172,7 @@ class RayExecutor:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise UserError(f"--ray-address: no Ray cluster at {address!r} ({reason})") from None
         actor = ray.remote(num_cpus=1)(_RayWorker)
-        self._actors = [actor.remote(spec) for _ in range(workers)]
+        self._actors: list[Any] = [actor.remote(spec) for _ in range(workers)]
 
     def start(self, architectures: Sequence[Architecture]) -> Gather:
         """See `Executor`."""
@@ -236,4 +238,4 @@ def chunks(items: Sequence[Architecture], count: int) -> list[Sequence[Architect
     """Return up to `count` contiguous parts of nearly equal length, none empty."""
     count = min(count, len(items))
     edges = [round(i * len(items) / count) for i in range(count + 1)] if count else []
-    return [items[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [items[a:b] for a, b in pairwise(edges)]

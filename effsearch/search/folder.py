@@ -32,7 +32,8 @@ def prepare(folder: Path) -> None:
         raise UserError(f"--out: {folder} is a file; name a folder")
     try:
         if folder.is_dir() and any(folder.iterdir()):
-            hint = f"continue it with --resume {folder}" if (folder / FILE).exists() else "name another"
+            run = (folder / FILE).exists()
+            hint = f"continue it with --resume {folder}" if run else "name another"
             raise UserError(f"--out: {folder} is not empty; {hint}")
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".probe"

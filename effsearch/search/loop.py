@@ -1,4 +1,4 @@
-"""The loop: plan a batch, evaluate it, make it durable, count it; until there is nothing to plan."""
+"""The loop: plan a batch, evaluate it, store it, count it; until there is nothing to plan."""
 
 from __future__ import annotations
 
@@ -87,9 +87,10 @@ def _records(
     candidates: Sequence[Candidate],
     outcomes: Sequence[Outcome],
 ) -> list[Record]:
+    pairs = enumerate(zip(candidates, outcomes, strict=True), first)
     return [
-        Record(first + i, batch, candidate, outcome, {} if outcome.error else request.excess(outcome))
-        for i, (candidate, outcome) in enumerate(zip(candidates, outcomes, strict=True))
+        Record(number, batch, candidate, outcome, {} if outcome.error else request.excess(outcome))
+        for number, (candidate, outcome) in pairs
     ]
 
 

@@ -99,10 +99,9 @@ def _crowding(scores: NDArray[np.float64], costs: NDArray[np.float64]) -> NDArra
     count = len(scores)
     if count <= 2:
         return np.full(count, np.inf)
-    distance = np.full(count, np.inf)
+    distance = np.zeros(count)
     for values in (scores, costs):
         spread = abs(values[-1] - values[0]) or 1.0
-        distance[1:-1] = np.where(
-            np.isinf(distance[1:-1]), 0.0, distance[1:-1]
-        ) + np.abs(values[2:] - values[:-2]) / spread
+        distance[1:-1] += np.abs(values[2:] - values[:-2]) / spread
+    distance[[0, -1]] = np.inf
     return distance

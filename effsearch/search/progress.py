@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from typing import Any, Protocol, TextIO
 
 from effsearch.search.records import Record
 
-_SECONDS_BETWEEN_LINES = 2.0
+SECONDS_VARIABLE = "EFFSEARCH_PROGRESS_SECONDS"  # least time between two lines
 
 
 class Progress(Protocol):
@@ -47,6 +48,7 @@ class Lines:
     def __init__(self, stream: TextIO | None = None, unit: str = "") -> None:
         self._stream = stream or sys.stderr
         self._unit = unit
+        self._pause = float(os.environ.get(SECONDS_VARIABLE) or 2.0)
         self._best: Record | None = None
         self._looked_at = 0
         self._total = 0
@@ -64,7 +66,7 @@ class Lines:
         """See `Progress`."""
         now = time.perf_counter()
         text = self._text(done, records)
-        if done >= self._total or now - self._last >= _SECONDS_BETWEEN_LINES:
+        if done >= self._total or now - self._last >= self._pause:
             self._last = now
             print(f"{done}/{self._total} candidates  {text}", file=self._stream, flush=True)
 

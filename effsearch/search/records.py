@@ -1,4 +1,4 @@
-"""What the search knows of a candidate: where it came from, and what it was priced and scored at."""
+"""What the search knows of a candidate: where it came from, its price and its score."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from effsearch.report.summary import make_summary, write_summary
 from effsearch.report.tables import write_tables
 from effsearch.report.write import regenerate
 from effsearch.search.evaluation import Evaluator, EvaluatorSpec
-from effsearch.search.executors import make_executor
+from effsearch.search.executors import make_executor, one_thread
 from effsearch.search.loop import search
 from effsearch.search.measured import MeasuredHere
 from effsearch.search.planner import Planner
@@ -78,6 +78,7 @@ def run(
         InterruptedSearchError: where `stop` said so.
     """
     began = time.perf_counter()
+    one_thread()
     progress = progress or Silent()
     spec = EvaluatorSpec(request.device, request.proxy, request.confidence)
     evaluator = spec.make()
