@@ -24,32 +24,40 @@ def score(
 ) -> None:
     """Score accuracy: by default an estimate of ImageNet-1k top-1, with its uncertainty."""
     from effsearch.accuracy.source import load_source
+    from effsearch.published import published
     from effsearch.targets import load_architecture
 
     source = load_source(proxy)
     found = [(text, load_architecture(text)) for text in targets]
+    records = published()
     rows: list[dict[str, Any]] = []
     for text, architecture in found:
         value = source.score(architecture)
-        rows.append(
-            {
-                "target": text,
-                "source": source.name,
-                "kind": source.kind,
-                "unit": source.unit,
-                "score": value.score,
-                "std": value.std,
-                "lower_bound": value.lower_bound,
-            }
-        )
+        row: dict[str, Any] = {
+            "target": text,
+            "source": source.name,
+            "kind": source.kind,
+            "unit": source.unit,
+            "score": value.score,
+            "std": value.std,
+            "lower_bound": value.lower_bound,
+        }
+        if text in records:
+            row["published_top1"] = records[text].top1
+            row["published_distilled"] = records[text].distilled
+        rows.append(row)
     if as_json:
         emit_json({"scores": rows, "note": source.note})
         return
     width = max(len("target"), *(len(row["target"]) for row in rows))
-    print(f"{'target':<{width}}  {'score':>14}  {'std':>8}  {'lower bound':>14}")
+    print(f"{'target':<{width}}  {'score':>14}  {'std':>8}  {'lower bound':>14}  published top-1")
     for row in rows:
         values = [_number(row[name]) for name in ("score", "std", "lower_bound")]
-        print(f"{row['target']:<{width}}  {values[0]:>14}  {values[1]:>8}  {values[2]:>14}")
+        line = f"{row['target']:<{width}}  {values[0]:>14}  {values[1]:>8}  {values[2]:>14}"
+        if "published_top1" in row:
+            teacher = " (distilled)" if row["published_distilled"] else ""
+            line += f"  {row['published_top1']:.1f}{teacher}"
+        print(line)
     say(f"{source.name}, {source.kind}, in {source.unit}. {source.note}")
 
 
