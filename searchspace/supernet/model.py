@@ -79,10 +79,17 @@ class Supernet(nn.Module):
         return self
 
     def forward(self, x: Tensor) -> Tensor:
+        """Run the active network.
+
+        Raises:
+            UserError: where none was activated.
+        """
         if self._plan is None:
             raise UserError("the supernet has no active architecture; call activate() first")
         plan = self._plan
-        tensors = _Gather.apply(plan, _ANCHOR) if torch.is_grad_enabled() else plan.weights()
+        tensors = plan.weights()
+        if torch.is_grad_enabled():
+            tensors = _Gather.apply(plan, _ANCHOR)  # type: ignore[no-untyped-call]
         at = 0
         for part in plan.parts:
             skeleton = self._cache.skeleton(part.unit, self.training, self.track_statistics)
@@ -131,17 +138,30 @@ class Supernet(nn.Module):
         Raises:
             UserError: where the architecture is not in the space.
         """
-        for prefix, slot, unit in self._placed(architecture):
-            for key in signature(unit):
-                where = share(unit, key)
-                yield f"{prefix}.{key}", self._slice(slot, unit, key), self._shared(slot, where.key)
+        self._check(architecture)
+        yield from self.fitting_slices(architecture)
 
-    def _placed(self, architecture: Architecture) -> Iterator[tuple[str, str, Unit]]:
+    def fitting_slices(self, architecture: Architecture) -> Iterator[tuple[str, Slice, Tensor]]:
+        """Yield as `slices` what there is of any architecture, in the space or not."""
+        for prefix, slot, unit in self._placed(architecture):
+            held = self._slots.get(slot, {})
+            for key, (shape, _, _) in signature(unit).items():
+                where = share(unit, key)
+                extent = held.get(where.key)
+                if extent is None or len(extent.sizes) != len(shape):
+                    continue
+                place = extent.slice(where, shape)
+                if place is not None:
+                    yield f"{prefix}.{key}", place, self._shared(slot, where.key)
+
+    def _check(self, architecture: Architecture) -> None:
         if architecture not in self.space:
             name = architecture.name or architecture.digest()
             raise UserError(
                 f"{name}: not in the space {self.space.name} that the supernet was made for"
             )
+
+    def _placed(self, architecture: Architecture) -> Iterator[tuple[str, str, Unit]]:
         count = len(architecture.stages)
         seen: dict[tuple[int, str], int] = {}
         for placed in units(architecture, self.num_classes):
@@ -156,6 +176,7 @@ class Supernet(nn.Module):
     def _planned(self, architecture: Architecture) -> _Plan:
         plan = self._cache.plans.get(architecture)
         if plan is None:
+            self._check(architecture)
             plan = _Plan([self._part(slot, unit) for _, slot, unit in self._placed(architecture)])
             self._cache.plans[architecture] = plan
             if len(self._cache.plans) > _CACHED_PLANS:
@@ -163,11 +184,18 @@ class Supernet(nn.Module):
         return plan
 
     def _part(self, slot: str, unit: Unit) -> _Part:
-        weights, buffers = [], []
-        for key, (_, _, is_parameter) in signature(unit).items():
-            place = (self._slice(slot, unit, key), self._shared(slot, share(unit, key).key))
-            (weights if is_parameter else buffers).append(place)
-        return _Part(unit, weights, buffers)
+        part = self._cache.parts.get((slot, unit))
+        if part is None:
+            part = self._cache.parts[slot, unit] = _Part(unit, [], [], [])
+            for key, (_, _, is_parameter) in signature(unit).items():
+                shared = self._shared(slot, share(unit, key).key)
+                where = self._slice(slot, unit, key).on(shared.device)
+                if is_parameter:
+                    part.weights.append((where, shared))
+                    part.views.append(where.window(shared.detach()))
+                else:
+                    part.buffers.append((where, shared))
+        return part
 
     def _slice(self, slot: str, unit: Unit, key: str) -> Slice:
         where = share(unit, key)
@@ -211,7 +239,7 @@ class Supernet(nn.Module):
     def _apply(self, fn: Any, recurse: bool = True) -> Supernet:
         # Views into the old storage would be left behind.
         self._cache = _Cache()
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         if self.active is not None:
             self.activate(self.active)
         return self
@@ -221,6 +249,7 @@ class Supernet(nn.Module):
 class _Part:
     unit: Unit
     weights: list[tuple[Slice, Tensor]]
+    views: list[Tensor]
     buffers: list[tuple[Slice, Tensor]]
 
 
@@ -230,7 +259,7 @@ class _Plan:
     def __init__(self, parts: list[_Part]) -> None:
         self.parts = parts
         self.places = [place for part in parts for place in part.weights]
-        self._views = [where.window(shared.detach()) for where, shared in self.places]
+        self._views = [view for part in parts for view in part.views]
 
     def weights(self) -> list[Tensor]:
         """Return the current weights: views, or copies where a slice has gaps."""
@@ -270,7 +299,7 @@ class _Gather(torch.autograd.Function):
         return tuple(plan.weights())
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[None, None]:  # type: ignore[override]
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[None, None]:
         ctx.plan.add_gradients(gradients)
         return None, None
 
@@ -311,6 +340,7 @@ class _Cache:
 
     def __init__(self) -> None:
         self.plans: OrderedDict[Architecture, _Plan] = OrderedDict()
+        self.parts: dict[tuple[str, Unit], _Part] = {}
         self._skeletons: dict[tuple[Unit, bool, bool], _Skeleton] = {}
 
     def skeleton(self, unit: Unit, training: bool, track_statistics: bool) -> _Skeleton:

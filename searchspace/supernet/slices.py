@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -64,7 +64,8 @@ class Extent:
             if torch.equal(index, torch.arange(first, first + len(index))):
                 starts[share.dim], index = first, None
         for dim, (start, size) in enumerate(zip(starts, shape, strict=True)):
-            if (index is None or dim != share.dim) and start + size > whole[dim]:
+            free = index is None or dim != share.dim
+            if free and (start < 0 or start + size > whole[dim]):
                 return None
         return Slice(tuple(starts), shape, share.dim, index)
 
@@ -99,8 +100,12 @@ class Slice:
     dim: int = 0
     index: Tensor | None = None
 
+    def on(self, device: torch.device) -> Slice:
+        """Return the same with its index on a device."""
+        return self if self.index is None else replace(self, index=self.index.to(device))
+
     def window(self, shared: Tensor) -> Tensor:
-        """Return the view that holds the weight: itself, or all of `dim` where there is an index."""
+        """Return the view that holds the weight; with an index, all of `dim`."""
         size, stride, offset = [], shared.stride(), shared.storage_offset()
         for dim, (start, length) in enumerate(zip(self.starts, self.shape, strict=True)):
             if self.index is not None and dim == self.dim:

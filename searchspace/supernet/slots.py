@@ -16,7 +16,7 @@ from searchspace.supernet.sharing import share, slot_name
 from searchspace.supernet.slices import Extent
 from searchspace.units import PlacedUnit, Unit, make_unit
 
-# Options under which shapes do not only grow: all their values are looked at, of others the largest.
+# Options that change more than sizes: all their values are looked at, of others the largest.
 _STRUCTURAL = ("heads", "head_dim", "scales", "stride", "distillation", "fewer_norm")
 _Values = tuple[tuple[str, OptionValue], ...]
 

@@ -6,7 +6,6 @@ import itertools
 import numpy as np
 import pytest
 import torch
-import yaml
 
 from searchspace import SearchSpace, UserError, zoo
 from searchspace.space_file import parse_space

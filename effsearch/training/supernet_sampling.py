@@ -1,0 +1,174 @@
+"""Which networks a step of supernet training takes: the sandwich, fair over what cannot be shared.
+
+Networks are drawn through the interface that spaces have for Optuna. Axes that choose between
+separate weights (stem, block, tail, downsampling and head types, stage counts) are dealt from
+shuffled decks, so that each choice is trained equally often, as in FairNAS (Chu et al.,
+arXiv 1907.01845); a uniform draw leaves some types behind. The other axes are uniform.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+from searchspace import Architecture, SearchSpace
+from searchspace.supernet.slots import signature
+from searchspace.units import Unit, units
+
+REDRAWS = 12
+_DEALT = re.compile(r"stages|stem|head|stage\d+\.(block|tail|downsample)")
+
+
+@dataclass(frozen=True)
+class Sandwich:
+    """The networks of one step: the first is the largest and teaches the others."""
+
+    teacher: Architecture
+    students: tuple[Architecture, ...]
+
+
+class Sampler:
+    """Draws the networks of each step, the same whenever it is asked for the same steps in turn.
+
+    The largest, the smallest and some random members a step, after the sandwich rule (Yu and Huang,
+    arXiv 1903.05134), each with block types of its own.
+
+    Args:
+        space: the space.
+        seed: fixes every draw.
+        random_networks: random members a step, beside the largest and the smallest.
+        cost_limit: largest cost (`cost_of`) of a network; dearer draws are repeated. None for all.
+        fair: whether types are dealt; otherwise they are uniform, for comparison.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        seed: int,
+        random_networks: int = 2,
+        cost_limit: float | None = None,
+        fair: bool = True,
+    ) -> None:
+        self._space = space
+        self._seed = seed
+        self._random_networks = random_networks
+        self._limit = cost_limit
+        self._fair = fair
+        self.dealt: dict[str, int] = {}
+
+    def sandwich(self, step: int) -> Sandwich:
+        """Return the networks of a step."""
+        rng = random.Random(f"{self._seed}/{step}")
+        largest = self._draw(rng, _last)
+        others = [self._draw(rng, None) for _ in range(self._random_networks)]
+        return Sandwich(largest, (*others, self._draw(rng, _first)))
+
+    def state(self) -> dict[str, int]:
+        """Return how often each deck was dealt from: with the seed, all there is to remember."""
+        return dict(self.dealt)
+
+    def restore(self, state: dict[str, int]) -> None:
+        """Continue from `state`'s value."""
+        self.dealt = dict(state)
+
+    def _draw(
+        self, rng: random.Random, rule: Callable[[Sequence[Any]], Any] | None
+    ) -> Architecture:
+        structure: dict[str, Any] = {}
+
+        def structural(name: str, choices: Sequence[Any]) -> Any:
+            if name not in structure:
+                structure[name] = self._deal(name, choices) if self._fair else rng.choice(choices)
+            return structure[name]
+
+        def attempt(rule: Callable[[Sequence[Any]], Any] | None) -> Architecture:
+            def choose(name: str, choices: Sequence[Any]) -> Any:
+                if _DEALT.fullmatch(name):
+                    return structural(name, choices)
+                return rng.choice(choices) if rule is None else rule(choices)
+
+            return self._space.suggest(_Chooser(choose))
+
+        best = attempt(rule)
+        if self._limit is None or cost_of(best) <= self._limit:
+            return best
+        # The types stay as dealt; sizes are drawn anew: the first that fits, or of the largest
+        # kind the dearest that fits.
+        fitting: list[tuple[float, int, Architecture]] = []
+        cheapest = (cost_of(best), best)
+        for number in range(REDRAWS):
+            other = attempt(None)
+            cost = cost_of(other)
+            cheapest = min(cheapest, (cost, other), key=lambda pair: pair[0])
+            if cost <= self._limit:
+                if rule is not _last:
+                    return other
+                fitting.append((cost, number, other))
+        return max(fitting)[2] if fitting else cheapest[1]
+
+    def _deal(self, name: str, choices: Sequence[Any]) -> Any:
+        count = self.dealt.get(name, 0)
+        self.dealt[name] = count + 1
+        pack, at = divmod(count, len(choices))
+        deck = list(choices)
+        random.Random(f"{self._seed}/{name}/{pack}").shuffle(deck)
+        return deck[at]
+
+
+def cost_of(architecture: Architecture) -> float:
+    """Return about 10^6 multiply-accumulates at the architecture's resolution.
+
+    Parameters times output positions, summed over the parts: products between tokens are left out,
+    and nothing has to be traced.
+    """
+    total = 0.0
+    for placed in units(architecture):
+        unit = placed.unit
+        if unit.role in ("layout", "head"):
+            continue
+        side = unit.side
+        if unit.role == "stem":
+            stride = dict(unit.options)["stride"]
+            assert isinstance(stride, int)
+            side = -(-side // stride)
+        elif unit.role == "downsample":
+            side = -(-side // 2)
+        # No module depends on the side of its feature map.
+        total += _weights(replace(unit, side=0)) * side * side
+    return total / 1e6
+
+
+@lru_cache(maxsize=1 << 14)
+def _weights(unit: Unit) -> int:
+    tensors = signature(unit).values()
+    return sum(math.prod(shape) for shape, _, own in tensors if own and len(shape) >= 2)
+
+
+class _Chooser:
+    """What a space needs of an Optuna trial."""
+
+    def __init__(self, choose: Callable[[str, Sequence[Any]], Any]) -> None:
+        self._choose = choose
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        return self._choose(name, choices)
+
+
+def _magnitude(value: Any) -> float:
+    """Order values by size; lists travel as text and count by their sum."""
+    if isinstance(value, str):
+        return sum(float(part) for part in value.split(","))
+    return float(value)
+
+
+def _first(choices: Sequence[Any]) -> Any:
+    return min(choices, key=_magnitude)
+
+
+def _last(choices: Sequence[Any]) -> Any:
+    return max(choices, key=_magnitude)
