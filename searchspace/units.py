@@ -103,7 +103,8 @@ def make_unit(unit: Unit) -> nn.Module:
 
 
 @lru_cache(maxsize=1 << 16)
-def _block_unit(block: Block, width: int, side: int, index: int) -> Unit:
+def block_unit(block: Block, width: int, side: int, index: int) -> Unit:
+    """Return the signature of the `index`-th block of a run."""
     options = block.options
     if block.type == "efficient_mod":
         pattern = block.option["expansion"]
@@ -144,7 +145,7 @@ def units(architecture: Architecture, num_classes: int = 1000) -> tuple[PlacedUn
         for block in stage.blocks:
             leaves = BLOCK_SPECS[block.type].layout
             for repeat in range(block.depth):
-                unit = _block_unit(block, width, side, repeat)
+                unit = block_unit(block, width, side, repeat)
                 place(f"stages.{index}.blocks.{number}", index, unit, leaves)
                 number += 1
     head = architecture.head

@@ -7,14 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import NormalDist
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from effsearch.latency.cost_model import Array, CostModel
-from searchspace import Architecture, Operator
+from searchspace import Architecture, Operator, SearchSpace
 from searchspace.operators import unit_operators
 from searchspace.units import Unit, units
+
+if TYPE_CHECKING:
+    from effsearch.latency.population import PopulationPricer
 
 Z80 = NormalDist().inv_cdf(0.9)  # half-width of an 80 % interval in standard deviations
 _KIND_ORDER = ("measured", "fitted", "transferred", "estimated")
@@ -120,6 +124,7 @@ class DeviceTable:
         self.name = name
         self.model = model
         self._cache: dict[Unit, tuple[Array, str]] = {}
+        self._pricers: dict[int, PopulationPricer] = {}
 
     @classmethod
     def load(cls, name: str | Path) -> DeviceTable:
@@ -169,6 +174,23 @@ class DeviceTable:
             [(p.name, p.stage, p.unit.type) for p in placed],
             [row[1] for row in rows],
         )
+
+    def predict_many(self, space: SearchSpace, codes: NDArray[np.int16]) -> tuple[Array, Array]:
+        """Return latency means and standard deviations in ms of a population.
+
+        Args:
+            space: the space.
+            codes: (n, axes), from `space.encode`.
+
+        Returns:
+            Two arrays of shape (n,), equal to what `predict` gives one by one.
+        """
+        from effsearch.latency.population import PopulationPricer
+
+        pricer = self._pricers.get(id(space))
+        if pricer is None or pricer.space is not space:
+            pricer = self._pricers[id(space)] = PopulationPricer(self, space)
+        return pricer.price(codes)
 
     def predict_operators(self, operators: Sequence[Operator]) -> Prediction:
         """Return the latency of any network given as its deployed operators.
