@@ -62,8 +62,8 @@ def measure(
             )
         if m.noisy:
             say(
-                f"{target.label}: the machine was not quiet: medians within one measurement "
-                f"differed by {m.spread:.1%}"
+                f"{target.label}: the machine was not quiet: runs of one measurement differed by "
+                f"{m.spread:.1%}"
             )
     if as_json:
         emit_json({"measurements": rows, "host": host()})

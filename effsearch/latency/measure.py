@@ -28,7 +28,8 @@ class Measurement:
         median_ms: median over all runs.
         runs: their number, warm-up aside.
         threads: threads of one operator.
-        spread: distance of the medians of the first, middle and last runs, over the median.
+        spread: relative noise: how far the medians of the first, middle and last runs lie apart,
+            or how far the median lies above the 10th percentile, whichever is more.
         low_ms: 10th percentile of the runs.
         high_ms: 90th percentile.
         noisy: whether `spread` stayed above the limit after repetitions.
@@ -53,9 +54,9 @@ def measure_ms(
 ) -> Measurement:
     """Return the median latency of a model on this machine.
 
-    After a warm-up, runs go on until `seconds` are over, 15 at least and 400 at most. Where the
-    medians of the first, middle and last third differ by more than the limit, the machine was
-    not quiet, and the model is measured again; the calmest attempt counts.
+    After a warm-up, runs go on until `seconds` are over, 15 at least and 400 at most. Where their
+    spread is above the limit, the machine was not quiet, and the model is measured again; the
+    calmest attempt counts.
 
     Args:
         model: an ONNX model, serialised, parsed or as a file.
@@ -115,8 +116,8 @@ def summarise(times_ms: list[float], threads: int, noise_limit: float = NOISE_LI
     values = np.asarray(times_ms)
     median = float(np.median(values))
     blocks = [float(np.median(part)) for part in np.array_split(values, BLOCKS)]
-    spread = (max(blocks) - min(blocks)) / median
     low, high = (float(q) for q in np.quantile(values, [0.1, 0.9]))
+    spread = max((max(blocks) - min(blocks)) / median, median / low - 1)
     return Measurement(median, len(values), threads, spread, low, high, spread > noise_limit)
 
 

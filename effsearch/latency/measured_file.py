@@ -107,8 +107,13 @@ def read_table(path: Path) -> MeasuredTable:
     check(min(values["weights"]) > 0, "calibration.weights", "must be positive")
     for key in ("run_ms", "std", "doubt_share"):
         values[key] = check.positive(calibration, key, "calibration.")
+    entries = _read_entries(path.with_suffix(".csv"))
+    check(
+        card.get("entries") == len(entries), "entries",
+        f"says {card.get('entries')!r}, and {path.stem}.csv has {len(entries)}",
+    )  # fmt: skip
     return MeasuredTable(
-        entries=_read_entries(path.with_suffix(".csv")),
+        entries=entries,
         calibration=Calibration(**values),
         peak_gmacs_per_ms=check.positive(peak, "gmacs_per_ms", "peak."),
         peak_mb_per_ms=check.positive(peak, "mb_per_ms", "peak."),

@@ -9,6 +9,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import nnls
 from scipy.stats import spearmanr
 
@@ -89,7 +90,7 @@ def profiler_cost_ms(found: Sequence[Sample]) -> float:
     design = np.array([[s.ms.sum(), -s.kernels.sum(), 1.0] for s in found]) / total[:, None]
     scale = np.abs(design).max(axis=0)
     weights = np.ones(len(found))
-    slopes = np.asarray(np.ones(3))
+    slopes: NDArray[Any] = np.ones(3)
     for _ in range(10):  # least absolute deviations, by reweighting
         root = np.sqrt(weights)[:, None]
         solution = np.linalg.lstsq(root * design / scale, root[:, 0], rcond=None)[0]
@@ -179,7 +180,7 @@ def _network_effects(
     ratio = np.clip(ratio, -0.5, 1.0)
 
     def total(values: Array) -> Array:
-        return np.bincount(network, weight * values, count)
+        return np.asarray(np.bincount(network, weight * values, count), dtype=np.float64)
 
     one, s, ss = total(np.ones_like(share)), total(share), total(share**2)
     r, rs = total(ratio), total(ratio * share)
@@ -240,7 +241,7 @@ def fit_calibration(features: Array, ms: Array) -> Calibration:
     penalty = _TERM_RIDGE * len(ms) * np.eye(terms.shape[1])
     penalty[0, 0] = 0.0
     robust = np.ones(len(ms))
-    coefficients = np.zeros(terms.shape[1])
+    coefficients: NDArray[Any] = np.zeros(terms.shape[1])
     for _ in range(5):
         weighed = terms * robust[:, None]
         coefficients = np.linalg.solve(weighed.T @ terms + penalty, weighed.T @ residual)

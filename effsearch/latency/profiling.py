@@ -113,6 +113,8 @@ class Store:
                     )
             else:
                 card.write_text(json.dumps(body, indent=2) + "\n", encoding="utf-8")
+        except UserError:
+            raise
         except OSError as error:
             raise UserError(f"{folder}: cannot write measurements here: {error.strerror}") from None
         except ValueError:

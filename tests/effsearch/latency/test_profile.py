@@ -1,0 +1,205 @@
+"""Profiles: kernels credited to operators, sequences, resuming, noise, and the whole command."""
+
+import json
+from itertools import islice
+
+import numpy as np
+import pytest
+
+from effsearch.cli import main
+from effsearch.errors import WorkFailedError
+from effsearch.latency import profiling
+from effsearch.latency.kernels import Kernel, calm_mean, credit, read_profile
+from effsearch.latency.profiling import (
+    PROFILED_RUNS,
+    Prepared,
+    ProfilePlan,
+    Profiler,
+    Store,
+    prepare,
+    sequence,
+)
+from effsearch.latency.record import Record
+from effsearch.latency.runtime import random_feeds, session
+from effsearch.latency.table import DeviceTable
+from searchspace import SearchSpace, UserError, operators, zoo
+from searchspace.operators import Operator
+
+
+def operator(name, kind, op, follows=""):
+    return Operator(name, kind, op, (1, 8), (1, 8), 0, 1, 1, 0, 0, 32, 0, 32, follows)
+
+
+CHAIN = [
+    operator("stem/Conv_1", "conv", "Conv"),
+    operator("stem/Relu_2", "activation", "Relu", "conv"),
+    operator("stages.0.blocks.0/Split_3", "movement", "Split"),
+    operator("stages.0.blocks.0/Conv_4", "pointwise_conv", "Conv"),
+    operator("head/MatMul_5", "linear", "MatMul"),
+]
+
+
+def test_each_kernel_is_credited_to_one_operator():
+    kernels = [
+        Kernel("stem/Relu_2_nchwc", "Conv", 1.0),  # the convolution, named after what it fused
+        Kernel("ReorderOutput_token_1", "ReorderOutput", 0.1),
+        Kernel("stages.0.blocks.0/Split_3", "Split", 0.2),
+        Kernel("ReorderInput", "ReorderInput", 0.3),
+        Kernel("stages.0.blocks.0/Conv_4_nchwc", "Conv", 2.0),
+        Kernel("gemm_input_reshape_token_4", "Reshape", 0.01),
+        Kernel("head/MatMul_5/MatMulAddFusion", "Gemm", 0.5),
+        Kernel("gemm_output_reshape_token_5", "Reshape", 0.02),
+    ]
+    ms, count = credit(kernels, CHAIN)
+    assert ms == pytest.approx([1.1, 0.0, 0.2, 2.3, 0.53])
+    assert count == [2, 0, 1, 2, 3]
+    assert sum(ms) == pytest.approx(sum(k.ms for k in kernels))
+
+
+def test_calm_mean_leaves_interruptions_out():
+    assert calm_mean([1.0] * 8 + [50.0, 90.0]) == 1.0
+    assert calm_mean([3.0]) == 3.0
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("networks")
+    architecture = SearchSpace.load("tiny").sample(np.random.default_rng(3))
+    return architecture, prepare(architecture.to_dict(), folder / "a.onnx")
+
+
+def test_a_real_profile_is_credited_in_full(prepared, tmp_path):
+    architecture, item = prepared
+    opened = session(item.path.read_bytes(), 1, str(tmp_path / "p"))
+    feeds = random_feeds(opened)
+    for _ in range(6):
+        opened.run(None, feeds)
+    kernels = read_profile(opened.end_profiling())
+    ms, count = credit(kernels, item.operators)
+    assert len(kernels) > 10
+    assert sum(ms) == pytest.approx(sum(k.ms for k in kernels))
+    assert sum(count) == len(kernels)
+    priced = operators(architecture, "deploy")
+    assert [o.op for o in priced] == [o.op for o in item.operators]
+    heavy = [i for i, o in enumerate(priced) if o.kind in ("conv", "pointwise_conv", "linear")]
+    assert all(count[i] >= 1 for i in heavy)
+
+
+def test_the_sequence_is_the_same_each_time_and_starts_with_the_published_networks():
+    plan = ProfilePlan("x", space="tiny", seed=4)
+    first = [a.digest() for a in islice(sequence(plan), 30)]
+    assert first == [a.digest() for a in islice(sequence(plan), 30)]
+    assert first[:16] == [zoo.load(name).digest() for name in zoo.names()]
+    other = [a.digest() for a in islice(sequence(ProfilePlan("x", space="tiny", seed=5)), 30)]
+    assert first[16:] != other[16:]
+    assert len(set(first[16:])) > 10
+
+
+def test_records_survive_an_interruption_in_the_middle_of_a_line(tmp_path):
+    plan = ProfilePlan("x", space="tiny")
+    store = Store(tmp_path / "work", plan)
+    architecture = SearchSpace.load("tiny").sample(np.random.default_rng(0))
+    one = Record(0, architecture, 1.5, 0.01, 2.5, (0.1, 0.2), (1, 0))
+    store.append([one])
+    with store.path.open("a") as file:
+        file.write('{"index": 1, "architec')
+    again = Store(tmp_path / "work", plan)
+    assert again.read() == [one]
+    again.append([Record(2, architecture, 1.6, 0.01, 2.5, (0.1, 0.2), (1, 0))])
+    assert [r.index for r in again.read()] == [0, 2]
+
+
+def test_another_plans_measurements_are_not_mixed_in(tmp_path):
+    store = Store(tmp_path, ProfilePlan("x", space="tiny"))
+    store.append([])
+    store.path.touch()
+    Store(tmp_path, ProfilePlan("x", space="tiny", minutes=3))
+    with pytest.raises(UserError, match="seed"):
+        Store(tmp_path, ProfilePlan("x", space="tiny", seed=9))
+
+
+class Clockwork:
+    """A machine whose reference network takes the given times, one after another."""
+
+    def __init__(self, monkeypatch, references):
+        self.references = list(references)
+        self.networks = 0
+        monkeypatch.setattr(Profiler, "_reference", lambda *_: self.references.pop(0))
+        monkeypatch.setattr(profiling, "measure_prepared", self.measure)
+        monkeypatch.setattr(profiling, "prepare", None)
+
+    def measure(self, item, threads, folder):
+        from effsearch.latency.measure import summarise
+
+        self.networks += 1
+        count = len(item.operators)
+        return summarise([1.0] * 20, threads), [0.1] * count, [1] * count
+
+
+class Job:
+    def __init__(self, value):
+        self.value = value
+
+    def result(self):
+        return self.value
+
+
+class Pool:
+    def submit(self, function, architecture, path):
+        path.touch()
+        return Job(Prepared(path, (CHAIN[0],)))
+
+
+def run_batch(monkeypatch, tmp_path, references):
+    clock = Clockwork(monkeypatch, references)
+    said = []
+    plan = ProfilePlan("x", space="tiny")
+    profiler = Profiler(plan, Store(tmp_path / "work", plan), said.append)
+    architecture = SearchSpace.load("tiny").sample(np.random.default_rng(0))
+    profiler._batch([(0, architecture)], Prepared(tmp_path, ()), Pool(), tmp_path)
+    return profiler, clock, said
+
+
+def test_a_quiet_batch_is_kept(monkeypatch, tmp_path):
+    profiler, clock, said = run_batch(monkeypatch, tmp_path, [2.5, 2.52])
+    assert [r.index for r in profiler.records] == [0]
+    assert clock.networks == 1
+    assert not said
+
+
+def test_a_noisy_batch_is_measured_again(monkeypatch, tmp_path):
+    profiler, clock, said = run_batch(monkeypatch, tmp_path, [2.5, 2.8, 2.5, 2.51])
+    assert clock.networks == 2
+    assert len(profiler.records) == 1
+    assert "not quiet" in said[0]
+    assert "measuring again" in said[0]
+
+
+def test_a_batch_that_stays_noisy_is_left_out_and_the_profile_refused(monkeypatch, tmp_path):
+    profiler, _, said = run_batch(monkeypatch, tmp_path, [2.5, 2.8] * profiling.ATTEMPTS)
+    assert profiler.records == []
+    assert "leaving these networks out" in said[-1]
+    with pytest.raises(WorkFailedError, match="noisy"):
+        profiler._check_quiet()
+
+
+@pytest.mark.slow
+def test_the_command_makes_a_table_and_resumes(tmp_path, capsys, monkeypatch):
+    # What is tested is the path from runs to a table; a busy machine must not fail it.
+    monkeypatch.setattr(profiling, "NOISE_LIMIT", 10.0)
+    monkeypatch.setattr("effsearch.latency.measure.NOISE_LIMIT", 10.0)
+    arguments = [
+        "profile", "--device", "here", "--space", "tiny", "--no-zoo", "--minutes", "0.25",
+        "--work", str(tmp_path / "work"), "--out", str(tmp_path / "tables"), "--json",
+    ]  # fmt: skip
+    for _ in range(2):
+        with pytest.raises(SystemExit) as exit_:
+            main(arguments)
+        assert exit_.value.code == 0
+    body = json.loads(capsys.readouterr().out.split("\n}\n")[0] + "\n}")
+    assert body["kind"] == "measured"
+    table = DeviceTable.load(tmp_path / "tables" / "here.json")
+    assert table.meta["references"] > body["references"], "the second run went on from the first"
+    network = SearchSpace.load("tiny").sample(np.random.default_rng(77))
+    assert table.predict(network).mean_ms > 0
+    assert PROFILED_RUNS > 2
