@@ -133,14 +133,15 @@ class Features:
 
     def __call__(self, architecture: Architecture) -> Array:
         """Return an architecture's totals, shape (len(TOTALS),)."""
-        rows = []
-        for placed in units(architecture):
-            row = self._cache.get(placed.unit)
-            if row is None:
-                row = self._cache[placed.unit] = unit_totals(placed.unit, self.ranges)
-            rows.append(row)
-        total: Array = np.add.reduce(rows)
+        total: Array = np.add.reduce([self.of_unit(p.unit) for p in units(architecture)])
         return total
+
+    def of_unit(self, unit: Unit) -> Array:
+        """Return one unit's part of the totals; computed once."""
+        row = self._cache.get(unit)
+        if row is None:
+            row = self._cache[unit] = unit_totals(unit, self.ranges)
+        return row
 
 
 def family_shares(totals: Array) -> Array:

@@ -15,6 +15,7 @@ from effsearch.accuracy.features import SHAPE, TOTALS, Array, Features
 from effsearch.accuracy.score import Score
 from searchspace import Architecture
 from searchspace.errors import UserError
+from searchspace.units import Unit
 
 SCHEMA = 1
 DATA = Path(__file__).parent / "data" / "imagenet.json"
@@ -79,6 +80,10 @@ class ImagenetEstimate:
     def features(self, architecture: Architecture) -> Array:
         """Return the totals that `score_features` takes, (len(TOTALS),)."""
         return self._features(architecture)
+
+    def unit_features(self, unit: Unit) -> Array:
+        """Return one unit's part of the totals; an architecture's are the sum of its units'."""
+        return self._features.of_unit(unit)
 
     def score_features(self, matrix: Array) -> tuple[Array, Array]:
         """Return scores and standard deviations in percent, (n,) each, of totals (n, d).

@@ -72,6 +72,36 @@ def distillation(table: pd.DataFrame) -> dict[str, float]:
     }
 
 
+def transfer(table: pd.DataFrame, terms: dict[str, float]) -> dict[str, float]:
+    """Return how far timm's networks lie from a line in log size.
+
+    Args:
+        table: timm's results.
+        terms: `intercept` and the slopes of GMACs, Mparams and Mactivations.
+
+    Returns:
+        Over the networks that `slopes` rests on: their number; median, and 10th and 90th
+        percentile of published minus expected top-1 in points; standard deviation over families
+        and recipes of their mean difference in log error.
+    """
+    rows = _families(table)
+    expected = np.full(len(rows), terms["intercept"])
+    for name, column in _COLUMNS.items():
+        expected += terms[name] * np.log(rows[column].to_numpy(dtype=float))
+    error = rows["top1_err"].to_numpy(dtype=float)
+    points = np.exp(expected) - error
+    levels = (np.log(error) - expected).tolist()
+    means = pd.Series(levels, index=rows["group"].to_numpy()).groupby(level=0).mean()
+    low, middle, high = np.percentile(points, [10, 50, 90])
+    return {
+        "networks": len(rows),
+        "median": round(float(middle), 2),
+        "percentile_10": round(float(low), 2),
+        "percentile_90": round(float(high), 2),
+        "family_std": round(float(means.std()), 3),
+    }
+
+
 def _families(table: pd.DataFrame) -> pd.DataFrame:
     tag = table["tag"].fillna("").astype(str)
     keep = tag.str.contains("in1k") & ~tag.str.contains(_OTHER_DATA)

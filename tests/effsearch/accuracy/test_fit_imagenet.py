@@ -40,6 +40,17 @@ def test_slopes_are_recovered_across_families_of_different_level():
         assert abs(noisy[name]["mean"] - slope) < 2 * noisy[name]["std"]
 
 
+def test_transfer_is_zero_on_the_line():
+    truth = {"gmacs": -0.05, "mparams": -0.1, "mactivations": -0.08}
+    table = networks(truth, families=1)
+    rng = np.random.default_rng(0)
+    found = timm_priors.transfer(table, truth | {"intercept": rng.normal(3, 0.2)})
+    assert found["networks"] == 5
+    assert found["median"] == found["percentile_10"] == found["percentile_90"] == 0
+    worse = timm_priors.transfer(table, truth | {"intercept": 1.0})
+    assert worse["median"] < -10
+
+
 def test_networks_of_other_data_and_large_ones_are_left_out():
     table = networks({"gmacs": -0.05, "mparams": -0.1, "mactivations": -0.08})
     other = table.copy()
