@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 import torch
+from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from searchspace.architecture import Architecture
@@ -175,11 +176,22 @@ def unit_operators(unit: Unit, form: str = "deploy") -> tuple[Operator, ...]:
     """Return the operators of one unit, traced once per signature."""
     if form not in FORMS:
         raise UserError(f"form: {form!r} is unknown; use one of {', '.join(FORMS)}")
+    module = _skeleton(replace(unit, side=0), form)
+    return from_graph(trace_on_meta(module, unit.input_shape), form)
+
+
+@lru_cache(maxsize=2048)
+def _skeleton(unit: Unit, form: str) -> nn.Module:
+    """Return a unit's module on the meta device; it is the same at all sides."""
     with _Skeleton():
         module = make_unit(unit).eval()
-    if form == "deploy":
-        module = deployed(module)
-    return from_graph(trace_on_meta(module, unit.input_shape), form)
+    return deployed(module) if form == "deploy" else module
+
+
+def clear_caches() -> None:
+    """Forget all traced units."""
+    unit_operators.cache_clear()
+    _skeleton.cache_clear()
 
 
 class _Skeleton(TorchFunctionMode):
