@@ -180,6 +180,9 @@ def draw_pareto(
         )
         legend = axes.legend(loc="lower right", fontsize=8, framealpha=0.92, edgecolor="#dddddd")
         legend.set_zorder(8)
+        for handle in legend.legend_handles[:2]:
+            handle.set_sizes([30])
+            handle.set_alpha(1)
         figure.tight_layout()
         temporary = path.with_suffix(".tmp.png")
         figure.savefig(temporary)
@@ -189,6 +192,8 @@ def draw_pareto(
 
 def _label(axes: Any, published: pd.DataFrame, winners: pd.DataFrame, budget: float) -> None:
     """Write the networks' names beside their marks, each where the least is in its way."""
+    from matplotlib import patheffects
+
     figure = axes.figure
     figure.canvas.draw()
     to_pixels = axes.transData.transform
@@ -240,6 +245,7 @@ def _label(axes: Any, published: pd.DataFrame, winners: pd.DataFrame, budget: fl
             fontsize=7.5,
             color="#333333",
             zorder=6,
+            path_effects=[patheffects.withStroke(linewidth=2.2, foreground="white")],
         )
 
 

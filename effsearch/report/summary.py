@@ -117,7 +117,7 @@ def describe(record: Record) -> str:
     for stage in architecture.stages:
         blocks = " + ".join(f"{b.depth} {b.type}" for b in stage.blocks)
         parts.append(f"{blocks} @{stage.width}")
-    return " → ".join(parts)
+    return "; ".join(parts)
 
 
 def gain(winner: Record, baseline: Record) -> dict[str, Any]:

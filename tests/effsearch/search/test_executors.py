@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from effsearch.errors import WorkFailedError
+from effsearch.search.evaluation import EvaluatorSpec
+from effsearch.search.executors import (
+    LocalExecutor,
+    RayExecutor,
+    SerialExecutor,
+    chunks,
+    make_executor,
+)
+from searchspace import UserError
+
+SPEC = EvaluatorSpec("iphone12", "macs", 0.8)
+
+
+@pytest.fixture(scope="module")
+def networks(tiny):
+    rng = np.random.default_rng(0)
+    return [tiny.sample(rng) for _ in range(30)]
+
+
+@pytest.fixture(scope="module")
+def expected(networks):
+    return SPEC.make()(networks)
+
+
+def test_processes_give_what_this_process_gives(networks, expected):
+    executor = LocalExecutor(SPEC, 2)
+    try:
+        assert executor.start(networks)() == expected
+        first, second = executor.start(networks[:7]), executor.start(networks[7:])
+        assert first() + second() == expected
+        assert executor.start([])() == []
+    finally:
+        executor.close()
+
+
+def test_a_killed_worker_is_a_clear_failure(networks):
+    executor = LocalExecutor(SPEC, 1)
+    try:
+        executor.start(networks[:1])()
+        for pid in executor._pool._processes:
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.5)
+        with pytest.raises(WorkFailedError, match="worker process died"):
+            executor.start(networks)()
+    finally:
+        executor.close()
+
+
+def test_workers_do_not_outlive_a_killed_parent():
+    code = (
+        "import os, time\n"
+        "from effsearch.search.evaluation import EvaluatorSpec\n"
+        "from effsearch.search.executors import LocalExecutor\n"
+        "from searchspace import zoo\n"
+        "if __name__ == '__main__':\n"
+        "    e = LocalExecutor(EvaluatorSpec('iphone12', 'macs', 0.8), 1)\n"
+        "    e.start([zoo.load('shvit_s1')])()\n"
+        "    print(*e._pool._processes, flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    worker = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            os.kill(worker, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    pytest.fail("the worker still runs")
+
+
+@pytest.mark.slow
+def test_a_ray_cluster_gives_what_this_process_gives(networks, expected):
+    executor = RayExecutor(SPEC, 2)
+    try:
+        assert executor.start(networks)() == expected
+    finally:
+        executor.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"engine": "rey", "workers": 1}, "--engine"),
+        ({"engine": "local", "workers": 0}, "--workers"),
+        ({"engine": "local", "workers": 1, "address": "x"}, "--ray-address"),
+    ],
+)
+def test_wrong_requests_name_their_option(options, message):
+    with pytest.raises(UserError, match=message):
+        make_executor(spec=SPEC, evaluator=SPEC.make(), **options)
+
+
+def test_one_worker_needs_no_process():
+    assert isinstance(make_executor("local", SPEC, SPEC.make(), 1), SerialExecutor)
+
+
+def test_chunks_are_whole_even_and_in_order():
+    items = list(range(11))
+    for count in (1, 2, 3, 11, 50):
+        parts = chunks(items, count)
+        assert [x for part in parts for x in part] == items
+        sizes = [len(part) for part in parts]
+        assert min(sizes) >= 1
+        assert max(sizes) - min(sizes) <= 1
+    assert chunks([], 3) == []
+
+
+def test_spec_names_what_is_unknown():
+    with pytest.raises(UserError, match="iphone12"):
+        EvaluatorSpec("iphone21", "macs", 0.8).make()
