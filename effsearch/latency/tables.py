@@ -63,6 +63,10 @@ def read_model(path: Path) -> CostModel:
         from effsearch.latency.measured import MeasuredTable
 
         return MeasuredTable.load(path)
+    if "totals" in card:
+        from effsearch.latency.calibrated import CalibratedTable
+
+        return CalibratedTable.from_card(card, str(path))
     from effsearch.latency.fitted import FittedTable
 
     return FittedTable.load(path)

@@ -1,0 +1,145 @@
+"""`effsearch kit` and `calibrate`: a table for a device that cannot run Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from effsearch.cli import JsonFlag, emit_json, say
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("kit")(kit)
+    app.command("calibrate")(calibrate)
+
+
+def kit(
+    device: Annotated[str, typer.Option("--device", help="Name of the table to be.")],
+    space: Annotated[str, typer.Option("--space", help="Space name or YAML file.")] = "mobile",
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder to make; kit-NAME by default.")
+    ] = None,
+    size: Annotated[int, typer.Option("--networks", help="How many networks.")] = 30,
+    seed: Annotated[int, typer.Option("--seed", help="Of the choice.")] = 0,
+    as_json: JsonFlag = False,
+) -> None:
+    """Write networks to measure on a device, and a CSV to fill in."""
+    from effsearch.latency.calibration_rows import MIN_ROWS
+    from effsearch.latency.kit import FIRST, GUIDE, check_name, write_kit
+    from searchspace import SearchSpace, UserError
+
+    check_name(device)
+    if not MIN_ROWS <= size <= 99:
+        raise UserError(f"--networks: {size} is not from {MIN_ROWS} to 99")
+    if seed < 0:
+        raise UserError(f"--seed: {seed} is negative; use 0 or more")
+    folder = out or Path(f"kit-{device}")
+    written = write_kit(device, SearchSpace.load(space), folder, size, seed=seed, report=say)
+    if as_json:
+        emit_json(
+            {
+                "device": device,
+                "folder": str(written.folder),
+                "csv": str(written.csv),
+                "networks": len(written.architectures),
+                "formats": list(written.formats),
+            }
+        )
+        return
+    print(
+        f"{written.folder}: {len(written.architectures)} networks ({', '.join(written.formats)}). "
+        f"{GUIDE} says how to measure them; fill in {written.csv} (the first {FIRST} give a usable "
+        f"table), then run: effsearch calibrate {written.csv}"
+    )
+
+
+def calibrate(
+    file: Annotated[Path, typer.Argument(help="A kit's measurements.csv, or one like it.")],
+    device: Annotated[
+        str | None, typer.Option("--device", help="Name of the table; the CSV's by default.")
+    ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option("--base", help="A table whose prices may guide, by kind of operator."),
+    ] = None,
+    refine: Annotated[
+        str | None, typer.Option("--refine", help="A fitted table to move to these latencies.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Fit a device's table to networks measured there, and install it."""
+    from effsearch.latency import calibrate as calibration
+    from effsearch.latency.calibration_rows import read_rows
+    from effsearch.latency.kit import check_name
+    from effsearch.latency.runtime import slug
+    from searchspace import UserError
+
+    if base and refine:
+        raise UserError("--base and --refine exclude each other; give one of them")
+    for option, table in (("--base", base), ("--refine", refine)):
+        if table is not None:
+            _require_table(option, table)
+    if device is not None:
+        check_name(device)
+    measured = read_rows(file)
+    name = device or slug(measured.header.get("device", ""))
+    if not name:
+        raise UserError(f"--device: name the table ({file} has no line '# device: NAME')")
+    check_name(name)
+    if name in (base, refine):
+        raise UserError(f"--device: {name} is the table to start from; name the new one otherwise")
+    say(f"fitting {len(measured.rows)} networks of {file}")
+    if refine:
+        card = calibration.refine(measured, refine, name)
+    else:
+        card = calibration.calibrate(measured, name, base)
+    path = calibration.install(card)
+    _report(card, path, calibration.uncertain(card), as_json)
+
+
+def _require_table(option: str, table: str) -> None:
+    from effsearch.latency import DeviceTable
+    from searchspace import UserError
+
+    try:
+        DeviceTable.load(table)
+    except UserError as error:
+        raise UserError(f"{option}: {error}") from None
+
+
+def _report(
+    card: dict[str, Any], path: Path, uncertain: list[dict[str, Any]], as_json: bool
+) -> None:
+    errors = card["held_out"]["leave_network_out"]
+    if as_json:
+        emit_json(
+            {
+                "device": card["name"],
+                "kind": card["kind"],
+                "path": str(path),
+                "networks": card["reference_count"],
+                "totals": card.get("totals", "refined"),
+                "leave_one_out": errors,
+                "prices": card["prices"],
+                "uncertain": [entry["total"] for entry in uncertain],
+            }
+        )
+        return
+    median, low, high = errors["median_error_percent"]
+    print(
+        f"{card['name']}: fitted to {card['reference_count']} networks; each left out is predicted "
+        f"with a median error of {median:.1f} % (90 % interval {low:.1f} to {high:.1f} %), rank "
+        f"correlation {errors['spearman'][0]:.3f}"
+    )
+    if uncertain:
+        print("still uncertain (the measured networks say little of them):")
+        for entry in uncertain:
+            factor = 2.718281828459045 ** entry["std_log"]
+            seen = f"{entry['networks']} networks" if entry["networks"] else "never measured"
+            print(f"  {entry['total']:<28}within a factor of {factor:.1f} ({seen})")
+    else:
+        print("no operator's price remains as uncertain as it was before")
+    print(f"installed as {path}; use it with --device {card['name']}")
