@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from effsearch.accuracy import fit_imagenet, timm_priors
+from effsearch.accuracy import fit_imagenet, imagenet_report, timm_priors
 from effsearch.accuracy.imagenet import DATA
 
 SHARED = os.environ.get("EFFSEARCH_DATA")
@@ -86,7 +86,7 @@ def test_summary_counts_what_it_says():
         {"top1": 75.0, "estimate": 75.0, "std": 0.5},
         {"top1": 70.0, "estimate": 69.0, "std": 2.0},
     ]
-    found = fit_imagenet.summary(rows)
+    found = imagenet_report.summary(rows)
     assert found["rmse"] == pytest.approx(np.sqrt(2 / 3), abs=1e-3)
     assert found["kendall_tau"] == 1.0
     assert found["within_one_std"] == 2
