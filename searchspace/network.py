@@ -35,7 +35,6 @@ class Network(nn.Module):
         self.architecture = architecture
         self.num_classes = num_classes
         stages = [StageModules() for _ in architecture.stages]
-        self.stages = nn.ModuleList(stages)
         self._order: list[tuple[str, ToLayout | None]] = []
         for placed in units(architecture, num_classes):
             module = make_unit(placed.unit)
@@ -49,6 +48,8 @@ class Network(nn.Module):
                 stages[placed.stage].downsample = module
             else:
                 setattr(self, placed.unit.role, module)
+            if placed.unit.role == "stem":
+                self.stages = nn.ModuleList(stages)
 
     def steps(self) -> Iterator[tuple[str, nn.Module]]:
         """Yield the parts by name, in order of execution."""

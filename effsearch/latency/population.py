@@ -90,8 +90,11 @@ class PopulationPricer:
         )
         for position in range(max(spec.counts)):
             rows = np.flatnonzero(count > position)
+            if not len(rows):
+                break
             entering = rows if position else rows[own_width[rows] > 0]
-            self._enter(total, codes, state, entering, position)
+            if len(entering):
+                self._enter(total, codes, state, entering, position)
             state.width[rows] = self._widths(codes[rows], position)
             self._add_blocks(total, codes, state, rows, position)
         heads = {t: o.items() for t, o in spec.heads.items()}

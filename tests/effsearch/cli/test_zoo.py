@@ -1,0 +1,37 @@
+from searchspace import Architecture, SearchSpace, zoo
+
+
+def test_the_zoo_lists_all_networks(effsearch):
+    _, body, _ = effsearch("zoo", "--json")
+    assert {row["name"] for row in body["networks"]} == set(zoo.names())
+    assert "swiftformer_l3" in effsearch("zoo")[1]
+
+
+def test_describe_counts_like_the_published_figures(effsearch):
+    _, body, _ = effsearch("describe", "shvit_s1", "--json")
+    assert body["params"] == 6330808
+    assert abs(body["macs"] / 244114048 - 1) < 0.01
+    assert body["units"][0]["output_shape"] == [1, 128, 14, 14]
+    assert sum(unit["params"] for unit in body["units"]) == body["params"]
+    assert "stages.2.blocks.0" in effsearch("describe", "shvit_s1")[1]
+
+
+def test_samples_are_members_and_follow_the_seed(effsearch, tmp_path):
+    digests = []
+    for folder in ("a", "b"):
+        _, body, _ = effsearch(
+            "sample", "--space", "mobile", "-n", "3", "--seed", "5", "--out", tmp_path / folder,
+            "--json",
+        )  # fmt: skip
+        members = [Architecture.from_yaml(path) for path in body["architectures"]]
+        assert all(m in SearchSpace.load("mobile") for m in members)
+        digests.append([m.digest() for m in members])
+    assert digests[0] == digests[1]
+    assert len(set(digests[0])) == 3
+
+
+def test_a_folder_that_cannot_be_written_is_a_mistake_in_the_request(effsearch, tmp_path):
+    (tmp_path / "file").write_text("")
+    status, _, err = effsearch("sample", "--out", tmp_path / "file" / "below")
+    assert status == 2
+    assert "cannot write" in err
