@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from effsearch.accuracy.degenerates import load as load_degenerates
 from effsearch.latency import DeviceTable
 from searchspace import Architecture, SearchSpace, Stage, UserError, operators, zoo
 
@@ -123,9 +124,7 @@ def others(table: DeviceTable) -> list[Member]:
 
 def degenerates(table: DeviceTable, limit: int) -> list[Member]:
     """Return degenerate architectures (see `effsearch.accuracy.degenerates`)."""
-    from effsearch.accuracy.degenerates import degenerate_architectures
-
-    found = [a for a in degenerate_architectures() if gmacs(a) <= MAX_GMACS]
+    found = [d.architecture for d in load_degenerates() if gmacs(d.architecture) <= MAX_GMACS]
     return [Member(a, "degenerate", -1, table.predict(a).mean_ms) for a in found[:limit]]
 
 
