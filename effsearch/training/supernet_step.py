@@ -53,7 +53,7 @@ class SupernetStep:
         self._seed, self._rank, self._size = seed, rank, size
         self._generator = torch.Generator(device)
         self._augment = Augmenter(recipe, supernet.num_classes, device, self._generator)
-        self._parameters = list(supernet.parameters())
+        self._parameters: list[Tensor] = list(supernet.parameters())
         decayed = [p for p in self._parameters if p.ndim >= 2]
         others = [p for p in self._parameters if p.ndim < 2]
         groups = [
@@ -65,7 +65,7 @@ class SupernetStep:
             groups,
             lr=recipe.learning_rate,
             betas=(0.9, recipe.beta2),
-            **fused,  # type: ignore[arg-type]
+            **fused,
         )
         self.average = copy_state(self._parameters) if recipe.ema_decay > 0 else []
 

@@ -1,0 +1,77 @@
+import json
+
+import numpy as np
+import pytest
+from scipy.stats import kendalltau
+
+from effsearch.training.evidence_table import Row, Table
+from effsearch.training.supernet_analysis import analyse, bootstrap, compare, main, pair_tau
+from searchspace import SearchSpace, UserError
+
+
+def test_pair_tau_is_kendalls():
+    rng = np.random.default_rng(0)
+    for ties in (False, True):
+        a, b = rng.normal(size=40), rng.normal(size=40)
+        b += a
+        if ties:
+            a, b = a.round(), b.round(1)
+        assert pair_tau(a, b) == pytest.approx(kendalltau(a, b).statistic)
+
+
+def test_groups_restrict_the_pairs():
+    truth = np.arange(8.0)
+    groups = np.array([0, 0, 0, 0, 1, 1, 1, -1.0])
+    score = np.array([3, 2, 1, 0, 6, 5, 4, 9.0])  # wrong inside, right between
+    assert pair_tau(score, truth, groups) == -1
+    assert pair_tau(score, truth) > 0
+    assert np.isnan(pair_tau(score, truth, np.full(8, -1.0)))
+
+
+def test_a_better_score_leads():
+    rng = np.random.default_rng(1)
+    truth = rng.normal(size=60)
+    scores = {"good": truth + rng.normal(size=60) / 2, "bad": rng.normal(size=60)}
+    rows = {row["score"]: row for row in compare(scores, truth, None, "good")}
+    assert rows["good"]["interval"][0] < rows["good"]["tau"] < rows["good"]["interval"][1]
+    assert rows["bad"]["lead_of_inherited"][0] > 0
+    assert len(bootstrap({"bad": scores["bad"]}, truth, None)["bad"]) == 1000
+
+
+def write_inputs(tmp_path, count):
+    space, rng = SearchSpace.load("tiny"), np.random.default_rng(0)
+    folder = tmp_path / "architectures"
+    folder.mkdir()
+    nets = {}
+    while len(nets) < count:
+        net = space.sample(rng)
+        nets[net.digest()] = net
+    table, members, lines = Table(tmp_path / "evidence.csv"), [], []
+    for number, (digest, net) in enumerate(nets.items()):
+        net.to_yaml(folder / f"{digest}.yaml")
+        members.append({"digest": digest, "band": number % 2})
+        row = Row(digest, digest, 0, "r", "x", "d", 1, 32, 1.0, 1.0, "", 10.0 + number, 50.0, 1.0,
+                  1.0, 1.0, "cpu")  # fmt: skip
+        table.append(row)
+        lines.append(f"{digest},{digest},1,{5 + number},20,{3 - number / 10},24,4,100")
+    (folder / "index.json").write_text(json.dumps({"device": "a", "members": members}))
+    header = "architecture,digest,params_m,top1,top5,val_loss,images,recalibration_batches,"
+    (tmp_path / "inherited.csv").write_text("\n".join([header + "supernet_steps", *lines]) + "\n")
+    return tmp_path / "inherited.csv", tmp_path / "evidence.csv", folder
+
+
+def test_analysis_end_to_end(tmp_path, capsys):
+    inherited, evidence, folder = write_inputs(tmp_path, 14)
+    arguments = ["--inherited", str(inherited), "--evidence", str(evidence)]
+    arguments += ["--architectures", str(folder), "--out", str(tmp_path / "out")]
+    assert main(arguments) == 0
+    report = json.loads((tmp_path / "out" / "ranking.json").read_text())
+    assert report["networks"] == 14
+    assert report["over_all"][0]["tau"] == 1
+    assert report["inside_bands"][0]["tau"] == 1
+    assert "inherited top-1 | 1.000" in capsys.readouterr().out
+
+
+def test_too_few_networks_are_refused(tmp_path):
+    with pytest.raises(UserError, match="only 4 networks"):
+        analyse(*write_inputs(tmp_path, 4))
