@@ -30,6 +30,7 @@ from searchspace.schema import FAMILIES
 SLOPES = ("gmacs", "mparams", "mactivations")
 _SIZES = [TOTALS.index(name) for name in SLOPES]
 _ATTENTION = SHAPE.index("attention")
+_CHANCE_ERROR = 99.9  # percent, of 1000 classes
 _FAMILY_DISTANCE = 2.0  # two families are this many scales apart, times the square root of 2
 
 
@@ -131,11 +132,12 @@ class Estimate:
     def top1(self, totals: Array, distilled: Array | float = 0.0) -> tuple[Array, Array]:
         """Return mean and standard deviation of top-1 in percent, (n,) each.
 
-        The log error is Gaussian, so the error is log-normal.
+        The log error is Gaussian, so the error is log-normal; its mean is held at chance, 99.9%,
+        where a network is so far from everything known that it would pass it.
         """
         mean, std = self.log_error(totals, distilled)
         error = np.exp(mean + std**2 / 2)
-        return 100 - error, error * np.sqrt(np.expm1(std**2))
+        return 100 - np.minimum(error, _CHANCE_ERROR), error * np.sqrt(np.expm1(std**2))
 
     def outside(self, totals: Array) -> Array:
         """Return how far each shape lies outside the known range, in scales, (n, len(SHAPE))."""

@@ -138,6 +138,38 @@ def test_scores_do_not_depend_on_the_other_candidates(source):
     assert (scores < 100).all()
 
 
+def test_the_strangest_networks_still_get_a_percentage(source):
+    strange = Architecture.from_dict(
+        {
+            "resolution": 1024,
+            "stem": {"type": "shvit", "stride": 4, "width": 8},
+            "stages": [
+                {"width": 8, "blocks": [{"type": "shsa", "depth": 1, "heads": 8, "kernel": 15}]},
+                {
+                    "width": 4096,
+                    "downsample": {"type": "patch_merging", "expansion": 1},
+                    "blocks": [{"type": "shsa", "depth": 1, "partial_ratio": 0.01}],
+                },
+            ],
+            "head": {"type": "shvit"},
+        }
+    )
+    score = source.score(strange)
+    assert 0 < score.score < 100
+    assert np.isfinite(score.std)
+    assert score.lower_bound < 0
+
+
+@pytest.mark.parametrize("name", ["mobile", "full"])
+def test_every_sample_gets_a_percentage(source, name):
+    rng = np.random.default_rng(1)
+    space = SearchSpace.load(name)
+    for _ in range(60):
+        score = source.score(space.sample(rng))
+        assert 0 < score.score < 100
+        assert 0 < score.std < 100
+
+
 def test_the_known_networks_in_the_file_are_those_of_the_zoo(source):
     for row in source.card["networks"]:
         stored = np.array([row["totals"][name] for name in TOTALS])
