@@ -1,4 +1,4 @@
-"""`effsearch export`: a network to a file in one of the formats, with a check of what was written."""
+"""`effsearch export`: a network to a file in one of the formats, and a check of what was written."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def _coreml(network: Network, path: Path) -> str:
     static = StaticNetwork(network).eval()
     example = torch.zeros(1, 3, resolution, resolution)
     with torch.no_grad():
-        traced = torch.jit.trace(static, example)
+        traced = torch.jit.trace(static, example)  # type: ignore[no-untyped-call]
     try:
         model = coremltools.convert(
             traced,

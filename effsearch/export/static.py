@@ -37,6 +37,7 @@ class StaticNetwork(nn.Module):
             self._slots[name] = slot
 
     def forward(self, x: Tensor) -> Tensor:
+        """Run the graph on one input."""
         values: dict[str, Any] = {name: getattr(self, slot) for name, slot in self._slots.items()}
         values.update(self.graph.scalars)
         values[self.graph.inputs[0]] = x
