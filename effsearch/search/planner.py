@@ -76,11 +76,7 @@ class Planner:
             return _new(everything, seen, min(BATCH, room))
         if len(records) >= PATIENCE and not any(r.feasible for r in records):
             return self._descent(records, seen)[:room]
-        return self._evolved(rng, records, seen, min(BATCH, room))
-
-    def gave_up(self, records: Sequence[Record]) -> bool:
-        """Whether the search ended because nothing meets the limits."""
-        return not any(r.feasible for r in records)
+        return self.evolved(rng, records, seen, min(BATCH, room))
 
     def _sampled(self, rng: np.random.Generator, seen: set[str], count: int) -> list[Candidate]:
         draws = (Candidate(self.space.sample(rng), SAMPLED) for _ in range(_TRIES * count))
@@ -95,9 +91,10 @@ class Planner:
         around = neighbours(self.space, best.candidate.architecture)
         return _new((Candidate(a, NEIGHBOUR) for a in around), seen, self.trials)
 
-    def _evolved(
+    def evolved(
         self, rng: np.random.Generator, records: Sequence[Record], seen: set[str], count: int
     ) -> list[Candidate]:
+        """Return up to `count` unseen children of the best records; random ones without any."""
         members = [r for r in records if r.candidate.member and not r.failed]
         if not members:
             return self._sampled(rng, seen, count)

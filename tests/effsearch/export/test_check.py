@@ -1,0 +1,80 @@
+"""The parity check: passes what is right, and notices what is wrong."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+
+from effsearch.errors import WorkFailedError
+from effsearch.export.check import TOLERANCE, check_onnx, randomise, require_parity
+from effsearch.export.onnx import to_onnx
+from searchspace import SearchSpace, build, zoo
+
+
+def make(architecture, seed=0):
+    torch.manual_seed(seed)
+    network = build(architecture, num_classes=20)
+    randomise(network, seed)
+    return network
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_sampled_networks_agree(seed):
+    architecture = SearchSpace.load("tiny").sample(np.random.default_rng(seed))
+    network = make(architecture, seed)
+    assert check_onnx(network, to_onnx(network), seed) <= TOLERANCE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", zoo.names())
+def test_published_networks_agree(name):
+    network = make(zoo.load(name))
+    assert check_onnx(network, to_onnx(network)) <= TOLERANCE
+
+
+def test_every_weight_of_the_file_matters():
+    """A change in any of the file's weights shows: nothing is silenced by a zero gain."""
+    network = make(SearchSpace.load("tiny").sample(np.random.default_rng(3)))
+    model = to_onnx(network)
+    weights = [t for t in model.graph.initializer if numpy_helper.to_array(t).size > 16]
+    assert len(weights) > 5
+    for tensor in weights:
+        changed = onnx.ModelProto()
+        changed.CopyFrom(model)
+        target = next(t for t in changed.graph.initializer if t.name == tensor.name)
+        array = numpy_helper.to_array(target).copy()
+        if array.dtype != np.float32:
+            continue
+        target.CopyFrom(numpy_helper.from_array(-array, tensor.name))
+        assert check_onnx(network, changed) > TOLERANCE, tensor.name
+
+
+def test_randomised_weights_have_no_zeros_and_no_fresh_statistics():
+    network = make(zoo.load("shvit_s1"))
+    for name, parameter in network.named_parameters():
+        if parameter.dim() == 1 and not name.endswith("bias"):
+            assert parameter.min() >= 0.5, name
+    for name, buffer in network.named_buffers():
+        if name.endswith("running_var"):
+            assert not torch.equal(buffer, torch.ones_like(buffer))
+        if name.endswith("running_mean"):
+            assert buffer.abs().max() > 0
+
+
+def test_the_check_leaves_the_network_in_its_mode():
+    network = make(SearchSpace.load("tiny").sample(np.random.default_rng(0)))
+    network.train()
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    check_onnx(network, to_onnx(network))
+    assert network.training
+    assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())
+
+
+@pytest.mark.parametrize("error", [2 * TOLERANCE, float("nan"), float("inf")])
+def test_an_export_that_differs_is_refused(error):
+    with pytest.raises(WorkFailedError, match="differ"):
+        require_parity("net", error)
+    require_parity("net", TOLERANCE / 2)

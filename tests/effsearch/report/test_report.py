@@ -1,0 +1,164 @@
+"""The tables, the picture and the page, from records of a small search."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+
+import numpy as np
+import pytest
+
+from effsearch.accuracy.source import load_source
+from effsearch.latency import DeviceTable
+from effsearch.report.figure import limits, short_label
+from effsearch.report.html import write_report
+from effsearch.report.summary import baseline_of, gain, make_summary, read_summary, write_summary
+from effsearch.report.tables import FRONT, read_trials, write_tables
+from effsearch.report.write import regenerate
+from effsearch.search.evaluation import Evaluator
+from effsearch.search.planner import published
+from effsearch.search.records import SAMPLED, Candidate, Outcome, Record
+from effsearch.search.request import SearchRequest
+from searchspace import SearchSpace, UserError
+
+
+@pytest.fixture(scope="module")
+def evaluator():
+    return Evaluator(DeviceTable.load("iphone12"), load_source("macs"), 0.8)
+
+
+@pytest.fixture(scope="module")
+def request_():
+    return SearchRequest("iphone12", 2.0, space="tiny", proxy="macs")
+
+
+@pytest.fixture(scope="module")
+def records(evaluator, request_):
+    space = SearchSpace.load("tiny")
+    rng = np.random.default_rng(0)
+    candidates = [c for c in published(space) if c.reference]
+    candidates += [Candidate(space.sample(rng), SAMPLED) for _ in range(40)]
+    found = []
+    for number, candidate in enumerate(candidates):
+        outcome = evaluator.evaluate(candidate.architecture)
+        found.append(Record(number, 0, candidate, outcome, request_.excess(outcome)))
+    broken = Candidate(space.sample(rng), SAMPLED)
+    found.append(Record(len(found), 0, broken, Outcome(error='broken, "really"\nso'), {}))
+    return found
+
+
+@pytest.fixture
+def folder(records, evaluator, request_, tmp_path):
+    write_tables(tmp_path, records)
+    summary = make_summary(request_, evaluator, records, [], 1.0)
+    write_summary(tmp_path, summary)
+    return tmp_path
+
+
+def test_tables_read_back(records, folder):
+    trials = read_trials(folder)
+    assert list(trials["digest"]) == [r.candidate.digest for r in records]
+    assert list(trials["mean_ms"][:-1]) == [r.outcome.mean_ms for r in records[:-1]]
+    assert list(trials["state"][-2:]) == ["complete", "failed"]
+    assert np.isnan(trials["score"].iloc[-1])
+    front = read_trials(folder, FRONT)
+    assert front["quantile_ms"].is_monotonic_increasing
+    assert front["lower_bound"].is_monotonic_increasing
+    assert (front["origin"] != "published").all()
+
+
+def test_digests_stay_text(records, tmp_path):
+    class Digits(Candidate):
+        digest = "0012345678901234"
+
+    candidate = records[20].candidate
+    record = dataclasses.replace(
+        records[20], candidate=Digits(candidate.architecture, candidate.origin)
+    )
+    write_tables(tmp_path, [record])
+    assert list(read_trials(tmp_path)["digest"]) == ["0012345678901234"]
+
+
+def test_baseline_is_the_best_published_that_fits(records):
+    baseline = baseline_of(records)
+    fits = [r for r in records if r.candidate.reference and r.outcome.quantile_ms <= 2.0]
+    assert 0 < len(fits) < 16
+    assert baseline.outcome.score == max(r.outcome.score for r in fits)
+    assert baseline_of([r for r in records if not r.candidate.reference]) is None
+
+
+def with_score(record, score, std):
+    return dataclasses.replace(
+        record, outcome=dataclasses.replace(record.outcome, score=score, score_std=std)
+    )
+
+
+@pytest.mark.parametrize(("score", "clear"), [(81.0, True), (80.2, False), (79.0, False)])
+def test_gain_and_whether_it_is_clear(records, evaluator, request_, score, clear):
+    baseline = with_score(baseline_of(records), 80.0, 0.3)
+    winner = with_score(records[20], score, 0.4)
+    found = gain(winner, baseline)
+    assert found["score"] == pytest.approx(score - 80)
+    assert found["std"] == pytest.approx(0.5)
+    low, high = found["interval"]
+    assert (low, high) == pytest.approx((score - 80 - 0.6408, score - 80 + 0.6408), abs=1e-3)
+    assert found["clear"] is clear
+    summary = make_summary(request_, evaluator, [baseline, winner], [winner], 1.0)
+    says_no = "has weights: take it" in summary["statement"]
+    assert says_no is not clear
+
+
+def test_summary_counts(records, evaluator, request_):
+    summary = make_summary(request_, evaluator, records, [], 12.3)
+    assert summary["failed"] == 1
+    assert summary["scored"] == summary["priced"] == len(records) - 1
+    assert summary["kind"] == "fitted"
+    assert summary["latency"]["kind"] == "fitted"
+    assert json.loads(json.dumps(summary)) == summary
+
+
+def test_page_is_one_offline_file(folder):
+    paths = regenerate(folder)
+    assert [p.name for p in paths] == ["pareto.png", "report.html"]
+    text = paths[1].read_text()
+    outside = re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
+    assert not re.search(r"""(src|href)=["']https?:""", outside)
+    assert "<link" not in outside
+    assert not re.search(r"<script[^>]*\ssrc=", text)
+    assert "fitted" in outside
+    assert "SHViT-S1" in outside
+
+
+def test_page_escapes_what_comes_from_outside(folder):
+    trials, front = read_trials(folder), read_trials(folder, FRONT)
+    summary = read_summary(folder) | {"device": "<b>x</b>", "statement": "a < b"}
+    write_report(folder / "page.html", trials, front, summary, [])
+    text = (folder / "page.html").read_text()
+    assert "<h1>Backbones for &lt;b&gt;x&lt;/b&gt;" in text
+    assert "a &lt; b" in text
+
+
+def test_limits_hold_the_budget_and_the_networks_near_it(folder):
+    trials, summary = read_trials(folder), read_summary(folder)
+    left, right, bottom, top = limits(summary, trials)
+    near = trials[(trials["origin"] == "published") & (trials["quantile_ms"] <= 12)]
+    assert left < 2.0 < right
+    assert ((near["quantile_ms"] > left) & (near["quantile_ms"] < right)).all()
+    assert ((near["lower_bound"] > bottom) & (near["lower_bound"] < top)).all()
+
+
+def test_labels_are_the_papers():
+    assert short_label("shvit_s1") == "SHViT-S1"
+    assert short_label("efficientmod_s_conv") == "EfficientMod-S (conv)"
+    assert short_label("swiftformer_l3") == "SwiftFormer-L3"
+
+
+@pytest.mark.parametrize("name", ["summary.json", "trials.csv", "front.csv"])
+@pytest.mark.parametrize("text", [None, "", "junk", "[1]"])
+def test_a_damaged_run_is_a_clear_mistake(folder, name, text):
+    (folder / name).unlink()
+    if text is not None:
+        (folder / name).write_text(text)
+    with pytest.raises(UserError, match=name):
+        regenerate(folder)
