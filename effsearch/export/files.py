@@ -1,4 +1,4 @@
-"""`effsearch export`: a network to a file in one of the formats, and a check of what was written."""
+"""`effsearch export`: a network to a file in one of the formats, and a check of what is in it."""
 
 from __future__ import annotations
 
