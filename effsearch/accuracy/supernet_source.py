@@ -12,7 +12,7 @@ from effsearch.accuracy.score import Score
 from effsearch.training import supernet_state as states
 from effsearch.training.pixels import cache_dir
 from effsearch.training.supernet_evaluate import Inherited, InheritedConfig
-from searchspace import Architecture
+from searchspace import Architecture, Network
 from searchspace.errors import UserError
 
 
@@ -83,6 +83,19 @@ class SupernetScore:
             self._keep(file, top1)
         share = top1 / 100
         return Score(top1, 100 * math.sqrt(max(share * (1 - share), 1e-6) / self._images))
+
+    def network(self, architecture: Architecture) -> Network:
+        """Return a candidate as it was scored: inherited weights, recalibrated, in eval mode.
+
+        Raises:
+            UserError: where the architecture is not in the supernet's space.
+        """
+        return self._inherited.network(architecture)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in the order of the outputs."""
+        return self._inherited.classes
 
     def _keep(self, file: Path, top1: float) -> None:
         try:

@@ -16,7 +16,13 @@ from searchspace.network import Network, build
 from searchspace.space import SearchSpace
 from searchspace.supernet.sharing import share, slot_name
 from searchspace.supernet.slices import Extent, Slice
-from searchspace.supernet.slots import signature, slot_extents, slot_units, with_classes
+from searchspace.supernet.slots import (
+    check_size,
+    signature,
+    slot_extents,
+    slot_units,
+    with_classes,
+)
 from searchspace.units import Unit, make_unit, units
 
 _CACHED_PLANS = 512
@@ -35,6 +41,9 @@ class Supernet(nn.Module):
     Args:
         space: the space.
         num_classes: width of the logits.
+
+    Raises:
+        UserError: where a stage is too large to share; says which and why.
 
     Attributes:
         space: the space.
@@ -55,7 +64,9 @@ class Supernet(nn.Module):
             slot: [with_classes(unit, num_classes) for unit in members]
             for slot, members in slot_units(space).items()
         }
-        for slot, tensors in slot_extents(self._units).items():
+        extents = slot_extents(self._units)
+        check_size(extents)
+        for slot, tensors in extents.items():
             self._slots[slot] = {key: extent for key, (extent, _, _) in tensors.items()}
             for key, (extent, dtype, is_parameter) in tensors.items():
                 owner, name = _container(self, f"{slot}.{key}")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
 
 import torch
 
+from searchspace.errors import UserError
 from searchspace.schema import OptionValue
 from searchspace.space import SearchSpace
 from searchspace.space_file import NONE, Axes
@@ -18,6 +20,7 @@ from searchspace.units import PlacedUnit, Unit, make_unit
 
 # Options that change more than sizes: all their values are looked at, of others the largest.
 _STRUCTURAL = ("heads", "head_dim", "scales", "stride", "distillation", "fewer_norm")
+MAX_VALUES = 1_000_000_000
 _Values = tuple[tuple[str, OptionValue], ...]
 
 
@@ -78,6 +81,32 @@ def slot_extents(
                     entry[where.key] = (Extent.of(shape), dtype, is_parameter)
                 entry[where.key][0].add(where, shape)
     return found
+
+
+def check_size(extents: Mapping[str, Mapping[str, tuple[Extent, torch.dtype, bool]]]) -> None:
+    """Check that shared weights can be held.
+
+    A shared tensor spans the largest of every axis at once, which no member may do: a space can
+    have small networks only and still share none.
+
+    Raises:
+        UserError: where a part has more values than `MAX_VALUES`; names its stage and type.
+    """
+    sizes: dict[tuple[str, str], int] = {}
+    for slot, tensors in extents.items():
+        place, type_ = slot.split(".")[:2]
+        values = sum(math.prod(extent.shape) for extent, _, _ in tensors.values())
+        sizes[place, type_] = sizes.get((place, type_), 0) + values
+    total = sum(sizes.values())
+    if total <= MAX_VALUES:
+        return
+    (place, type_), worst = max(sizes.items(), key=lambda item: item[1])
+    where = f"stages[{place[5:]}]" if place.startswith("stage") else place
+    raise UserError(
+        f"{where}: its {type_} weights cannot be shared: with the largest width, depth and options "
+        f"at once they have {worst / 1e9:.2f} x 10^9 values, the supernet {total / 1e9:.2f} x 10^9 "
+        f"of {MAX_VALUES / 1e9:g} x 10^9 at most; give it smaller widths, depths or expansions"
+    )
 
 
 @lru_cache(maxsize=1 << 14)

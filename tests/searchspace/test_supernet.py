@@ -262,3 +262,19 @@ def test_every_shared_value_is_used_by_some_network(tiny):
             used[id(shared)] = used.get(id(shared), torch.zeros_like(mark)) | mark
     for name, tensor in itertools.chain(tiny.named_parameters(), tiny.named_buffers()):
         assert used[id(tensor)].all(), name
+
+
+def test_a_stage_too_large_to_share_is_named():
+    data = {
+        "stage_count": [2],
+        "stem": {"shvit": {"stride": [8]}},
+        "blocks": {"shvit_conv": {}, "mbconv": {}},
+        "downsample": {"conv_bn": {}},
+        "head": {"shvit": {}},
+        "stages": [
+            {"width": [64], "depth": [1], "block": ["shvit_conv"]},
+            {"width": [64, 4096], "depth": [1, 64], "block": ["shvit_conv", "mbconv"]},
+        ],
+    }
+    with pytest.raises(UserError, match=r"stages\[1\]: its mbconv weights cannot be shared"):
+        Supernet(SearchSpace(parse_space(data, "huge")), CLASSES)
