@@ -20,6 +20,7 @@ from searchspace.operators import BYTES_PER_VALUE, Operator
 FEATURES = (
     "floor.ms",
     "dispatch.count",
+    "matmul.count",
     "conv.gmacs",
     "pointwise_conv.gmacs",
     "linear.gmacs",
@@ -32,6 +33,7 @@ FEATURES = (
     "norm.mb",
     "elementwise.mb",
     "fused.mb",
+    "gelu.mb",
     "copy.mb",
     "transpose.mb",
     "spill.mb",
@@ -91,12 +93,13 @@ def charges(operator: Operator, hardware: Hardware) -> list[tuple[str, float]]:
     floor = max(gmacs / hardware.peak_gmacs_per_ms, weight_mb / hardware.weight_mb_per_ms)
     charged = [("floor.ms", floor)]
     if is_fused(operator):
-        return [*charged, ("fused.mb", mb)]
-    charged.append(("dispatch.count", 1.0))
+        return [*charged, ("gelu.mb" if operator.op == "Gelu" else "fused.mb", mb)]
+    kind = operator.kind
+    product = kind in ("matmul", "attention", "softmax")
+    charged.append(("matmul.count" if product else "dispatch.count", 1.0))
     spilled = max(0.0, mb - hardware.on_chip_mb)
     if spilled:
         charged.append(("spill.mb", spilled))
-    kind = operator.kind
     if kind in _CONVOLUTIONS:
         grouped = kind in ("depthwise_conv", "grouped_conv")
         charged += [
@@ -117,7 +120,7 @@ def charges(operator: Operator, hardware: Hardware) -> list[tuple[str, float]]:
         padded = _padded_mb(operator.input_shape) + _padded_mb(operator.output_shape)
         charged.append(("transpose.mb", padded))
     else:
-        charged.append(("elementwise.mb", mb))
+        charged.append(("gelu.mb" if operator.op == "Gelu" else "elementwise.mb", mb))
     return charged
 
 
@@ -140,6 +143,8 @@ def is_linear_attention(operator: Operator) -> bool:
     It contracts over tokens, and one side has a row of ones more for the normaliser (EfficientViT,
     arXiv 2205.14756, official code): d + 1 by d, unlike any product of softmax attention.
     """
+    if len(operator.output_shape) < 2:
+        return False
     rows, columns = operator.output_shape[-2:]
     depth = operator.macs // max(1, math.prod(operator.output_shape))
     return abs(rows - columns) == 1 and depth not in (rows, columns)

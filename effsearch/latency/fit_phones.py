@@ -7,33 +7,32 @@ import json
 import shlex
 import sys
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from effsearch.latency.features import TRAITS
 from effsearch.latency.fitted import FORMAT, PRICED
 from effsearch.latency.fitting import baseline, report
 from effsearch.latency.fitting.dataset import Dataset, Form
 from effsearch.latency.fitting.evaluation import (
+    Folds,
     HeldOut,
+    Spread,
     choose,
     cross_validate,
     fit_group,
-    in_scope,
     nested,
 )
 from effsearch.latency.fitting.model import Posterior
 from effsearch.latency.fitting.phones import block_types, rules
 from searchspace.errors import UserError
 
-GROUP = "neural_engine"
 _MIN_NETWORKS = 10  # a phone with fewer measured networks gets no table
-_MAX_RESOLUTION = 288  # of the networks whose held-out error a table states
 _UNITS = {
-    "count": "ms for one", "gmacs": "ms for 10^9 multiply-accumulates", "mb": "ms for 10^6 bytes",
+    "count": "ms for one", "gmacs": "ms for 10^9 multiply-accumulates",
+    "mb": "ms for 10^6 bytes of float16",
 }
 
 
@@ -55,77 +54,88 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(data: str, out: str, evaluate: str | None, workers: int, given: list[str]) -> None:
-    """Evaluate, fit, and write the tables."""
-    dataset = Dataset.read(data, GROUP)
-    print(f"{len(dataset.rows)} latencies kept, {len(dataset.dropped)} set aside", file=sys.stderr)
-    held_out = {unit: nested(dataset, unit, workers) for unit in ("network", "family")}
-    form, residual = choose(dataset, "network")
-    posterior = fit_group(dataset, form)
-    transferred = transferred_std(dataset, form)
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    for device, prices in zip(dataset.devices, posterior, strict=True):
-        card = table_card(dataset, device, prices, form, residual, transferred, held_out)
-        if card["reference_count"] >= _MIN_NETWORKS:
-            (folder / f"{card['name']}.json").write_text(dump(card), encoding="utf-8")
-            print(f"wrote {folder / card['name']}.json", file=sys.stderr)
+    """Evaluate, fit, and write the tables of every group of phones."""
+    shown = ["$EFFSEARCH_DATA" if a == data else shlex.quote(a) for a in given]
+    evaluation: dict[str, Any] = {
+        "command": " ".join(["python -m effsearch.latency.fit_phones", *shown])
+    }
+    for group in rules()["groups"]:
+        dataset = Dataset.read(data, group)
+        print(
+            f"{group}: {len(dataset.rows)} latencies kept, {len(dataset.dropped)} set aside",
+            file=sys.stderr,
+        )
+        held_out = {str(unit): nested(dataset, unit, workers) for unit in report.UNITS}
+        form, spread = choose(dataset, "network")
+        write_tables(dataset, form, spread, held_out, Path(out))
+        evaluation[group] = evaluation_card(dataset, form, held_out)
     if evaluate:
         target = Path(evaluate)
         target.mkdir(parents=True, exist_ok=True)
-        shown = [a if a != data else "$EFFSEARCH_DATA" for a in given]
-        command = "python -m effsearch.latency.fit_phones " + " ".join(
-            a if a.startswith("$") else shlex.quote(a) for a in shown
+        (target / "phones.json").write_text(
+            json.dumps(evaluation, indent=1) + "\n", encoding="utf-8"
         )
-        card = evaluation_card(dataset, held_out, command)
-        (target / "phones.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
-        (target / "phones.md").write_text(report.page(card), encoding="utf-8")
+        (target / "phones.md").write_text(report.page(evaluation), encoding="utf-8")
 
 
-def transferred_std(dataset: Dataset, form: Form) -> float:
+def write_tables(
+    dataset: Dataset, form: Form, spread: Spread, held_out: dict[str, list[HeldOut]], folder: Path
+) -> None:
+    """Fit a group's phones and write a table for each that has enough networks."""
+    transferred = transferred_std(cross_validate(dataset, form, "network", folds=8))
+    posterior = fit_group(dataset, form)
+    folder.mkdir(parents=True, exist_ok=True)
+    for device, prices in zip(dataset.devices, posterior, strict=True):
+        card = table_card(dataset, device, prices, form, spread, transferred, held_out)
+        if card["reference_count"] >= _MIN_NETWORKS:
+            path = folder / f"{card['name']}.json"
+            path.write_text(dump(card), encoding="utf-8")
+            print(f"wrote {path}", file=sys.stderr)
+
+
+def transferred_std(folds: Folds) -> float:
     """Return how far networks' errors differ between two phones, as a spread of logarithms.
 
     A price carried over from another phone misses what the two phones do differently.
     """
-    references, errors, _ = cross_validate(dataset, form, "network", folds=8)
     by_graph: dict[str, list[float]] = {}
-    for reference, error in zip(references, errors, strict=True):
+    for reference, error in zip(folds.references, folds.errors, strict=True):
         by_graph.setdefault(reference.graph, []).append(float(error))
     spreads = [np.var(e, ddof=1) for e in by_graph.values() if len(e) > 1]
-    return float(np.sqrt(2 * np.mean(spreads)))
+    return float(np.sqrt(2 * np.mean(spreads))) if spreads else float(np.std(folds.errors))
 
 
 def table_card(
-    dataset: Dataset, device: str, prices: Posterior, form: Form, residual: float,
+    dataset: Dataset, device: str, prices: Posterior, form: Form, spread: Spread,
     transferred: float, held_out: dict[str, list[HeldOut]],
 ) -> dict[str, Any]:
     """Return what a table's file holds."""
     group = rules()["groups"][dataset.group]
+    limit = group["scope"]["max_resolution"]
     rows = [r for r in dataset.rows if r.device == device]
     networks = sorted({r.graph for r in rows})
-    blocks = sorted({b for r in rows for b in block_types(r.network)})
-    related = sorted({b for r in dataset.rows for b in block_types(r.network)} - set(blocks))
     everywhere = sorted({r.graph for r in dataset.rows})
-    here = dataset.totals(networks, form)
-    shared = dataset.totals(everywhere, form)
-    traits = {name for name, block in rules()["traits"].items() if block in blocks}
-    std = np.sqrt(np.diag(prices.covariance))
+    here, shared = dataset.totals(networks, form) > 0, dataset.totals(everywhere, form) > 0
+    blocks = _known({b for r in rows for b in block_types(r.network)}, dataset)
+    by_block = rules()["traits"]
+    traits = {
+        level: [name for name, block in by_block.items() if block in names]
+        for level, names in blocks.items()
+    }
+    covariance = spread.widen(prices)
     errors = {
         unit: report.summarise(
-            [
-                h for h in found
-                if h.reference.device == device and h.reference.resolution <= _MAX_RESOLUTION
-            ]
+            [h for h in found if h.reference.device == device and h.reference.resolution <= limit]
         )
         for unit, found in held_out.items()
     }
-    systems = Counter(r.os for r in rows if r.os)
+    systems = Counter(r.os or "not stated" for r in rows)
     return {
         "format": FORMAT,
         "name": group["phones"][device]["table"],
         "device": device,
         "chip": group["phones"][device]["chip"],
-        "os": "; ".join(f"{name}: {n} rows" for name, n in systems.most_common())
-        + f"; not stated: {sum(not r.os for r in rows)} rows",
+        "os": "; ".join(f"{name} ({n} latencies)" for name, n in sorted(systems.items())),
         "runtime": group["runtime"],
         "compute_unit": group["compute_unit"],
         "precision": group["precision"],
@@ -136,49 +146,59 @@ def table_card(
         "shared_reference_count": len(everywhere),
         "latencies": len(rows),
         "held_out": {
-            "scope": f"networks at {_MAX_RESOLUTION} px or less",
+            "scope": f"networks at {limit} px or less",
             "unit": "percent but for spearman; [estimate, low, high], 90% bootstrap intervals",
             "leave_network_out": errors["network"],
             "leave_family_out": errors["family"],
         },
         "hardware": asdict(dataset.hardware(device, form)),
         "form": asdict(form),
-        "residual_std": round(residual, 4),
+        "residual_std": round(spread.residual[device], 4),
         "transferred_std": round(transferred, 4),
-        "blocks": {"measured": blocks, "transferred": related},
-        "traits": {
-            "measured": [t for t in TRAITS if t in traits],
-            "transferred": [t for t in TRAITS if t not in traits],
-        },
+        "blocks": blocks,
+        "traits": traits,
         "prices": [
             {
                 "total": name,
                 "unit": _UNITS[name.split(".")[1]],
                 "ms": float(f"{prices.price[i]:.5g}"),
-                "std_log": round(float(std[i]), 4),
-                "networks": int((here[:, i] > 0).sum()),
-                "shared_networks": int((shared[:, i] > 0).sum()),
-                "kind": "fitted" if (here[:, i] > 0).any() else "transferred",
+                "std_log": round(float(np.sqrt(covariance[i, i])), 4),
+                "networks": int(here[:, i].sum()),
+                "shared_networks": int(shared[:, i].sum()),
+                "kind": "fitted" if here[:, i].any() else
+                "transferred" if shared[:, i].any() else "estimated",
             }
             for i, name in enumerate(PRICED)
         ],
         "covariance": [
-            [float(f"{x:.4g}") for x in prices.covariance[i, : i + 1]] for i in range(len(PRICED))
+            [float(f"{x:.4g}") for x in covariance[i, : i + 1]] for i in range(len(PRICED))
         ],
         "sources": sorted({r.source for r in rows}),
         "networks": networks,
     }
 
 
+def _known(measured: set[str], dataset: Dataset) -> dict[str, list[str]]:
+    """Return the block types measured on a phone, on related phones only, and on none of them."""
+    related = {b for r in dataset.rows for b in block_types(r.network)}
+    every = {b for blocks in rules()["blocks"].values() for b in blocks}
+    return {
+        "measured": sorted(measured),
+        "transferred": sorted(related - measured),
+        "estimated": sorted(every - related - measured),
+    }
+
+
 def evaluation_card(
-    dataset: Dataset, held_out: dict[str, list[HeldOut]], command: str
+    dataset: Dataset, form: Form, held_out: dict[str, list[HeldOut]]
 ) -> dict[str, Any]:
-    """Return what the evaluation found."""
+    """Return what the evaluation of a group found."""
     dropped: dict[tuple[str, str], int] = Counter((d.rule, d.reason) for d in dataset.dropped)
+    scope = rules()["groups"][dataset.group]["scope"]
     card: dict[str, Any] = {
-        "command": command,
-        "scope": {
-            f"one {unit}": report.summarise([h for h in found if in_scope(h.reference)])
+        "scope": f"{', '.join(scope['phones'])}; {scope['max_resolution']} px or less",
+        "in_scope": {
+            f"one {unit}": report.summarise([h for h in found if dataset.in_scope(h.reference)])
             for unit, found in held_out.items()
         },
         "baselines": {
@@ -191,22 +211,30 @@ def evaluation_card(
                 ("the same on relative errors", True),
             )
         },
+        "ablations": {
+            name: {
+                f"one {unit}": report.of_folds(dataset, cross_validate(changed, other, unit))
+                for unit in report.UNITS
+            }
+            for name, changed, other in _ablations(dataset, form)
+        },
         "forms": dict(Counter(str(h.form) for h in held_out["network"]).most_common()),
         "dropped": [
             {"rule": rule, "reason": reason, "rows": n} for (rule, reason), n in dropped.items()
         ],
     }
     for unit, found in held_out.items():
-        scope = [h for h in found if in_scope(h.reference)]
         card[f"leave_{unit}_out"] = {
             "by_device": report.by(found, lambda h: h.reference.device),
-            "by_family": report.by(scope, lambda h: h.reference.family),
+            "by_family": report.by(
+                [h for h in found if dataset.in_scope(h.reference)], lambda h: h.reference.family
+            ),
             "predictions": [
                 {
                     "network": h.reference.graph,
                     "device": h.reference.device,
-                    "measured_ms": h.reference.latency_ms,
-                    "predicted_ms": round(h.mean_ms, 4),
+                    "measured_ms": round(h.reference.latency_ms, 4),
+                    "predicted_ms": round(h.median_ms, 4),
                     "std_log": round(h.std_log, 4),
                     "covered": h.covered,
                 }
@@ -214,6 +242,21 @@ def evaluation_card(
             ],
         }
     return card
+
+
+def _ablations(dataset: Dataset, form: Form) -> list[tuple[str, Dataset, Form]]:
+    phones = rules()["groups"][dataset.group]["scope"]["phones"]
+    alone = Dataset(
+        dataset.group, [r for r in dataset.rows if r.device in phones], dataset.dropped,
+        dataset.operators,
+    )
+    return [
+        ("as chosen on all networks", dataset, form),
+        ("without spilling", dataset, replace(form, on_chip_mb=1e6)),
+        ("weights at the memory's bandwidth", dataset, replace(form, reuse=1.0)),
+        ("with larger inputs", dataset, replace(form, max_resolution=1024)),
+        ("without related phones", alone, form),
+    ]
 
 
 def dump(card: dict[str, Any]) -> str:

@@ -45,7 +45,9 @@ class FittedTable:
         transferred_std: what is added for the share of a network whose operators were measured on
             related phones only.
         measured_traits: unusual operators (see `features.trait`) that a network measured on this
-            very device has; prices of the others are transferred from related devices.
+            very device has.
+        transferred_traits: those that only networks measured on related devices have. Prices of
+            operators with any other trait are nothing but the prior's.
         card: the table's file as read: device, runtime, errors, sources.
     """
 
@@ -56,6 +58,7 @@ class FittedTable:
     residual_std: float
     transferred_std: float
     measured_traits: frozenset[str]
+    transferred_traits: frozenset[str]
     card: Mapping[str, Any] = field(repr=False)
 
     @classmethod
@@ -92,7 +95,7 @@ class FittedTable:
         for key in _TEXTS:
             check.that(isinstance(card.get(key), str), key, "must be text")
         check.that(card["kind"] == "fitted", "kind", "must be 'fitted'")
-        hardware = check.object(card, "hardware")
+        hardware, traits = check.object(card, "hardware"), check.object(card, "traits")
         prices = card.get("prices")
         check.that(isinstance(prices, list), "prices", "must be a list")
         by_name: dict[str, float] = {}
@@ -116,7 +119,8 @@ class FittedTable:
             ),
             residual_std=check.positive(card, "residual_std", ""),
             transferred_std=check.positive(card, "transferred_std", ""),
-            measured_traits=frozenset(check.texts(check.object(card, "traits"), "measured")),
+            measured_traits=frozenset(check.texts(traits, "measured")),
+            transferred_traits=frozenset(check.texts(traits, "transferred")),
             card=card,
         )
 
@@ -179,9 +183,10 @@ class FittedTable:
 
     def mark(self, operators: Sequence[Operator]) -> str:
         """Return the kind of a part's price: `fitted`, `transferred` or `estimated`."""
-        if any(o.kind == "other" for o in operators):
+        unusual = {t for o in operators if (t := trait(o))} - self.measured_traits
+        if unusual - self.transferred_traits or any(o.kind == "other" for o in operators):
             return "estimated"
-        return "transferred" if any(self._is_transferred(o) for o in operators) else "fitted"
+        return "transferred" if unusual else "fitted"
 
     def operator_ms(self, operators: Sequence[Operator]) -> Array:
         """Return what each operator costs (the median), shape (len(operators),)."""

@@ -9,7 +9,6 @@ from scipy.optimize import nnls
 from scipy.stats import spearmanr
 
 from effsearch.latency.fitting.dataset import Dataset, Reference
-from effsearch.latency.fitting.evaluation import in_scope
 from effsearch.latency.fitting.model import Array
 from searchspace.operators import KINDS, Operator
 
@@ -34,7 +33,7 @@ def evaluate(dataset: Dataset, unit: str, relative: bool) -> dict[str, float]:
         unit: `network` or `family`.
         relative: minimise relative errors instead of absolute ones.
     """
-    references = [r for r in dataset.references if in_scope(r)]
+    references = [r for r in dataset.references if dataset.in_scope(r)]
     predicted = {}
     for name in sorted({getattr(r, unit) for r in references}):
         training = [r for r in references if getattr(r, unit) != name]

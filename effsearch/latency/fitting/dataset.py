@@ -17,30 +17,6 @@ from effsearch.latency.fitting.model import Array, Measurements, Prior
 from effsearch.latency.fitting.phones import Dropped, Row, read_operators, read_rows, rules
 from searchspace.operators import Operator
 
-# Centres of the prices on an A14, ms for a unit, from its arithmetic peak and its memory's
-# bandwidth with the utilisation that such units reach; the fit moves them by factors.
-_PRICES = {
-    "run.count": 0.35,
-    "dispatch.count": 0.002,
-    "conv.gmacs": 0.15,
-    "pointwise_conv.gmacs": 0.15,
-    "linear.gmacs": 0.15,
-    "depthwise_conv.gmacs": 0.5,
-    "grouped_conv.gmacs": 0.4,
-    "matmul.gmacs": 0.7,
-    "conv.mb": 0.004,
-    "depthwise_conv.mb": 0.004,
-    "matmul.mb": 0.012,
-    "norm.mb": 0.02,
-    "elementwise.mb": 0.004,
-    "fused.mb": 0.0015,
-    "copy.mb": 0.005,
-    "transpose.mb": 0.012,
-    "spill.mb": 0.01,
-    "linear_attention.gmacs": 100.0,
-    "linear_attention.mb": 0.5,
-}
-_FIXED = ("run.count", "dispatch.count")
 _OFF_ACCELERATOR = ("linear_attention.gmacs", "linear_attention.mb")
 
 
@@ -57,24 +33,25 @@ class Form:
     """
 
     on_chip_mb: float = 1.0
-    reuse: float = 1.25
-    std: float = 0.7
-    max_resolution: int = 1024
+    reuse: float = 1.5
+    std: float = 0.4
+    max_resolution: int = 288
 
-    def prior(self) -> Prior:
-        """Return the prior over prices."""
+    def prior(self, group: str) -> Prior:
+        """Return the prior over a group's prices."""
+        prices = rules()["groups"][group]["prices"]
         spread = [1.0 if name in _OFF_ACCELERATOR else self.std for name in PRICED]
         return Prior(
-            price=np.array([_PRICES[name] for name in PRICED]),
+            price=np.array([prices[name] for name in PRICED]),
             std=np.array(spread),
-            fixed=np.array([name in _FIXED for name in PRICED]),
+            fixed=np.array([name.endswith(".count") for name in PRICED]),
         )
 
 
 FORMS = tuple(
     Form(on_chip_mb, reuse, std, max_resolution)
     for on_chip_mb in (0.5, 1.0, 2.0)
-    for reuse in (1.0, 1.5)
+    for reuse in (1.0, 1.5, 2.0)
     for std in (0.4, 0.7)
     for max_resolution in (288, 1024)
 )
@@ -133,6 +110,14 @@ class Dataset:
             )
             for (graph, device), rows in sorted(values.items())
         ]
+
+    def in_scope(self, reference: Reference) -> bool:
+        """Whether a reference is one that forms are chosen on."""
+        scope = rules()["groups"][self.group]["scope"]
+        return (
+            reference.device in scope["phones"]
+            and reference.resolution <= scope["max_resolution"]
+        )
 
     def hardware(self, device: str, form: Form) -> Hardware:
         """Return what a device's operators are charged against."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.optimize import brentq
+from scipy.optimize import brentq, minimize
 from scipy.stats import norm
+from scipy.stats import t as student
 
+from effsearch.latency.fitted import PRICED
 from effsearch.latency.fitting.dataset import FORMS, Dataset, Form, Reference
 from effsearch.latency.fitting.model import Array, Posterior, fit
 
@@ -22,7 +24,65 @@ _INNER_FOLDS = 6
 _TOLERANCE = 1e-8  # in log posterior
 _FOLD_TOLERANCE = 1e-2
 _CLIP = 0.3  # of a log error, in choosing a form: a few networks off the accelerator decide nothing
-_SMALLEST_STD = 0.02
+_SMALLEST_STD = 0.05  # what one measurement is off by (see `model.Prior.noise`)
+_TAIL = 4.0
+_MIN_REFERENCES = 10  # of a phone, for a residual spread of its own
+
+# Totals whose price depends on more than their amount: layouts, what spills, small products.
+# Networks deviate more where these weigh more.
+IRREGULAR = np.array(
+    [
+        name.partition(".")[0]
+        in ("grouped_conv", "matmul", "norm", "copy", "transpose", "spill", "linear_attention")
+        for name in PRICED
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Folds:
+    """Networks with what was predicted for them without them; n of them.
+
+    Attributes:
+        references: what was measured.
+        errors: logarithms of predicted over measured, shape (n,).
+        variances: of log latencies, that the prices' uncertainty leaves, shape (n,).
+        irregularity: sum of squares of the shares of irregular totals, shape (n,).
+    """
+
+    references: list[Reference]
+    errors: Array
+    variances: Array
+    irregularity: Array
+
+    def take(self, rows: Sequence[int]) -> Folds:
+        """Return some of them."""
+        return Folds(
+            [self.references[i] for i in rows], self.errors[rows], self.variances[rows],
+            self.irregularity[rows],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How far networks lie from the model, in logarithms.
+
+    Attributes:
+        residual: of a network on each phone.
+        deviation: of an irregular total's price from network to network.
+    """
+
+    residual: Mapping[str, float]
+    deviation: float
+
+    def std_log(self, device: str, variance: Array, irregularity: Array) -> Array:
+        """Return standard deviations of log latencies, shape (n,)."""
+        extra = self.deviation**2 * irregularity
+        return np.asarray(np.sqrt(self.residual[device] ** 2 + variance + extra))
+
+    def widen(self, posterior: Posterior) -> Array:
+        """Return the covariance of log prices with the networks' deviations in it."""
+        return posterior.covariance + np.diag(self.deviation**2 * IRREGULAR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,24 +90,19 @@ class HeldOut:
     """A network left out, and what was predicted for it."""
 
     reference: Reference
-    mean_ms: float
+    median_ms: float
     std_log: float
     form: Form
 
     @property
     def log_error(self) -> float:
         """Logarithm of predicted over measured."""
-        return float(np.log(self.mean_ms / self.reference.latency_ms))
+        return float(np.log(self.median_ms / self.reference.latency_ms))
 
     @property
     def covered(self) -> bool:
         """Whether the measured latency lies in the 80% interval."""
         return abs(self.log_error) <= _Z * self.std_log
-
-
-def in_scope(reference: Reference) -> bool:
-    """Whether a reference is one that forms are chosen on: iPhone 12 or 13, 288 px or less."""
-    return reference.device in ("iPhone 12", "iPhone 13") and reference.resolution <= 288
 
 
 def fit_group(
@@ -67,29 +122,31 @@ def fit_group(
     ]
     tolerance = _TOLERANCE if left_out is None else _FOLD_TOLERANCE
     data = dataset.measurements(rows, form)
-    return fit(data, form.prior(), len(dataset.devices), tolerance)
+    return fit(data, form.prior(dataset.group), len(dataset.devices), tolerance)
 
 
 def predict(
     dataset: Dataset, posterior: Sequence[Posterior], references: Sequence[Reference], form: Form
-) -> tuple[Array, Array]:
-    """Return latencies in ms, and the variance of their logarithms that prices leave."""
+) -> tuple[Array, Array, Array]:
+    """Return median ms, variance of logarithms that prices leave, and irregularity, (n,) each."""
     graphs = [r.graph for r in references]
     totals = dataset.totals(graphs, form)
     floor = dataset.floor_ms(graphs, [r.device for r in references], form)
-    mean, variance = np.zeros(len(references)), np.zeros(len(references))
+    result = np.zeros((3, len(references)))
     for i, reference in enumerate(references):
         prices = posterior[dataset.devices.index(reference.device)]
         row = slice(i, i + 1)
-        mean[i] = prices.mean_ms(totals[row], floor[row])[0]
-        variance[i] = prices.variance(totals[row], floor[row])[0]
-    return mean, variance
+        median = prices.mean_ms(totals[row], floor[row])[0]
+        shares = totals[i] * prices.price / median
+        variance = prices.variance(totals[row], floor[row])[0]
+        result[:, i] = median, variance, np.square(shares[IRREGULAR]).sum()
+    return result[0], result[1], result[2]
 
 
 def cross_validate(
     dataset: Dataset, form: Form, unit: Unit, without: frozenset[str] = frozenset(),
     folds: int | None = None,
-) -> tuple[list[Reference], Array, Array]:
+) -> Folds:
     """Predict every network from the others, with a form given.
 
     Args:
@@ -98,36 +155,32 @@ def cross_validate(
         unit: what is left out together.
         without: units that take no part at all.
         folds: number of folds; each unit its own where None.
-
-    Returns:
-        References, log errors and variances of log latencies that prices leave.
     """
     units = sorted({getattr(r, unit) for r in dataset.rows} - without)
+    count = min(folds or len(units), len(units))
     order = np.random.default_rng(0).permutation(len(units))
-    fold_of = {units[j]: i % (folds or len(units)) for i, j in enumerate(order)}
+    fold_of = {units[j]: i % count for i, j in enumerate(order)}
     references: list[Reference] = []
-    errors: list[Array] = []
-    variances: list[Array] = []
-    for fold in range(folds or len(units)):
+    columns: list[Array] = []
+    for fold in range(count):
         test = [r for r in dataset.references if fold_of.get(getattr(r, unit)) == fold]
 
         def out(network: str, family: str, fold: int = fold) -> bool:
             name = network if unit == "network" else family
             return name in without or fold_of[name] == fold
 
-        posterior = fit_group(dataset, form, out)
-        mean, variance = predict(dataset, posterior, test, form)
+        median, variance, irregularity = predict(dataset, fit_group(dataset, form, out), test, form)
         references += test
-        errors.append(np.log(mean / np.array([r.latency_ms for r in test])))
-        variances.append(variance)
-    return references, np.concatenate(errors), np.concatenate(variances)
+        errors = np.log(median / np.array([r.latency_ms for r in test]))
+        columns.append(np.stack([errors, variance, irregularity]))
+    return Folds(references, *np.concatenate(columns, axis=1))
 
 
 def choose(
     dataset: Dataset, unit: Unit, without: frozenset[str] = frozenset(),
     forms: Sequence[Form] = FORMS,
-) -> tuple[Form, float]:
-    """Return the form that predicts left-out networks best, and its residual spread.
+) -> tuple[Form, Spread]:
+    """Return the form that predicts left-out networks best, and how far they lie from it.
 
     Args:
         dataset: of the group.
@@ -135,31 +188,62 @@ def choose(
         without: units that take no part at all.
         forms: to choose from.
     """
-    best: tuple[float, Form, float] | None = None
+    best: tuple[float, Form, Folds] | None = None
     for form in forms:
-        references, errors, variances = cross_validate(dataset, form, unit, without, _INNER_FOLDS)
-        scope = np.array([in_scope(r) for r in references])
-        score = float(np.minimum(np.abs(errors[scope]), _CLIP).mean())
+        folds = cross_validate(dataset, form, unit, without, _INNER_FOLDS)
+        scope = [i for i, r in enumerate(folds.references) if dataset.in_scope(r)]
+        score = float(np.minimum(np.abs(folds.errors[scope]), _CLIP).mean())
         if best is None or score < best[0]:
-            best = score, form, residual_std(errors[scope], variances[scope])
+            best = score, form, folds
     assert best is not None
-    return best[1], best[2]
+    return best[1], spread(dataset, best[2])
 
 
-def residual_std(errors: Array, variances: Array) -> float:
-    """Return the spread that, with the prices' variances, makes 80% intervals cover 80%.
+def spread(dataset: Dataset, folds: Folds) -> Spread:
+    """Return how far left-out networks lie from what was predicted for them.
 
-    Args:
-        errors: of log latencies of left-out networks, shape (n,).
-        variances: that the prices' uncertainty leaves for each, shape (n,).
+    One deviation of irregular totals is estimated on all of them; then each phone's residual
+    spread is what makes 80% intervals cover 80% of its networks at usual resolutions. Phones with
+    few of these take that of all in scope.
     """
+    deviation = _deviation(folds)
+    usual = [i for i, r in enumerate(folds.references) if dataset.in_scope(r)]
+    pooled = residual_std(folds.take(usual), deviation)
+    limit = max(r.resolution for r in folds.take(usual).references)
+    residual = {}
+    for device in dataset.devices:
+        own = [
+            i for i, r in enumerate(folds.references)
+            if r.device == device and r.resolution <= limit
+        ]
+        enough = len(own) >= _MIN_REFERENCES
+        residual[device] = residual_std(folds.take(own), deviation) if enough else pooled
+    return Spread(residual, deviation)
+
+
+def residual_std(folds: Folds, deviation: float) -> float:
+    """Return the residual spread that makes 80% intervals cover 80%."""
+    variances = folds.variances + deviation**2 * folds.irregularity
 
     def excess(std: float) -> float:
-        return float(np.quantile(np.abs(errors) / np.sqrt(std**2 + variances), COVERAGE)) - _Z
+        sizes = np.abs(folds.errors) / np.sqrt(std**2 + variances)
+        return float(np.quantile(sizes, COVERAGE)) - _Z
 
     if excess(_SMALLEST_STD) <= 0:
         return _SMALLEST_STD
     return float(brentq(excess, _SMALLEST_STD, 10.0))
+
+
+def _deviation(folds: Folds) -> float:
+    """Return the likeliest deviation of irregular totals, with Student's t around the model."""
+
+    def loss(logs: Array) -> float:
+        residual, deviation = np.exp(logs)
+        variance = residual**2 + folds.variances + deviation**2 * folds.irregularity
+        return -float(student.logpdf(folds.errors, _TAIL, scale=np.sqrt(variance)).sum())
+
+    found = minimize(loss, np.log([0.08, 0.3]), method="Nelder-Mead")
+    return float(np.exp(found.x[1]))
 
 
 def nested(dataset: Dataset, unit: Unit, workers: int = 2) -> list[HeldOut]:
@@ -171,13 +255,16 @@ def nested(dataset: Dataset, unit: Unit, workers: int = 2) -> list[HeldOut]:
 
 
 def _nested_one(dataset: Dataset, unit: Unit, name: str) -> list[HeldOut]:
-    form, std = choose(dataset, unit, frozenset({name}))
+    form, around = choose(dataset, unit, frozenset({name}))
     posterior = fit_group(
         dataset, form, lambda network, family: (network if unit == "network" else family) == name
     )
     test = [r for r in dataset.references if getattr(r, unit) == name]
-    mean, variance = predict(dataset, posterior, test, form)
+    median, variance, irregularity = predict(dataset, posterior, test, form)
     return [
-        HeldOut(r, float(m), float(np.sqrt(std**2 + v)), form)
-        for r, m, v in zip(test, mean, variance, strict=True)
+        HeldOut(
+            r, float(median[i]),
+            float(around.std_log(r.device, variance[i], irregularity[i])), form,
+        )
+        for i, r in enumerate(test)
     ]

@@ -93,7 +93,8 @@ def read_rows(data: str | Path, group: str) -> tuple[list[Row], list[Dropped]]:
         digits[printed] = max(decimals, digits.get(printed, 0))
     kept, dropped = [], []
     for entry in table:
-        if entry["device"] not in phones and entry["device"].split(" (")[0] not in phones:
+        name = entry["device"]
+        if name not in phones and name.split(" (")[0] not in phones:
             continue
         if not entry["network"] or not entry["resolution"]:
             continue

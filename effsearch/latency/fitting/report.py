@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from effsearch.latency.fitting.evaluation import COVERAGE, HeldOut
+from effsearch.latency.fitting.dataset import Dataset
+from effsearch.latency.fitting.evaluation import COVERAGE, Folds, HeldOut, Unit
 
 _DRAWS = 2000
+UNITS: tuple[Unit, ...] = ("network", "family")
 
 
 def summarise(held_out: Sequence[HeldOut]) -> dict[str, Any]:
@@ -76,61 +78,73 @@ def _coverage(held_out: Sequence[HeldOut]) -> float:
 
 
 def _spearman(held_out: Sequence[HeldOut]) -> float:
-    predicted = [h.mean_ms for h in held_out]
+    predicted = [h.median_ms for h in held_out]
     measured = [h.reference.latency_ms for h in held_out]
     if len(set(measured)) < 2:
         return float("nan")
     return float(spearmanr(predicted, measured).statistic)
 
 
-def page(card: dict[str, Any]) -> str:
+def of_folds(dataset: Dataset, folds: Folds) -> dict[str, float]:
+    """Return the errors of a plain cross-validation on the networks in scope."""
+    rows = [i for i, r in enumerate(folds.references) if dataset.in_scope(r)]
+    taken = folds.take(rows)
+    measured = np.array([r.latency_ms for r in taken.references])
+    errors = 100 * np.abs(np.expm1(taken.errors))
+    return {
+        "median_error_percent": round(float(np.median(errors)), 2),
+        "mean_error_percent": round(float(np.mean(errors)), 2),
+        "spearman": round(float(spearmanr(measured * np.exp(taken.errors), measured).statistic), 4),
+    }
+
+
+def page(evaluation: dict[str, Any]) -> str:
     """Return the evaluation as Markdown."""
     lines = [
         "# Fitted phone tables: errors on networks left out",
         "",
-        f"Made by `{card['command']}`.",
+        f"Made by `{evaluation['command']}`.",
         "",
         "Every network (all of its rows, resolutions and phones together), or every family, is",
-        "left out of the fit and of every choice made for it: form and spread are chosen by an",
-        "inner cross-validation over the rest. Values are [estimate, 90% bootstrap interval over",
-        "networks]. Errors are of predicted against the median published latency, in percent.",
-        f"Intervals aim at {COVERAGE:.0%} coverage.",
-        "",
-        "## iPhone 12 and 13, 288 px or less",
-        "",
-        "| left out | networks | median error | mean error | Spearman | coverage | bias |",
-        "|---|---|---|---|---|---|---|",
+        "left out of the fit and of every choice made for it: form and spreads are chosen by an",
+        "inner cross-validation over the rest. An error is of the predicted against the median",
+        "published latency of a network on a phone. Values are the estimate with its 90%",
+        f"bootstrap interval over networks. Intervals aim at {COVERAGE:.0%} coverage.",
     ]
-    for name, s in card["scope"].items():
-        lines.append(_line(name, s))
+    for group, card in evaluation.items():
+        if group != "command":
+            lines += _group(group, card)
+    return "\n".join(lines) + "\n"
+
+
+def _group(group: str, card: dict[str, Any]) -> list[str]:
+    columns = "networks | median error % | mean error % | Spearman | coverage % | bias %"
+    rule = "|---|---|---|---|---|---|---|"
+    lines = ["", f"## {group}: {card['scope']}", "", f"| left out | {columns} |", rule]
+    lines += [_line(name, s) for name, s in card["in_scope"].items()]
     lines += [
         "",
-        "Baselines, same networks and folds (errors with nothing nested, since nothing is chosen):",
+        "Side by side on the same networks, plain cross-validation with nothing chosen inside:",
         "",
-        "| model | left out | median error | mean error | Spearman |",
+        "| model | left out | median error % | mean error % | Spearman |",
         "|---|---|---|---|---|",
     ]
-    for name, parts in card["baselines"].items():
-        for unit, s in parts.items():
-            lines.append(
-                f"| {name} | {unit} | {s['median_error_percent']:.1f} "
-                f"| {s['mean_error_percent']:.1f} | {s['spearman']:.3f} |"
-            )
-    for unit in ("network", "family"):
-        for key in ("device", "family"):
-            lines += [
-                "",
-                f"## By {key}, one {unit} left out",
-                "",
-                f"| {key} | networks | median error | mean error | Spearman | coverage | bias |",
-                "|---|---|---|---|---|---|---|",
-            ]
+    for name, parts in (card["baselines"] | card["ablations"]).items():
+        lines += [
+            f"| {name} | {unit} | {s['median_error_percent']:.1f} "
+            f"| {s['mean_error_percent']:.1f} | {s['spearman']:.3f} |"
+            for unit, s in parts.items()
+        ]
+    for unit in UNITS:
+        for key, note in (("device", "all resolutions"), ("family", card["scope"])):
+            lines += ["", f"### By {key}, one {unit} left out ({note})", ""]
+            lines += [f"| {key} | {columns} |", rule]
             lines += [_line(name, s) for name, s in card[f"leave_{unit}_out"][f"by_{key}"].items()]
-    lines += ["", "## Rows set aside", "", "| rule | rows | why |", "|---|---|---|"]
-    lines += [f"| {d['rule']} | {d['rows']} | {d['reason']} |" for d in card["dropped"]]
-    lines += ["", "## Forms chosen", ""]
-    lines += [f"- {count} times: {form}" for form, count in card["forms"].items()]
-    return "\n".join(lines) + "\n"
+    if card["dropped"]:
+        lines += ["", "### Rows set aside", "", "| rule | rows | why |", "|---|---|---|"]
+        lines += [f"| {d['rule']} | {d['rows']} | {d['reason']} |" for d in card["dropped"]]
+    lines += ["", "### Forms chosen", ""]
+    return lines + [f"- {count} times: {form}" for form, count in card["forms"].items()]
 
 
 def _line(name: str, s: dict[str, Any]) -> str:
