@@ -16,6 +16,7 @@ from effsearch.training.pixels import PixelSource
 from effsearch.training.recipe import Recipe
 from effsearch.training.resident import epoch_order
 from effsearch.training.step import precision, to_channels_last
+from effsearch.training.supernet_sampling import side_of
 from effsearch.training.supernet_state import SupernetCheckpoint
 from searchspace import Architecture, Network
 from searchspace.errors import UserError
@@ -131,8 +132,12 @@ class Inherited:
         network = self.supernet.extract(architecture)
         if self.recipe.channels_last:
             to_channels_last(network)
-        recalibrate(network, self._pictures(), self.recipe, self.device, self.recipe.image_side)
+        recalibrate(network, self._pictures(), self.recipe, self.device, self.side(architecture))
         return network.eval()
+
+    def side(self, architecture: Architecture) -> int:
+        """Return the side in px that a member sees."""
+        return side_of(architecture, self.supernet.space, self.recipe.image_side)
 
     def evaluate(self, architecture: Architecture) -> Evaluation:
         """Return a member's accuracy with its inherited weights.
@@ -142,10 +147,11 @@ class Inherited:
         """
         return self.evaluate_network(self.network(architecture))
 
-    def evaluate_network(self, network: nn.Module) -> Evaluation:
+    def evaluate_network(self, network: Network) -> Evaluation:
         """Return a network's accuracy on the same images."""
         batches = self._val.batches(self._val_order, BATCH)
-        return evaluate(network, batches, self.recipe, self.device)
+        side = self.side(network.architecture)
+        return evaluate(network, batches, self.recipe, self.device, side)
 
     def _pictures(self) -> Iterator[Tensor]:
         for pictures, _ in self._train.batches(self._train_order, BATCH):

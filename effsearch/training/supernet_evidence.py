@@ -22,20 +22,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from effsearch.training import recipe as recipes
 from effsearch.training import supernet_state as states
 from effsearch.training.checkpoint import Checkpoint
 from effsearch.training.evidence import _changed, _pairs
-from effsearch.training.evidence_worker import device_name, load_split, set_fast_float32
-from effsearch.training.networks import build_network
+from effsearch.training.evidence_worker import Split, device_name, load_split, set_fast_float32
 from effsearch.training.recipe import Recipe
 from effsearch.training.resident import ResidentLoop, epoch_order, mix_seed
 from effsearch.training.step import Step, to_channels_last
 from effsearch.training.supernet import CHECKPOINT, SupernetConfig, train
 from effsearch.training.supernet_evaluate import Inherited, InheritedConfig
-from searchspace import Architecture, SearchSpace
+from searchspace import Architecture, Network, SearchSpace, build
 from searchspace.errors import UserError
 
 MAX_FILE_BYTES = 15 << 20
@@ -214,17 +212,16 @@ def finetune_best(
         for start in ("inherited", "scratch"):
             if (row["digest"], start) in done:
                 continue
-            network: nn.Module
             if start == "inherited":
                 network = inherited.network(architecture)
                 keep(inherited, architecture, network, out / "networks" / f"{row['digest']}.pt")
                 rate = options.finetune_rate
             else:
-                network = build_network(architecture, len(split.train.classes), options.seed)
-                network = network.to(inherited.device)
+                torch.manual_seed(options.seed)
+                network = build(architecture, len(split.train.classes)).to(inherited.device)
                 rate = recipe.learning_rate
             before = inherited.evaluate_network(network).top1
-            network, steps = finetune(
+            steps = finetune(
                 network.train(),
                 recipe.replace(learning_rate=rate),
                 split,
@@ -254,14 +251,14 @@ def finetune_best(
 
 
 def finetune(
-    network: nn.Module,
+    network: Network,
     recipe: Recipe,
-    split: Any,
+    split: Split,
     device: torch.device,
     seed: int,
     capture: bool,
-) -> tuple[nn.Module, int]:
-    """Train a network by a recipe; returns it with its averaged weights, and the steps."""
+) -> int:
+    """Train a network by a recipe, to its averaged weights; returns the steps."""
     if recipe.channels_last:
         to_channels_last(network)
     generator = None if device.type == "cuda" else torch.Generator()
@@ -280,10 +277,10 @@ def finetune(
             floats = [tensor for tensor in tensors if tensor.is_floating_point()]
             for own, value in zip(floats, step.average, strict=True):
                 own.copy_(value)
-    return network, step.count
+    return step.count
 
 
-def keep(inherited: Inherited, architecture: Architecture, network: nn.Module, path: Path) -> None:
+def keep(inherited: Inherited, architecture: Architecture, network: Network, path: Path) -> None:
     """Write a network as a checkpoint, in half precision where it would be large.
 
     The network is rounded too, so that what is measured is what is kept.

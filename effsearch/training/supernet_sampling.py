@@ -143,6 +143,15 @@ def cost_of(architecture: Architecture) -> float:
     return total / 1e6
 
 
+def side_of(architecture: Architecture, space: SearchSpace, largest_side: int) -> int:
+    """Return the side in px that a member sees where the space's largest resolution is shrunk.
+
+    Supernets of small images train below the resolutions of their space; members keep their
+    proportions.
+    """
+    return round(largest_side * architecture.resolution / max(space.spec.resolution))
+
+
 @lru_cache(maxsize=1 << 14)
 def _weights(unit: Unit) -> int:
     tensors = signature(unit).values()

@@ -14,7 +14,7 @@ from effsearch.training.augment import Augmenter
 from effsearch.training.recipe import Recipe
 from effsearch.training.resident import mix_seed
 from effsearch.training.step import assign, copy_state, precision, soft_cross_entropy
-from effsearch.training.supernet_sampling import Sandwich
+from effsearch.training.supernet_sampling import Sandwich, side_of
 from searchspace.supernet import Supernet
 
 
@@ -79,7 +79,7 @@ class SupernetStep:
             images: uint8, (N, 3, S, S), on the device.
             labels: int64, (N,), on the device.
             sandwich: the networks.
-            side: side in px of the augmented images.
+            side: side in px of the augmented images, for the space's largest resolution.
         """
         rate = self._rate(self.count)
         for group in self.optimizer.param_groups:
@@ -95,8 +95,9 @@ class SupernetStep:
         share, heat = self.recipe.distillation, self.recipe.temperature
         for architecture in networks:
             self.supernet.activate(architecture)
+            own_side = side_of(architecture, self.supernet.space, side)
             with precision(self.recipe, self.device):
-                logits = self.supernet(x)
+                logits = self.supernet(_resized(x, own_side))
             loss = soft_cross_entropy(logits, targets)
             if taught is None:
                 self.loss_sum.add_(loss.detach())
@@ -162,3 +163,11 @@ class SupernetStep:
         """Put the averaged weights into the supernet, at the end of a run."""
         if self.average:
             assign([p.data for p in self._parameters], self.average)
+
+
+def _resized(x: Tensor, side: int) -> Tensor:
+    if x.shape[-1] == side:
+        return x
+    return F.interpolate(
+        x, size=(side, side), mode="bilinear", align_corners=False, antialias=side < x.shape[-1]
+    )

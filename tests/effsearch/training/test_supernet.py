@@ -19,7 +19,9 @@ from effsearch.training.supernet import CHECKPOINT, SupernetConfig, train
 from effsearch.training.supernet_evaluate import Inherited, InheritedConfig, recalibrate
 from effsearch.training.supernet_evidence import main as evidence
 from effsearch.training.supernet_init import seed
-from effsearch.training.supernet_sampling import Sampler, cost_of
+from effsearch.training.supernet_onnx import check
+from effsearch.training.supernet_sampling import Sampler, cost_of, side_of
+from effsearch.training.supernet_step import SupernetStep
 from searchspace import SearchSpace, UserError, build, operators, zoo
 from searchspace.space_file import parse_space
 from searchspace.supernet import Supernet
@@ -296,7 +298,7 @@ def test_published_weights_land_in_their_slices():
     assert 0 < total - copied <= 10 * 400
 
 
-def test_evidence_writes_its_tables_once(config, tree, tmp_path):
+def evidence_arguments(tree, tmp_path):
     space = SearchSpace.load("tiny")
     folder = tmp_path / "architectures"
     folder.mkdir()
@@ -307,7 +309,11 @@ def test_evidence_writes_its_tables_once(config, tree, tmp_path):
     changes = [f"{name}={value}" for name, value in SMALL.items()]
     arguments = ["--space", "tiny", "--data", str(tree), "--out", str(tmp_path / "out")]
     arguments += ["--architectures", str(folder), "--finetune", "1", "--finetune-epochs", "1"]
-    arguments += ["--set", *changes]
+    return [*arguments, "--set", *changes]
+
+
+def test_evidence_writes_its_tables_once(tree, tmp_path):
+    arguments = evidence_arguments(tree, tmp_path)
     assert evidence(arguments) == 0
     rows = list(csv.DictReader((tmp_path / "out" / "inherited.csv").open()))
     assert {row["architecture"] for row in rows} == {"a0", "a1", "a2"}
@@ -317,3 +323,36 @@ def test_evidence_writes_its_tables_once(config, tree, tmp_path):
     before = (tmp_path / "out" / "inherited.csv").read_bytes()
     assert evidence(arguments) == 0
     assert (tmp_path / "out" / "inherited.csv").read_bytes() == before
+
+
+def test_exported_networks_classify_as_stated(make_tree, tmp_path):
+    tree = make_tree(tmp_path / "images", val=20)  # 60 images: a batch of 50 and some left out
+    assert evidence(evidence_arguments(tree, tmp_path)) == 0
+    paths = sorted((tmp_path / "out" / "networks").glob("*.pt"))
+    rows = [check(path, tree, 64, None) for path in paths]
+    assert len(rows) == 2
+    for row in rows:
+        assert row["images"] == 50
+        assert row["same_class"] == 100
+        assert row["onnx_top1"] == row["torch_top1"]
+        assert row["largest_difference"] < 1e-3
+
+
+def test_members_of_several_resolutions_keep_their_proportions():
+    data = states.space_data(SearchSpace.load("tiny"))
+    space = SearchSpace(parse_space({**data, "resolution": [64, 96]}))
+    rng = np.random.default_rng(0)
+    sides = {(a.resolution, side_of(a, space, 48)) for a in (space.sample(rng) for _ in range(20))}
+    assert sides == {(64, 32), (96, 48)}
+    recipe = recipes.load("supernet").replace(**SMALL)
+    supernet = Supernet(space, 3).train()
+    step = SupernetStep(supernet, recipe, lambda count: 1e-3, torch.device("cpu"), seed=0)
+    seen = set()
+    hook = supernet.register_forward_pre_hook(lambda m, inputs: seen.add(inputs[0].shape[-1]))
+    pictures = torch.randint(0, 256, (8, 3, 16, 16), dtype=torch.uint8)
+    sampler = Sampler(space, seed=0)
+    for number in range(3):
+        step.run(pictures, torch.arange(8) % 3, sampler.sandwich(number), 48)
+    hook.remove()
+    assert seen == {32, 48}
+    assert step.count == 3
