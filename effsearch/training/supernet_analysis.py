@@ -102,8 +102,41 @@ def compare(
     return rows
 
 
-def analyse(inherited: Path, evidence: Path, architectures: Path) -> dict[str, Any]:
+def further_scores(path: Path, digests: Sequence[str]) -> dict[str, Values]:
+    """Return other scores of the same networks: the numeric columns of a CSV with a `digest`.
+
+    Raises:
+        UserError: where the file has no such column, or lacks a network.
+    """
+    try:
+        with path.open(newline="") as file:
+            rows = {row["digest"]: row for row in csv.DictReader(file)}
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    except KeyError:
+        raise UserError(f"{path}: has no column digest") from None
+    lacking = [digest for digest in digests if digest not in rows]
+    if lacking:
+        raise UserError(f"{path}: has no row for {lacking[0]} (and {len(lacking) - 1} more)")
+    found = {}
+    for name in rows[digests[0]]:
+        try:
+            found[name] = np.array([float(rows[digest][name]) for digest in digests])
+        except (TypeError, ValueError):
+            continue
+    return {name: values for name, values in found.items() if np.isfinite(values).all()}
+
+
+def analyse(
+    inherited: Path, evidence: Path, architectures: Path, further: Path | None = None
+) -> dict[str, Any]:
     """Return the whole comparison.
+
+    Args:
+        inherited: table of `supernet_evidence`.
+        evidence: table of networks trained alone.
+        architectures: folder of their YAML files, with `index.json`.
+        further: CSV of other scores of the same networks, zero-cost ones say, by digest.
 
     Raises:
         UserError: where a file is missing or too few networks are in both tables.
@@ -129,6 +162,9 @@ def analyse(inherited: Path, evidence: Path, architectures: Path) -> dict[str, A
     for name in ("params", "macs", "depth", "depth+macs"):
         source = Counted(name)
         scores[name] = np.array([source.score(net).score for net in nets])
+    if further is not None:
+        others = further_scores(further, [row["digest"] for row in rows])
+        scores |= {name: values for name, values in others.items() if name not in scores}
     own = "inherited top-1"
     inside = int((groups >= 0).sum())
     report = {
@@ -186,10 +222,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--inherited", type=Path, required=True)
     add("--evidence", type=Path, default=Path("results/accuracy/evidence.csv"))
     add("--architectures", type=Path, default=Path("results/accuracy/architectures"))
+    add("--scores", type=Path, help="CSV of other scores of the same networks, by digest")
     add("--out", type=Path, required=True)
     options = parser.parse_args(arguments)
     try:
-        report = analyse(options.inherited, options.evidence, options.architectures)
+        report = analyse(options.inherited, options.evidence, options.architectures, options.scores)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

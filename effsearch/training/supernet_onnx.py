@@ -65,7 +65,7 @@ def check(path: Path, data: Path, side: int | None, limit: int | None) -> dict[s
     )
     right = {"onnx": 0, "torch": 0}
     agree, largest = 0, 0.0
-    for at in rows.split(BATCH):
+    for at in torch.split(rows, BATCH):
         x = prepare(split.images[at], architecture.resolution)
         labels = split.labels[at].numpy()
         found = np.asarray(session.run(["logits"], {"input": x.numpy()})[0])

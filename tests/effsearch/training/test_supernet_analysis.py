@@ -64,10 +64,17 @@ def test_analysis_end_to_end(tmp_path, capsys):
     inherited, evidence, folder = write_inputs(tmp_path, 14)
     arguments = ["--inherited", str(inherited), "--evidence", str(evidence)]
     arguments += ["--architectures", str(folder), "--out", str(tmp_path / "out")]
+    digests = [path.stem for path in folder.glob("*.yaml")]
+    lines = ["digest,zico,label", *(f"{d},{n},x" for n, d in enumerate(sorted(digests)))]
+    (tmp_path / "scores.csv").write_text("\n".join(lines) + "\n")
+    arguments += ["--scores", str(tmp_path / "scores.csv")]
     assert main(arguments) == 0
     report = json.loads((tmp_path / "out" / "ranking.json").read_text())
     assert report["networks"] == 14
     assert report["over_all"][0]["tau"] == 1
+    names = [row["score"] for row in report["over_all"]]
+    assert "zico" in names
+    assert "label" not in names
     assert report["inside_bands"][0]["tau"] == 1
     assert "inherited top-1 | 1.000" in capsys.readouterr().out
 
