@@ -43,6 +43,7 @@ class ZeroCost:
 
     Attributes:
         members: the scores, of `zero_cost.NAMES`.
+        scale: mean and standard deviation of each over the published networks.
     """
 
     name = "zero-cost"
@@ -58,14 +59,14 @@ class ZeroCost:
         """
         self.members = MEMBERS
         self._seed = seed
-        self._scale: Mapping[str, Sequence[float]] = json.loads(DATA.read_text())["scale"]
+        self.scale: Mapping[str, Sequence[float]] = json.loads(DATA.read_text())["scale"]
 
     def score(self, architecture: Architecture) -> Score:
         """Return the mean over the members, and its standard error: how far they disagree.
 
         NaN where every member is undefined.
         """
-        return combine(member_scores(architecture, self._seed), self._scale)
+        return combine(member_scores(architecture, self._seed), self.scale)
 
 
 def combine(found: Mapping[str, float], scale: Mapping[str, Sequence[float]]) -> Score:

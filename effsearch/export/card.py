@@ -41,8 +41,8 @@ def number(
 
 def held_out_latency(table: DeviceTable) -> dict[str, Any]:
     """Return what a table says of its error on networks that it has not seen."""
-    errors = table.meta.get("errors")
-    return dict(errors) if isinstance(errors, Mapping) else {}
+    found = table.meta.get("held_out")
+    return dict(found) if isinstance(found, Mapping) else {}
 
 
 def held_out_score(source: ScoreSource) -> dict[str, Any]:
@@ -94,6 +94,18 @@ def score_numbers(outcome: Outcome, source: ScoreSource) -> dict[str, Any]:
         ),
         "held_out_error": held_out_score(source),
         **({"note": source.note} if hasattr(source, "note") else {}),
+    }
+
+
+def opinion_numbers(opinion: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return one network's part of a second opinion (see `effsearch.accuracy.second_opinion`)."""
+    row = opinion["networks"][name]
+    return {
+        "source": "zero-cost",
+        "value": number(row["mean"], opinion["unit"], opinion["kind"], row["standard_error"]),
+        "members": row["scores"],
+        "order": opinion["order"],
+        "note": opinion["note"],
     }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from effsearch.report.errors import error_text
 from effsearch.report.figure import (
     CANDIDATE,
     COLOURS,
@@ -269,18 +270,12 @@ def _sources(summary: Mapping[str, Any]) -> str:
     rows = []
     for what in ("latency", "score"):
         facts = summary[what]
-        errors = facts.get("held_out_error") or {}
-        shown = ", ".join(
-            f"{escape(str(k))} {v:.3g}"
-            for k, v in errors.items()
-            if isinstance(v, int | float) and not isinstance(v, bool)
-        )
         rows.append(
             [
                 what,
                 escape(str(facts.get("source", ""))),
                 _kind(facts["kind"]),
-                shown or "not stated",
+                escape(error_text(facts.get("held_out_error") or {})),
             ]
         )
     return _table(["number", "source", "kind", "error on networks left out"], rows) + (

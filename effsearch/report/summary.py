@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from effsearch.export.card import held_out_latency, held_out_score
-from effsearch.latency.table import Z80
+from effsearch.latency.table import Z80, DeviceTable
 from effsearch.published import published
 from effsearch.search.evaluation import Evaluator
 from effsearch.search.records import Record
@@ -65,10 +65,10 @@ def make_summary(
         "within_budget": sum(r.feasible for r in records),
         "seconds": round(seconds, 2),
         "winners": [
-            winner_row(rank, record, (measured or {}).get(record.candidate.digest))
+            winner_row(rank, record, table, (measured or {}).get(record.candidate.digest))
             for rank, record in enumerate(winners, 1)
         ],
-        "baseline": None if baseline is None else _baseline_row(baseline),
+        "baseline": None if baseline is None else _baseline_row(baseline, table),
         "gain": None,
         "latency": {
             "source": f"table {table.name}",
@@ -88,25 +88,33 @@ def make_summary(
     return body
 
 
-def winner_row(rank: int, record: Record, measured: Any = None) -> dict[str, Any]:
+def winner_row(
+    rank: int, record: Record, table: DeviceTable, measured: Any = None
+) -> dict[str, Any]:
     """Return a winner's row of the summary."""
+    row = {"path": f"winners/{rank}", **_numbers(record, table), "blocks": describe(record)}
+    if measured is not None:
+        row["measured_ms"] = measured.median_ms
+    return row
+
+
+def _numbers(record: Record, table: DeviceTable) -> dict[str, Any]:
+    """Return a candidate's latency with its kind and interval, its score and its counts."""
     outcome = record.outcome
-    row: dict[str, Any] = {
-        "path": f"winners/{rank}",
+    prediction = table.predict(record.candidate.architecture)
+    return {
         "digest": record.candidate.digest,
+        "kind": prediction.kind,
         "mean_ms": outcome.mean_ms,
         "std_ms": outcome.std_ms,
+        "interval_ms": list(prediction.interval_ms),
         "quantile_ms": outcome.quantile_ms,
         "score": outcome.score,
         "score_std": outcome.score_std,
         "lower_bound": outcome.lower_bound,
         "params": outcome.params,
         "macs": outcome.macs,
-        "blocks": describe(record),
     }
-    if measured is not None:
-        row["measured_ms"] = measured.median_ms
-    return row
 
 
 def describe(record: Record) -> str:
@@ -186,21 +194,12 @@ def read_summary(folder: Path) -> dict[str, Any]:
     return body
 
 
-def _baseline_row(record: Record) -> dict[str, Any]:
-    outcome = record.outcome
+def _baseline_row(record: Record, table: DeviceTable) -> dict[str, Any]:
     name = record.candidate.source
     known = published().get(name)
     return {
         "name": name,
-        "digest": record.candidate.digest,
-        "mean_ms": outcome.mean_ms,
-        "std_ms": outcome.std_ms,
-        "quantile_ms": outcome.quantile_ms,
-        "score": outcome.score,
-        "score_std": outcome.score_std,
-        "lower_bound": outcome.lower_bound,
-        "params": outcome.params,
-        "macs": outcome.macs,
+        **_numbers(record, table),
         "published_top1": None if known is None else known.top1,
         "published_top1_distilled": None if known is None else known.distilled,
     }

@@ -13,9 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from effsearch.errors import NoArchitectureFitsError
-from effsearch.export.card import count_numbers, latency_numbers, number, score_numbers
+from effsearch.export.card import (
+    count_numbers,
+    latency_numbers,
+    number,
+    opinion_numbers,
+    score_numbers,
+)
 from effsearch.export.winner import write_winner
-from effsearch.report.summary import make_summary, write_summary
+from effsearch.report.summary import baseline_of, make_summary, write_summary
 from effsearch.report.tables import write_tables
 from effsearch.report.write import regenerate
 from effsearch.search.evaluation import Evaluator, EvaluatorSpec
@@ -195,10 +201,11 @@ def _write(
         summary["fastest"] = fastest
         write_summary(folder, summary)
         raise NoArchitectureFitsError(message)
-    for rank, record in enumerate(winners, 1):
-        _export(request, folder, evaluator, record, rank, here)
     summary = make_summary(request, evaluator, records, winners, seconds, here.found)
     summary["notes"] = here.notes
+    summary["second_opinion"] = opinion = _second_opinion(request, records, winners)
+    for rank, record in enumerate(winners, 1):
+        _export(request, folder, evaluator, record, rank, here, opinion)
     write_summary(folder, summary)
     regenerate(folder)
     return summary
@@ -211,6 +218,7 @@ def _export(
     record: Record,
     rank: int,
     here: MeasuredHere,
+    opinion: dict[str, Any] | None,
 ) -> None:
     architecture = record.candidate.architecture.renamed(f"{evaluator.table.name}-winner-{rank}")
     prediction = evaluator.table.predict(architecture)
@@ -222,6 +230,8 @@ def _export(
         "score": score_numbers(record.outcome, evaluator.source),
         **count_numbers(record.outcome),
     }
+    if opinion is not None:
+        facts["second_opinion"] = opinion_numbers(opinion, f"winner {rank}")
     measured = here.found.get(record.candidate.digest)
     if measured is not None:
         facts["measured"] = number(
@@ -234,6 +244,21 @@ def _export(
             spread=measured.spread,
         )
     write_winner(folder / "winners" / str(rank), architecture, facts, request.seed)
+
+
+def _second_opinion(
+    request: SearchRequest, records: list[Record], winners: list[Record]
+) -> dict[str, Any] | None:
+    """Return zero-cost scores of the winners and the baseline, unless they were the score."""
+    if request.proxy == "zero-cost":
+        return None
+    from effsearch.accuracy.second_opinion import second_opinion
+
+    networks = {f"winner {rank}": r.candidate.architecture for rank, r in enumerate(winners, 1)}
+    baseline = baseline_of(records)
+    if baseline is not None:
+        networks[baseline.candidate.source] = baseline.candidate.architecture
+    return second_opinion(networks, request.seed)
 
 
 def nothing_fits(

@@ -1,0 +1,35 @@
+"""Held-out errors in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def error_text(held_out: Mapping[str, Any]) -> str:
+    """Return what a table or a score source states of its error on networks left out.
+
+    Args:
+        held_out: of a latency table (`leave_network_out`) or of a score source
+            (`leave_one_network_out`).
+    """
+    latency = held_out.get("leave_network_out")
+    if isinstance(latency, Mapping):
+        text = f"median {_with_range(latency.get('median_error_percent'), ' %', 1)}"
+        if latency.get("spearman") is not None:
+            text += f", rank correlation {_with_range(latency['spearman'], '', 3)}"
+        return f"{text}, on {latency.get('networks', '?')} networks left out one by one"
+    score = held_out.get("leave_one_network_out")
+    if isinstance(score, Mapping):
+        return (
+            f"RMSE {score['rmse']:.2f}, Kendall's tau {score['kendall_tau']:.2f}, on "
+            f"{score['networks']} networks left out one by one"
+        )
+    return "not stated"
+
+
+def _with_range(value: Any, unit: str, digits: int) -> str:
+    if isinstance(value, list) and len(value) == 3:
+        estimate, low, high = value
+        return f"{estimate:.{digits}f}{unit} ({low:.{digits}f} to {high:.{digits}f})"
+    return f"{value:.{digits}f}{unit}"
