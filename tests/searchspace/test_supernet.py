@@ -278,3 +278,10 @@ def test_a_stage_too_large_to_share_is_named():
     }
     with pytest.raises(UserError, match=r"stages\[1\]: its mbconv weights cannot be shared"):
         Supernet(SearchSpace(parse_space(data, "huge")), CLASSES)
+
+
+def test_small_networks_are_mobile_ones():
+    small, mobile_space = SearchSpace.load("small"), SearchSpace.load("mobile")
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        assert small.sample(rng) in mobile_space
