@@ -30,7 +30,7 @@ from effsearch.search.request import SearchRequest
 from searchspace import SearchSpace
 
 FOLDER = Path("results") / "search"
-BATCH = 200
+BATCH = 100
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -186,12 +186,10 @@ def _proposer(
         return plan, lambda records: None
     sampler: optuna.samplers.BaseSampler
     if name == "nsga2":
-        sampler = optuna.samplers.NSGAIISampler(
-            population_size=BATCH, seed=seed, constraints_func=_excess
-        )
+        sampler = optuna.samplers.NSGAIISampler(population_size=BATCH // 2, seed=seed)
     elif name == "tpe":
         sampler = optuna.samplers.TPESampler(
-            seed=seed, multivariate=True, group=True, constant_liar=True, constraints_func=_excess
+            seed=seed, multivariate=True, group=True, constant_liar=True
         )
     else:
         sampler = optuna.samplers.RandomSampler(seed=seed)
@@ -204,15 +202,11 @@ def _proposer(
 
     def tell(records: list[Record]) -> None:
         for trial, record in zip(asked, records, strict=True):
-            trial.set_user_attr("excess", list(record.excess.values()))
+            for limit, excess in record.excess.items():
+                trial.set_constraint(limit, excess)
             study.tell(trial, [record.outcome.lower_bound, record.outcome.quantile_ms])
 
     return ask, tell
-
-
-def _excess(trial: optuna.trial.FrozenTrial) -> Sequence[float]:
-    excess: Sequence[float] = trial.user_attrs["excess"]
-    return excess
 
 
 def _means(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:

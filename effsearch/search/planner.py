@@ -27,9 +27,9 @@ from effsearch.search.records import (
 from searchspace import Architecture, SearchSpace, zoo
 
 INITIAL = 400
-BATCH = 200
-PARENTS = 120
-ELITES = 40  # parents that are there for their score alone
+BATCH = 100
+PARENTS = 60
+ELITES = 20  # parents that are there for their score alone
 IMMIGRANTS = 0.05  # share of a batch that is drawn at random
 CROSSOVER = 0.6
 # With nothing within the limits after this many, only the way down is searched.
@@ -70,6 +70,7 @@ class Planner:
             first = known[: self.trials]
             if self.exhaustive:
                 return first
+            seen |= {c.digest for c in first}
             return first + self._sampled(rng, seen, min(count, self.trials - len(first)))
         if self.exhaustive:
             everything = (Candidate(a, ENUMERATED) for a in enumerate_space(self.space))

@@ -1,0 +1,87 @@
+"""Winners on a table of this very machine are measured; those over the budget are dropped."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from effsearch.latency.measure import Measurement
+from effsearch.latency.runtime import host
+from effsearch.search import measured
+from effsearch.search.measured import MeasuredHere
+from effsearch.search.records import SAMPLED, Candidate, Record
+from effsearch.search.request import SearchRequest
+from effsearch.search.winners import choose_winners
+
+
+def table(kind="measured", **changes):
+    return SimpleNamespace(kind=kind, meta={**host(), "threads": 1, **changes})
+
+
+@pytest.fixture(scope="module")
+def records(tiny, evaluator):
+    asked = SearchRequest("toy", 0.55)
+    rng = np.random.default_rng(0)
+    found = {}
+    while len(found) < 60:
+        candidate = Candidate(tiny.sample(rng), SAMPLED)
+        outcome = evaluator.evaluate(candidate.architecture)
+        number = len(found)
+        found.setdefault(
+            candidate.digest, Record(number, 0, candidate, outcome, asked.excess(outcome))
+        )
+    return list(found.values())
+
+
+def clock(milliseconds):
+    """Stands in for a measurement: gives these times, one after another."""
+    times = iter(milliseconds)
+    calls = []
+
+    def measure(architecture, threads):
+        calls.append(architecture.digest())
+        ms = next(times)
+        return Measurement(ms, 15, threads, 0.0, ms, ms, False)
+
+    measure.calls = calls
+    return measure
+
+
+def test_what_is_over_the_budget_is_replaced(tiny, records):
+    measure = clock([0.5, 0.6, 0.56, 0.5, 0.55, 9.9])
+    said = []
+    here = MeasuredHere(table(), 0.55, said.append, measure)
+    winners = choose_winners(tiny, records, 3, here.accept)
+    assert here.active
+    assert len(measure.calls) == len(set(measure.calls)) == len(said) == 5
+    assert here.dropped == 2
+    digests = [r.candidate.digest for r in winners]
+    assert len(digests) == 3
+    assert all(here.found[d].median_ms <= 0.55 for d in digests)
+    assert sum("dropped" in line for line in said) == 2
+
+
+def test_measuring_ends_where_nothing_fits(tiny, records, monkeypatch):
+    monkeypatch.setattr(measured, "MOST", 4)
+    measure = clock([1.0] * 100)
+    here = MeasuredHere(table(), 0.55, lambda text: None, measure)
+    assert choose_winners(tiny, records, 3, here.accept) == []
+    assert len(measure.calls) == 4
+    assert len(here.notes) == 1
+
+
+@pytest.mark.parametrize(
+    ("its_table", "noted"),
+    [
+        (table("fitted"), False),
+        (table(cpu="Another CPU"), True),
+        (table(runtime_version="0.1"), True),
+    ],
+)
+def test_another_device_is_not_measured_here(tiny, records, its_table, noted):
+    here = MeasuredHere(its_table, 0.55, lambda text: None, clock([]))
+    assert not here.active
+    assert len(choose_winners(tiny, records, 3, here.accept)) == 3
+    assert bool(here.notes) is noted
