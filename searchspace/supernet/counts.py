@@ -6,21 +6,29 @@ python -m searchspace.supernet.counts [SPACE...] prints the counts as JSON.
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from searchspace.architecture import Architecture
-from searchspace.operators import operators
 from searchspace.space import SearchSpace
-from searchspace.supernet.model import Supernet
+from searchspace.supernet.slots import signature, slot_extents, slot_units, with_classes
+from searchspace.units import Unit, units
 
 
 def parameter_count(architecture: Architecture, num_classes: int = 1000) -> int:
     """Return the parameters of a stand-alone network."""
-    return sum(o.params for o in operators(architecture, "train", num_classes))
+    # No module depends on the side of its feature map.
+    parts = units(architecture, num_classes)
+    return sum(_parameters(replace(placed.unit, side=0)) for placed in parts)
+
+
+def _parameters(unit: Unit) -> int:
+    return sum(math.prod(shape) for shape, _, own in signature(unit).values() if own)
 
 
 def largest(space: SearchSpace, num_classes: int = 1000) -> Architecture:
@@ -47,14 +55,16 @@ def largest(space: SearchSpace, num_classes: int = 1000) -> Architecture:
 
 def summary(space: SearchSpace, num_classes: int = 1000, samples: int = 200) -> dict[str, Any]:
     """Return the counts of a supernet, part by part, and of its networks."""
-    supernet = Supernet(space, num_classes)
     parts: dict[str, int] = {}
-    for name, parameter in supernet.named_parameters():
-        place, type_ = name.split(".")[:2]
-        if type_ == "downsample":
-            type_ += f" {name.split('.')[2]}"
-        label = f"{place} {type_}"
-        parts[label] = parts.get(label, 0) + parameter.numel()
+    members = {
+        slot: [with_classes(unit, num_classes) for unit in found]
+        for slot, found in slot_units(space).items()
+    }
+    for slot, tensors in slot_extents(members).items():
+        place, type_, *rest = slot.split(".")
+        label = f"{place} {type_} {rest[0]}" if type_ == "downsample" else f"{place} {type_}"
+        values = sum(math.prod(extent.shape) for extent, _, own in tensors.values() if own)
+        parts[label] = parts.get(label, 0) + values
     top = parameter_count(largest(space, num_classes), num_classes)
     rng = np.random.default_rng(0)
     drawn = [parameter_count(space.sample(rng), num_classes) for _ in range(samples)]

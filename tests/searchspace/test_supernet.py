@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from searchspace import SearchSpace, UserError, zoo
+from searchspace import SearchSpace, UserError, build, zoo
 from searchspace.space_file import parse_space
 from searchspace.supernet import Supernet
-from searchspace.supernet.counts import largest, parameter_count
+from searchspace.supernet.counts import largest, parameter_count, summary
 
 CLASSES = 7
 
@@ -251,7 +251,13 @@ def test_supernet_is_at_most_four_times_its_largest_network(mobile):
     rng = np.random.default_rng(0)
     count = parameter_count(top, CLASSES)
     assert all(parameter_count(mobile.space.sample(rng), CLASSES) <= count for _ in range(100))
-    assert sum(p.numel() for p in mobile.parameters()) <= 4 * count
+    total = sum(p.numel() for p in mobile.parameters())
+    assert total <= 4 * count
+    with torch.device("meta"):
+        assert sum(p.numel() for p in build(top, CLASSES).parameters()) == count
+    report = summary(mobile.space, CLASSES, samples=5)
+    assert report["supernet"] == total
+    assert report["largest_network"] == count
 
 
 def test_every_shared_value_is_used_by_some_network(tiny):
