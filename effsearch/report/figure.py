@@ -181,8 +181,7 @@ def draw_pareto(
         legend = axes.legend(loc="lower right", fontsize=8, framealpha=0.92, edgecolor="#dddddd")
         legend.set_zorder(8)
         for handle in legend.legend_handles[:2]:
-            handle.set_sizes([30])
-            handle.set_alpha(1)
+            plt.setp(handle, sizes=[30], alpha=1)
         figure.tight_layout()
         temporary = path.with_suffix(".tmp.png")
         figure.savefig(temporary)

@@ -149,7 +149,7 @@ def _one(
         began = time.perf_counter()
         candidates = propose(min(BATCH, trials - len(records)), records)
         sampling += time.perf_counter() - began
-        fresh = []
+        fresh: list[Record] = []
         for candidate in candidates:
             outcome = evaluator.evaluate(candidate.architecture)
             number = len(records) + len(fresh)
