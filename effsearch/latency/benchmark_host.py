@@ -19,7 +19,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from itertools import islice
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -27,14 +27,27 @@ from typing import Any
 import numpy as np
 
 from effsearch.errors import WorkFailedError
-from effsearch.latency.measure import NOISE_LIMIT, Measurement, measure_ms
+from effsearch.latency.measure import (
+    NOISE_LIMIT,
+    Measurement,
+    summarise_turns,
+    time_in_turns,
+)
 from effsearch.latency.measured_fit import error_summary
-from effsearch.latency.profiling import REFERENCE, ProfilePlan, prepare, sequence
-from effsearch.latency.runtime import cores, host, matches_this_machine
+from effsearch.latency.profiling import REFERENCE, prepare
+from effsearch.latency.runtime import (
+    cores,
+    host,
+    matches_this_machine,
+    random_feeds,
+    session,
+)
 from effsearch.latency.table import DeviceTable
 from searchspace import Architecture, SearchSpace, UserError, zoo
 
 BATCH = 20
+ROUNDS = 9
+SECONDS_PER_TURN = 0.05
 TARGETS = {"median": 0.03, "p90": 0.05, "p98": 0.10}
 SPEARMAN_TARGET = 0.995
 ZOO_TARGET = 0.10
@@ -49,10 +62,7 @@ def unseen(table: DeviceTable, count: int, seed: int) -> list[Architecture]:
     profile = table.meta.get("profile")
     if table.kind != "measured" or not isinstance(profile, dict):
         raise UserError(f"--table: {table.name} is not measured by `effsearch profile`")
-    plan = ProfilePlan(
-        table.name, space=profile["space"], zoo=profile["zoo"], seed=profile["seed"]
-    )
-    ran = {a.digest() for a in islice(sequence(plan), int(profile["sequence"]))}
+    ran = set(profile["ran"])
     space = SearchSpace.load(profile["space"])
     rng = np.random.default_rng([seed, 7])
     found: list[Architecture] = []
@@ -65,9 +75,9 @@ def unseen(table: DeviceTable, count: int, seed: int) -> list[Architecture]:
 
 
 def measure_all(networks: Sequence[Architecture], threads: int) -> list[tuple[Measurement, float]]:
-    """Return each network's latency, with the reference network's before its batch.
+    """Return each network's latency, with the reference network's in its batch.
 
-    Graphs are prepared while nothing is timed.
+    Graphs are prepared while nothing is timed. The networks of a batch take turns.
 
     Raises:
         WorkFailedError: where the machine stayed noisy.
@@ -86,10 +96,13 @@ def measure_all(networks: Sequence[Architecture], threads: int) -> list[tuple[Me
                 ]
                 for job in jobs:
                     job.result()
-                calm = measure_ms(reference, threads, seconds=0.5, attempts=5)
+                opened = [session(path, threads) for path in (reference, *paths)]
+                feeds = [random_feeds(one) for one in opened]
+                runs = [partial(s.run, None, f) for s, f in zip(opened, feeds, strict=True)]
+                times = time_in_turns(runs, ROUNDS, SECONDS_PER_TURN)
+                own, *found = [summarise_turns(turns, threads) for turns in times]
+                results += [(m, own.median_ms) for m in found]
                 for path in paths:
-                    found = measure_ms(path, threads, seconds=0.5, attempts=5)
-                    results.append((found, calm.median_ms))
                     path.unlink()
                 print(f"{len(results)} of {len(networks)} measured", file=sys.stderr)
     finally:

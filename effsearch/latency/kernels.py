@@ -40,12 +40,12 @@ class Kernel:
     ms: float
 
 
-def read_profile(path: str | Path, skip: int = 2) -> list[Kernel]:
+def read_profile(path: str | Path, skip: Sequence[int] = (0, 1)) -> list[Kernel]:
     """Return the kernels of ONNX Runtime's profile in order of execution.
 
     Args:
         path: the JSON file that the session wrote.
-        skip: runs at the beginning to leave out, as warm-up.
+        skip: numbers of runs to leave out, as warm-up.
     """
     events = json.loads(Path(path).read_text("utf-8"))
     durations: dict[tuple[str, str], list[float]] = defaultdict(list)
@@ -53,7 +53,11 @@ def read_profile(path: str | Path, skip: int = 2) -> list[Kernel]:
         if event.get("cat") == "Node" and event["name"].endswith(_SUFFIX):
             key = (event["name"][: -len(_SUFFIX)], event["args"]["op_name"])
             durations[key].append(event["dur"] / 1e3)
-    return [Kernel(name, op, calm_mean(ms[skip:])) for (name, op), ms in durations.items()]
+    left_out = set(skip)
+    return [
+        Kernel(name, op, calm_mean([x for i, x in enumerate(ms) if i not in left_out] or ms))
+        for (name, op), ms in durations.items()
+    ]
 
 
 def calm_mean(values: Sequence[float]) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,6 +109,40 @@ def time_runs(
         run()
         times.append((time.perf_counter() - start) * 1e3)
     return times
+
+
+def time_in_turns(
+    runs: Sequence[Callable[[], None]], rounds: int, seconds: float, min_runs: int = 3
+) -> list[list[list[float]]]:
+    """Return durations in ms of each of several subjects in each of several rounds.
+
+    A machine's speed drifts over seconds. Subjects that take turns all see the same drift, so
+    that their ratios hold where their single medians would not.
+
+    Args:
+        runs: the subjects.
+        rounds: how often each takes its turn.
+        seconds: length of a turn, a first run that warms the caches left out.
+        min_runs: of a turn.
+    """
+    times: list[list[list[float]]] = [[] for _ in runs]
+    for _ in range(rounds):
+        for subject, run in zip(times, runs, strict=True):
+            subject.append(time_runs(run, seconds, min_runs=min_runs, warm_up=1))
+    return times
+
+
+def summarise_turns(
+    turns: Sequence[Sequence[float]], threads: int, noise_limit: float = NOISE_LIMIT
+) -> Measurement:
+    """Return the median of the turns' medians; its spread is their interquartile range."""
+    medians = np.array([np.median(turn) for turn in turns])
+    median = float(np.median(medians))
+    values = np.concatenate([np.asarray(turn) for turn in turns])
+    low, high = (float(q) for q in np.quantile(values, [0.1, 0.9]))
+    lower, upper = np.quantile(medians, [0.25, 0.75])
+    spread = float(upper - lower) / median
+    return Measurement(median, len(values), threads, spread, low, high, spread > noise_limit)
 
 
 def summarise(times_ms: list[float], threads: int, noise_limit: float = NOISE_LIMIT) -> Measurement:

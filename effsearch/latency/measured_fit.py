@@ -80,6 +80,17 @@ def samples(records: Sequence[Record]) -> list[Sample]:
     return found
 
 
+def network_ms(found: Sequence[Sample]) -> Array:
+    """Return networks' latencies, half of the machine's drift taken out.
+
+    The reference network that took turns with a batch says how fast the machine was; half, because
+    its own measurement is noisy too.
+    """
+    references = np.array([s.record.reference_ms for s in found])
+    drift = references / np.median(references)
+    return np.asarray(np.array([s.record.ms for s in found]) / np.sqrt(drift))
+
+
 def profiler_cost_ms(found: Sequence[Sample]) -> float:
     """Return what the profiler adds to each kernel.
 
@@ -328,7 +339,7 @@ def fit_table(
     found = samples(records)
     if len(found) < 2 * FOLDS:
         raise WorkFailedError(f"only {len(found)} networks are measured; {2 * FOLDS} are needed")
-    ms = np.array([s.record.ms for s in found])
+    ms = network_ms(found)
     profiler_ms = profiler_cost_ms(found)
     features = left_out_features(found, profiler_ms, peak)
     predicted, std = left_out_predictions(features, ms)

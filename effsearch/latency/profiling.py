@@ -13,19 +13,21 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime as ort
 
 from effsearch.errors import WorkFailedError
 from effsearch.latency.hardware import measure_peak
 from effsearch.latency.kernels import credit, read_profile
-from effsearch.latency.measure import NOISE_LIMIT, Measurement, summarise, time_runs
+from effsearch.latency.measure import Measurement, summarise_turns, time_runs
 from effsearch.latency.record import Record
 from effsearch.latency.runtime import (
     check_threads,
@@ -41,13 +43,16 @@ from searchspace.operators import from_graph
 from searchspace.units import Unit, units
 
 BATCH = 16
-PROFILED_RUNS = 12
-SECONDS_PER_NETWORK = 0.2
+ROUNDS = 4
+SECONDS_PER_TURN = 0.04
+PROFILED_PER_TURN = 3
+NETWORK_NOISE_LIMIT = 0.05
+BATCH_NOISE_LIMIT = 0.05  # what is below is taken out by the reference network, halfway
 ATTEMPTS = 3
 MIN_NETWORKS = 20
 MAX_MINUTES = 24 * 60
 REFERENCE = "shvit_s1"
-CANDIDATES = 6  # of which the one with the most units not yet seen is run
+CANDIDATES = 8
 
 Report = Callable[[str], None]
 
@@ -122,32 +127,47 @@ class Store:
 
     def read(self) -> list[Record]:
         """Return what has been measured; a last line cut short by an interruption is left out."""
-        if not self.path.exists():
-            return []
         records = []
-        for line in self.path.read_text("utf-8").splitlines():
+        for line in self._lines():
             try:
                 records.append(Record.from_dict(json.loads(line)))
             except (ValueError, KeyError, TypeError, UserError):
                 continue
         return records
 
-    def append(self, records: list[Record]) -> None:
-        """Add records, on disk when this returns."""
+    def batches(self) -> tuple[int, int, int]:
+        """Return how many batches were measured, how many repeats they took, and were left out."""
+        found = [b for b in map(_batch_line, self._lines()) if b is not None]
+        return len(found), sum(b[0] for b in found), sum(b[1] for b in found)
+
+    def _lines(self) -> list[str]:
+        return self.path.read_text("utf-8").splitlines() if self.path.exists() else []
+
+    def append(self, records: list[Record], repeats: int = 0, left_out: bool = False) -> None:
+        """Add a batch's records and how it went, on disk when this returns."""
         cut = self.path.exists() and not self.path.read_bytes().endswith(b"\n")
         with self.path.open("a", encoding="utf-8") as file:
             file.write("\n" if cut and self.path.stat().st_size else "")
             for record in records:
                 file.write(json.dumps(record.to_dict()) + "\n")
+            file.write(json.dumps({"repeats": repeats, "left_out": left_out}) + "\n")
             file.flush()
             os.fsync(file.fileno())
+
+
+def _batch_line(line: str) -> tuple[int, int] | None:
+    try:
+        body = json.loads(line)
+        return int(body["repeats"]), int(body["left_out"])
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def sequence(plan: ProfilePlan) -> Iterator[Architecture]:
     """Yield the networks to run, without end: first the published ones, then the space's.
 
     Every third is drawn at random; the others are the candidate with the most units that none
-    before it had, so that rare operators come up early.
+    before it had for the time it will take, so that rare operators come up early.
     """
     seen: set[Unit] = set()
     if plan.zoo:
@@ -160,10 +180,16 @@ def sequence(plan: ProfilePlan) -> Iterator[Architecture]:
     while True:
         drawn = [space.sample(rng) for _ in range(1 if number % 3 == 0 else CANDIDATES)]
         fresh = [{p.unit for p in units(a)} - seen for a in drawn]
-        best = max(range(len(drawn)), key=lambda i: len(fresh[i]))
+        best = max(range(len(drawn)), key=lambda i: len(fresh[i]) / _cost(drawn[i]) ** 0.5)
         seen |= fresh[best]
         yield drawn[best]
         number += 1
+
+
+def _cost(architecture: Architecture) -> float:
+    """Return roughly how long a network takes, in any unit: products of width at each position."""
+    parts = (p.unit for p in units(architecture))
+    return float(sum(u.in_width * u.width * u.side**2 for u in parts if u.role != "stem"))
 
 
 @dataclass(frozen=True)
@@ -194,30 +220,43 @@ def prepare(architecture: dict[str, Any], path: Path) -> Prepared:
     return Prepared(path, found)
 
 
-def measure_prepared(item: Prepared, threads: int, folder: Path) -> tuple[Measurement, Any, Any]:
-    """Return a network's latency, and its operators' ms and kernels under the profiler."""
-    model = item.path.read_bytes()
-    opened = session(model, threads)
-    feeds = random_feeds(opened)
-    best: Measurement | None = None
-    for _ in range(ATTEMPTS):
-        times = time_runs(lambda: opened.run(None, feeds), SECONDS_PER_NETWORK)
-        found = summarise(times, threads)
-        best = found if best is None or found.spread < best.spread else best
-        if not best.noisy:
-            break
-    assert best is not None
-    profiled = session(model, threads, str(folder / "kernels"))
-    for _ in range(PROFILED_RUNS):
-        profiled.run(None, feeds)
-    trace = Path(profiled.end_profiling())
-    ms, kernels = credit(read_profile(trace), item.operators)
-    trace.unlink()
-    return best, ms, kernels
+def measure_batch(
+    items: Sequence[Prepared], threads: int, folder: Path
+) -> list[tuple[Measurement, list[float], list[int]]]:
+    """Return each network's latency, and its operators' ms and kernels under the profiler.
+
+    Networks take turns, plain and profiled, so that all see the same drift of the machine.
+    """
+    runs: list[Callable[[], None]] = []
+    profiled: list[ort.InferenceSession] = []
+    for number, item in enumerate(items):
+        model = item.path.read_bytes()
+        plain = session(model, threads)
+        profiled.append(session(model, threads, str(folder / f"kernels{number}")))
+        feeds = random_feeds(plain)
+        runs.append(partial(plain.run, None, feeds))
+        runs.append(partial(profiled[-1].run, None, feeds))
+    for run in runs:
+        run()
+    times: list[list[list[float]]] = [[] for _ in items]
+    for _ in range(ROUNDS):
+        for number in range(len(items)):
+            times[number].append(time_runs(runs[2 * number], SECONDS_PER_TURN, 2, warm_up=1))
+            for _ in range(PROFILED_PER_TURN):
+                runs[2 * number + 1]()
+    results = []
+    for item, opened, turns in zip(items, profiled, times, strict=True):
+        trace = Path(opened.end_profiling())
+        # The first run of a turn finds cold caches, the very first cold code too.
+        cold = [0, *range(1, ROUNDS * PROFILED_PER_TURN, PROFILED_PER_TURN)]
+        ms, kernels = credit(read_profile(trace, skip=cold), item.operators)
+        trace.unlink()
+        results.append((summarise_turns(turns, threads), ms, kernels))
+    return results
 
 
 class Profiler:
-    """Measures batches of networks between two looks at a reference network.
+    """Measures batches of networks that take turns with a reference network.
 
     Args:
         plan: what to measure.
@@ -228,10 +267,7 @@ class Profiler:
     def __init__(self, plan: ProfilePlan, store: Store, report: Report) -> None:
         self.plan, self.store, self.report = plan, store, report
         self.records = store.read()
-        self.references = sorted(r.reference_ms for r in self.records)
-        self.noisy_batches = 0
-        self.repeated_batches = 0
-        self.batches = 0
+        self.references = [r.reference_ms for r in self.records]
 
     def run(self) -> list[Record]:
         """Measure until the time is over; returns all records, those of earlier runs as well.
@@ -281,54 +317,50 @@ class Profiler:
             pool.submit(prepare, a.to_dict(), folder / f"{index}.onnx") for index, a in batch
         ]
         prepared = [job.result() for job in jobs]
-        self.batches += 1
         for attempt in range(ATTEMPTS):
-            before = self._reference(reference)
-            measured = [measure_prepared(p, self.plan.threads, folder) for p in prepared]
-            after = self._reference(reference)
-            drift = self._drift(before, after)
-            if drift <= NOISE_LIMIT:
+            own, *measured = measure_batch([reference, *prepared], self.plan.threads, folder)
+            noise = self._noise(own[0])
+            if noise <= BATCH_NOISE_LIMIT:
                 break
-            self.repeated_batches += 1
             self.report(
-                f"the machine was not quiet: the reference network moved by {drift:.1%} "
-                f"(limit {NOISE_LIMIT:.0%}); "
+                f"the machine was not quiet: the reference network moved by {noise:.1%} "
+                f"(limit {BATCH_NOISE_LIMIT:.0%}); "
                 + ("measuring again" if attempt < ATTEMPTS - 1 else "leaving these networks out")
             )
         for item in prepared:
             item.path.unlink()
-        if drift > NOISE_LIMIT:
-            self.noisy_batches += 1
+        if noise > BATCH_NOISE_LIMIT:
+            self.store.append([], repeats=attempt, left_out=True)
             return
-        reference_ms = (before + after) / 2
-        self.references = sorted([*self.references, reference_ms])
+        self.references.append(own[0].median_ms)
         records = [
             Record(
-                index, a, m.median_ms, m.spread, reference_ms,
-                tuple(round(x, 5) for x in ms), tuple(kernels),
+                index,
+                a,
+                m.median_ms,
+                m.spread,
+                own[0].median_ms,
+                tuple(round(x, 5) for x in ms),
+                tuple(kernels),
             )
             for (index, a), (m, ms, kernels) in zip(batch, measured, strict=True)
-            if not m.noisy
+            if m.spread <= NETWORK_NOISE_LIMIT
         ]
         self.records += records
-        self.store.append(records)
+        self.store.append(records, repeats=attempt)
 
-    def _reference(self, reference: Prepared) -> float:
-        opened = session(reference.path.read_bytes(), self.plan.threads)
-        feeds = random_feeds(opened)
-        times = time_runs(lambda: opened.run(None, feeds), SECONDS_PER_NETWORK)
-        return float(np.median(times))
-
-    def _drift(self, before: float, after: float) -> float:
-        usual = float(np.median(self.references)) if self.references else (before + after) / 2
-        values = (before, after, usual)
-        return max(values) / min(values) - 1
+    def _noise(self, reference: Measurement) -> float:
+        """Return how far the reference network is from its usual latency, or from itself."""
+        usual = float(np.median(self.references)) if self.references else reference.median_ms
+        moved = max(reference.median_ms, usual) / min(reference.median_ms, usual) - 1
+        return max(moved, reference.spread)
 
     def _check_quiet(self) -> None:
-        if len(self.records) >= MIN_NETWORKS and self.noisy_batches <= self.batches / 2:
+        batches, _, left_out = self.store.batches()
+        if len(self.records) >= MIN_NETWORKS and left_out <= batches / 2:
             return
         raise WorkFailedError(
-            f"no table was made: {self.noisy_batches} of {self.batches} batches were too noisy "
+            f"no table was made: {left_out} of {batches} batches were too noisy "
             f"and {len(self.records)} networks are measured ({MIN_NETWORKS} needed). Close other "
             "programs, or give more --minutes, and run the same command again: what was measured "
             "in quiet moments is kept"
@@ -365,25 +397,28 @@ def make_table(
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{target}: cannot write a table here: {error.strerror}") from None
-    profiler = Profiler(plan, Store(folder, plan), report)
+    store = Store(folder, plan)
+    profiler = Profiler(plan, store, report)
     report(f"raw measurements go to {folder}; run the same command again to resume")
     records = profiler.run()
     report("measuring the machine's highest rates")
     peak = measure_peak(plan.threads)
     report(f"fitting a table to {len(records)} networks")
     references = [r.reference_ms for r in records]
+    batches, repeats, left_out = store.batches()
     profile = {
         "space": plan.space,
         "zoo": plan.zoo,
         "seed": plan.seed,
         "networks": len(records),
-        "sequence": 1 + max(r.index for r in records),
         "reference_network": REFERENCE,
         "reference_ms": float(np.median(references)),
         "reference_spread": float(np.std(references) / np.median(references)),
-        "noise_limit": NOISE_LIMIT,
-        "batches_repeated": profiler.repeated_batches,
-        "batches_left_out": profiler.noisy_batches,
+        "noise_limit": BATCH_NOISE_LIMIT,
+        "batches": batches,
+        "batches_measured_again": repeats,
+        "batches_left_out": left_out,
+        "ran": sorted(r.architecture.digest() for r in records),
     }
     table = fit_table(records, peak, plan.device, plan.threads, profile)
     path = write_table(table, target)

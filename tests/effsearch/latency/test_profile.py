@@ -10,8 +10,8 @@ from effsearch.cli import main
 from effsearch.errors import WorkFailedError
 from effsearch.latency import profiling
 from effsearch.latency.kernels import Kernel, calm_mean, credit, read_profile
+from effsearch.latency.measure import summarise_turns
 from effsearch.latency.profiling import (
-    PROFILED_RUNS,
     Prepared,
     ProfilePlan,
     Profiler,
@@ -74,7 +74,7 @@ def test_a_real_profile_is_credited_in_full(prepared, tmp_path):
     feeds = random_feeds(opened)
     for _ in range(6):
         opened.run(None, feeds)
-    kernels = read_profile(opened.end_profiling())
+    kernels = read_profile(opened.end_profiling(), skip=[0, 1])
     ms, count = credit(kernels, item.operators)
     assert len(kernels) > 10
     assert sum(ms) == pytest.approx(sum(k.ms for k in kernels))
@@ -119,21 +119,24 @@ def test_another_plans_measurements_are_not_mixed_in(tmp_path):
 
 
 class Clockwork:
-    """A machine whose reference network takes the given times, one after another."""
+    """A machine whose reference network takes the given times, one batch after another."""
 
     def __init__(self, monkeypatch, references):
         self.references = list(references)
         self.networks = 0
-        monkeypatch.setattr(Profiler, "_reference", lambda *_: self.references.pop(0))
-        monkeypatch.setattr(profiling, "measure_prepared", self.measure)
-        monkeypatch.setattr(profiling, "prepare", None)
+        monkeypatch.setattr(profiling, "measure_batch", self.measure)
 
-    def measure(self, item, threads, folder):
-        from effsearch.latency.measure import summarise
-
-        self.networks += 1
-        count = len(item.operators)
-        return summarise([1.0] * 20, threads), [0.1] * count, [1] * count
+    def measure(self, items, threads, folder):
+        reference = self.references.pop(0)
+        self.networks += len(items) - 1
+        return [
+            (
+                summarise_turns([[ms] * 3] * 5, threads),
+                [0.1] * len(item.operators),
+                [1] * len(item.operators),
+            )
+            for item, ms in zip(items, [reference, *[1.0] * (len(items) - 1)], strict=True)
+        ]
 
 
 class Job:
@@ -156,19 +159,20 @@ def run_batch(monkeypatch, tmp_path, references):
     plan = ProfilePlan("x", space="tiny")
     profiler = Profiler(plan, Store(tmp_path / "work", plan), said.append)
     architecture = SearchSpace.load("tiny").sample(np.random.default_rng(0))
+    profiler.references = [2.5]  # of batches before
     profiler._batch([(0, architecture)], Prepared(tmp_path, ()), Pool(), tmp_path)
     return profiler, clock, said
 
 
 def test_a_quiet_batch_is_kept(monkeypatch, tmp_path):
-    profiler, clock, said = run_batch(monkeypatch, tmp_path, [2.5, 2.52])
+    profiler, clock, said = run_batch(monkeypatch, tmp_path, [2.52])
     assert [r.index for r in profiler.records] == [0]
     assert clock.networks == 1
     assert not said
 
 
 def test_a_noisy_batch_is_measured_again(monkeypatch, tmp_path):
-    profiler, clock, said = run_batch(monkeypatch, tmp_path, [2.5, 2.8, 2.5, 2.51])
+    profiler, clock, said = run_batch(monkeypatch, tmp_path, [2.8, 2.51])
     assert clock.networks == 2
     assert len(profiler.records) == 1
     assert "not quiet" in said[0]
@@ -176,7 +180,7 @@ def test_a_noisy_batch_is_measured_again(monkeypatch, tmp_path):
 
 
 def test_a_batch_that_stays_noisy_is_left_out_and_the_profile_refused(monkeypatch, tmp_path):
-    profiler, _, said = run_batch(monkeypatch, tmp_path, [2.5, 2.8] * profiling.ATTEMPTS)
+    profiler, _, said = run_batch(monkeypatch, tmp_path, [2.8] * profiling.ATTEMPTS)
     assert profiler.records == []
     assert "leaving these networks out" in said[-1]
     with pytest.raises(WorkFailedError, match="noisy"):
@@ -186,8 +190,8 @@ def test_a_batch_that_stays_noisy_is_left_out_and_the_profile_refused(monkeypatc
 @pytest.mark.slow
 def test_the_command_makes_a_table_and_resumes(tmp_path, capsys, monkeypatch):
     # What is tested is the path from runs to a table; a busy machine must not fail it.
-    monkeypatch.setattr(profiling, "NOISE_LIMIT", 10.0)
-    monkeypatch.setattr("effsearch.latency.measure.NOISE_LIMIT", 10.0)
+    monkeypatch.setattr(profiling, "BATCH_NOISE_LIMIT", 10.0)
+    monkeypatch.setattr(profiling, "NETWORK_NOISE_LIMIT", 10.0)
     arguments = [
         "profile", "--device", "here", "--space", "tiny", "--no-zoo", "--minutes", "0.25",
         "--work", str(tmp_path / "work"), "--out", str(tmp_path / "tables"), "--json",
@@ -202,4 +206,3 @@ def test_the_command_makes_a_table_and_resumes(tmp_path, capsys, monkeypatch):
     assert table.meta["references"] > body["references"], "the second run went on from the first"
     network = SearchSpace.load("tiny").sample(np.random.default_rng(77))
     assert table.predict(network).mean_ms > 0
-    assert PROFILED_RUNS > 2
