@@ -90,16 +90,14 @@ def test_no_winner_breaks_the_budget(tiny, evaluator, tmp_path):
     assert any(r.outcome.quantile_ms > BUDGET for r in records)
 
 
-def test_the_same_seed_gives_the_same_run(tiny, evaluator, tmp_path):
-    mobile_request = request(trials=450, space="mobile", budget_ms=5)
-    from searchspace import SearchSpace
-
-    mobile = SearchSpace.load("mobile")
-    first = run(mobile_request, mobile, evaluator, tmp_path / "a")
-    again = run(mobile_request, mobile, evaluator, tmp_path / "b")
-    other = run(request(trials=450, space="mobile", seed=1), mobile, evaluator, tmp_path / "c")
-    assert key(first) == key(again)
-    assert key(first) != key(other)
+def test_the_same_seed_gives_the_same_run(tiny, evaluator, tmp_path, monkeypatch):
+    monkeypatch.setattr("effsearch.search.planner.INITIAL", 60)
+    monkeypatch.setattr("effsearch.search.planner.BATCH", 40)
+    runs = [
+        key(run(request(trials=160, seed=seed), tiny, evaluator, tmp_path / name, exhaustive=False))
+        for name, seed in (("a", 0), ("b", 0), ("c", 1))
+    ]
+    assert runs[0] == runs[1] != runs[2]
 
 
 @pytest.mark.parametrize("kept", [0, 7, 40, 95, 140])

@@ -110,7 +110,7 @@ def counted(text):
     return [int(m) for m in re.findall(r"^(\d+)/\d+ candidates", text, re.MULTILINE)]
 
 
-@pytest.mark.parametrize("after", [1, 2])
+@pytest.mark.parametrize("after", [2, pytest.param(1, marks=pytest.mark.slow)])
 def test_kill_9_loses_nothing_that_was_counted(tmp_path, after):
     """Kills a run once the progress line has counted candidates, and continues it."""
     out = tmp_path / "run"
