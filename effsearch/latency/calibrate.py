@@ -177,7 +177,7 @@ def calibrate(
 def charge(name: str, rows: Sequence[Row]) -> Charged:
     """Return networks' totals in a form of `charge_forms`, with the priors to choose among."""
     chosen = form(name)
-    totals = np.stack([chosen.features(row.operators) for row in rows])
+    totals = chosen.of_network(np.stack([chosen.features(row.operators) for row in rows]))
     totals[:, 0] = 1.0
     priors = tuple(chosen.prior.loosened(width) for width in WIDTHS)
     return Charged(name, chosen.totals, totals, np.zeros(len(rows)), priors)
@@ -263,8 +263,11 @@ def uncertain(card: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _charge_refined(model: FittedTable | CalibratedTable, rows: Sequence[Row]) -> Charged:
     features = np.stack([model.features(row.operators) for row in rows])
     floor = np.zeros(len(rows))
-    names = model.form.totals if isinstance(model, CalibratedTable) else PRICED
-    if isinstance(model, FittedTable):
+    if isinstance(model, CalibratedTable):
+        names = model.form.totals
+        features = model.form.of_network(features)
+    else:
+        names = PRICED
         floor = features[:, 0].copy()
         features = features[:, : len(PRICED)]
     features[:, 0] = 1.0

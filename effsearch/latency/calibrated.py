@@ -131,8 +131,10 @@ class CalibratedTable:
 
     def attribute(self, features: Array) -> Array:
         """Return what the parts (n, J) of one network add to its mean in ms, (n,)."""
-        _, variance = self._log_normal(features.sum(axis=0, keepdims=True))
-        return np.asarray(features[:, 1:] @ self.price[1:] * np.exp(variance / 2))
+        whole = features.sum(axis=0)
+        _, variance = self._log_normal(whole[None])
+        charged = self.form.of_network(features, whole)
+        return np.asarray(charged[:, 1:] @ self.price[1:] * np.exp(variance / 2))
 
     def mark(self, operators: Sequence[Operator]) -> str:
         """Return `fitted`, or `estimated` where a price is nothing but the prior's."""
@@ -144,7 +146,7 @@ class CalibratedTable:
 
     def _log_normal(self, features: Array) -> tuple[Array, Array]:
         """Return medians in ms and variances of logarithms, (n,) each."""
-        costs = features * self.price
+        costs = self.form.of_network(features) * self.price
         costs[:, 0] = self.price[0]
         median = costs.sum(axis=1)
         shares = costs / median[:, None]

@@ -51,6 +51,10 @@ class Form(Protocol):
         """Return totals (len(totals),) that add up over operators; the first is 0."""
         ...
 
+    def of_network(self, features: Array, whole: Array | None = None) -> Array:
+        """Return what networks (n, J), or parts of a whole (J,), are charged for."""
+        ...
+
 
 @dataclass(frozen=True)
 class ProcessorForm:
@@ -71,6 +75,10 @@ class ProcessorForm:
     def features(self, operators: Sequence[Operator]) -> Array:
         """Return totals."""
         return processor.features(operators)
+
+    def of_network(self, features: Array, whole: Array | None = None) -> Array:
+        """Return totals with weights beyond caches."""
+        return processor.of_network(features, whole)
 
 
 @dataclass(frozen=True)
@@ -96,6 +104,10 @@ class AcceleratorForm:
         found = phone.features(operators, _phone().hardware)
         found[0] = 0.0  # the floor's place is the run's
         return found
+
+    def of_network(self, features: Array, whole: Array | None = None) -> Array:
+        """Return totals as they are."""
+        return features.copy()
 
 
 @dataclass(frozen=True)
@@ -133,6 +145,10 @@ class BaseForm:
                 ms = float(self.model.attribute(row[None])[0])
                 found[1 + KINDS.index(operator.kind)] += ms
         return found
+
+    def of_network(self, features: Array, whole: Array | None = None) -> Array:
+        """Return totals as they are."""
+        return features.copy()
 
 
 def form(name: str) -> Form:

@@ -83,7 +83,7 @@ def greedy(features: Array, size: int) -> list[int]:
         size: how many to choose; the most expensive quarter is not considered.
     """
     prior = processor_prior()
-    costs = features * prior.price
+    costs = processor.of_network(features) * prior.price
     costs[:, 0] = prior.price[0]
     total = costs.sum(axis=1)
     shares = costs / total[:, None]

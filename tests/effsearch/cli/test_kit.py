@@ -1,0 +1,102 @@
+import json
+
+import pytest
+
+from effsearch.cli import main
+from effsearch.latency import DeviceTable
+from searchspace import zoo
+
+
+def call(capsys, *arguments):
+    with pytest.raises(SystemExit) as caught:
+        main(list(arguments))
+    out, err = capsys.readouterr()
+    return caught.value.code, out, err
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("EFFSEARCH_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def filled_in(tmp_path):
+    """Latencies as an iPhone's table has them, a fifth slower."""
+    table = DeviceTable.load("iphone13")
+    rows = [f"{n},{1.2 * table.predict(zoo.load(n)).mean_ms}" for n in zoo.names()[4:]]
+    path = tmp_path / "m.csv"
+    path.write_text("\n".join(["# device: My Phone", "target,latency_ms", *rows]))
+    return path
+
+
+def test_kit_is_written_and_said(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("effsearch.latency.kit.POOL", 20)
+    folder = tmp_path / "kit"
+    status, out, err = call(
+        capsys, "kit", "--device", "my-phone", "--space", "tiny", "--networks", "5",
+        "--out", str(folder), "--json",
+    )  # fmt: skip
+    body = json.loads(out)
+    assert status == 0
+    assert body["networks"] == 5
+    assert (folder / "measurements.csv").samefile(body["csv"])
+    assert "wrote network 5 of 5" in err
+    status, out, err = call(capsys, "kit", "--device", "my-phone", "--out", str(folder))
+    assert status == 2
+    assert "not empty" in err
+    assert out == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("kit", "--device", "My Phone"), "--device"),
+        (("kit", "--device", "a", "--networks", "3"), "--networks"),
+        (("kit", "--device", "a", "--seed", "-1"), "--seed"),
+        (("kit", "--device", "a", "--space", "moble"), "did you mean mobile"),
+        (("calibrate", "none.csv"), "none.csv"),
+        (("calibrate", "none.csv", "--base", "iphone12", "--refine", "iphone12"), "exclude"),
+        (("calibrate", "none.csv", "--refine", "iphon12"), "did you mean iphone12"),
+        (("calibrate", "none.csv", "--base", "nothing"), "--base"),
+    ],
+)
+def test_mistakes_are_one_line(capsys, home, arguments, complaint):
+    status, out, err = call(capsys, *arguments)
+    assert status == 2
+    assert out == ""
+    assert complaint in err
+    assert err.count("\n") == 1
+
+
+def test_calibrated_table_is_listed_and_used(capsys, home, filled_in):
+    status, out, _ = call(capsys, "calibrate", str(filled_in), "--json")
+    body = json.loads(out)
+    assert status == 0
+    assert body["device"] == "my-phone"
+    assert body["networks"] == 12
+    assert body["leave_one_out"]["median_error_percent"][0] > 0
+    status, out, _ = call(capsys, "devices", "--json")
+    row = next(r for r in json.loads(out)["devices"] if r["name"] == "my-phone")
+    assert row["kind"] == "fitted"
+    assert row["references"] == 12
+    status, out, _ = call(capsys, "predict", "shvit_s1", "--device", "my-phone", "--json")
+    assert status == 0
+    assert json.loads(out)["predictions"][0]["kind"] in ("fitted", "estimated")
+
+
+def test_refining_is_closer_than_the_table_it_started_from(capsys, home, filled_in):
+    arguments = ("calibrate", str(filled_in), "--refine", "iphone13", "--device", "mine", "--json")
+    status, out, _ = call(capsys, *arguments)
+    assert status == 0
+    assert json.loads(out)["leave_one_out"]["median_error_percent"][0] < 5
+    status, out, _ = call(capsys, "calibrate", str(filled_in), "--refine", "iphone13",
+                          "--device", "iphone13")  # fmt: skip
+    assert status == 2
+
+
+def test_what_remains_uncertain_is_said(capsys, home, filled_in):
+    status, out, _ = call(capsys, "calibrate", str(filled_in), "--device", "mine")
+    assert status == 0
+    assert "median error of" in out
+    assert "uncertain" in out
