@@ -64,6 +64,8 @@ def run(
     as_json: JsonFlag = False,
 ) -> None:
     """Search the most accurate networks within a latency budget; write them to a run folder."""
+    from effsearch.errors import NoArchitectureFitsError
+    from effsearch.report.summary import read_summary
     from effsearch.search.executors import ENGINES, usable_cores
     from effsearch.search.folder import default_folder, prepare
     from effsearch.search.loop import InterruptedSearchError
@@ -111,6 +113,10 @@ def run(
     with _interruptible() as stop:
         try:
             summary = run_search(request, folder, resources, make_progress(), say, stop)
+        except NoArchitectureFitsError:
+            if as_json:
+                emit_json({"folder": str(folder), **read_summary(folder)})
+            raise
         except InterruptedSearchError:
             say(f"stopped; continue with: effsearch run --resume {folder}")
             raise typer.Exit(130) from None

@@ -60,9 +60,13 @@ def limits(summary: Mapping[str, Any], trials: pd.DataFrame) -> tuple[float, flo
     budget = float(summary["budget_ms"])
     shown = published[published["quantile_ms"] <= 6 * budget]
     inside = candidates[candidates["quantile_ms"] <= 2.5 * budget]
-    left = min([budget * 0.5, *inside["quantile_ms"].quantile([0.002]), *shown["quantile_ms"]])
     right = max([budget * 1.6, *shown["quantile_ms"]])
-    scores = [*inside["lower_bound"].quantile([0.1]), *shown["lower_bound"]]
+    if inside.empty:  # nothing comes near the budget: show how far off all are
+        inside, shown = candidates, published
+        right = max([right, *inside["quantile_ms"].dropna().quantile([0.5]).dropna()])
+    left = min([budget * 0.5, *inside["quantile_ms"].quantile([0.002]).dropna()])
+    left = min([left, *shown["quantile_ms"]])
+    scores = [*inside["lower_bound"].quantile([0.1]).dropna(), *shown["lower_bound"]]
     highest = [*inside["lower_bound"].nlargest(1), *shown["lower_bound"].nlargest(1)]
     bottom, top = min(scores, default=0.0), max(highest, default=1.0)
     margin = 0.06 * ((top - bottom) or 1.0)

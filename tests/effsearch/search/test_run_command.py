@@ -180,7 +180,7 @@ def test_json_is_all_there_is_on_stdout(phone, capsys, tmp_path):
 
 def test_a_budget_that_nothing_meets_is_exit_3(phone, capsys, tmp_path):
     out = tmp_path / "r"
-    code, _, err = call(
+    code, shown, err = call(
         capsys, *BASE, "--budget-ms", 0.01, "--device", phone, "--trials", 600, "--out", out
     )
     assert code == 3
@@ -193,6 +193,8 @@ def test_a_budget_that_nothing_meets_is_exit_3(phone, capsys, tmp_path):
     assert "stage 1" in err
     assert summary["winners"] == []
     assert summary["fastest"]["mean_ms"] == pytest.approx(fastest)
+    assert json.loads(shown)["fastest"] == summary["fastest"]
+    assert call(capsys, "report", out)[0] == 0
 
 
 def test_limits_on_size_bind(phone, capsys, tmp_path):
