@@ -1,6 +1,6 @@
 """`effsearch calibrate`: a table for a device from whole networks' latencies.
 
-What operators are charged for, how far prices may move from the prior and how large the noise is
+What operators are charged for, and how far prices may move from the prior for the noise there is,
 are chosen by leave-one-out; for the error that is reported, the choice is repeated without the row.
 """
 
@@ -35,10 +35,13 @@ from effsearch.latency.table import Z80
 from effsearch.latency.tables import read_model, table_paths, user_folder
 from searchspace import UserError
 
-WIDTHS = (0.5, 1.0, 2.0)
-NOISES = (0.015, 0.04, 0.08)
+# Only the ratio of the noise to the prior's spread matters to prices. Finer choices cost more by
+# chance than they gain, with 30 networks or fewer.
+NOISES = (0.03, 0.08)
 SCALES = (0.1, 0.5, 2.0)  # spread of the speed of a refined table's device around the table's
 UNCERTAIN = 0.6  # share of the prior's spread that is left of a price that stays uncertain
+# A residual spread seen in few networks is little known; it counts as if these had been seen too.
+_USUAL_STD, _USUAL_COUNT = 0.07, 5
 _RESAMPLES = 2000
 _UNITS = {"count": "ms for one", "gmacs": "ms for 10^9 multiply-accumulates",
           "mb": "ms for 10^6 bytes", "ms": "ms for one of the base table's"}  # fmt: skip
@@ -137,7 +140,7 @@ def leave_one_out(forms: Sequence[Charged], latency_ms: Array) -> LeftOut:
         totals, floor = whole.totals[[row]], whole.floor_ms[[row]]
         errors.append(float(np.log(latency_ms[row]) - found.log_ms(totals, floor)[0]))
         variances.append(float(found.variance(totals, floor)[0]))
-        spreads.append(residual_std(found.left_out, found.left_out_variance))
+        spreads.append(_spread(found.left_out, found.left_out_variance))
     return LeftOut(np.array(errors), np.array(variances), np.array(spreads), latency_ms)
 
 
@@ -167,7 +170,7 @@ def calibrate(
         "totals": chosen.name,
         "reference_count": len(latency_ms),
         "held_out": _held_out(left_out),
-        "residual_std": round(residual_std(left_out.error, left_out.variance), 4),
+        "residual_std": round(_spread(left_out.error, left_out.variance), 4),
         "prices": _prices(chosen, found),
         "covariance": _lower(found.covariance),
         "references": _references(measured.rows),
@@ -179,8 +182,7 @@ def charge(name: str, rows: Sequence[Row]) -> Charged:
     chosen = form(name)
     totals = chosen.of_network(np.stack([chosen.features(row.operators) for row in rows]))
     totals[:, 0] = 1.0
-    priors = tuple(chosen.prior.loosened(width) for width in WIDTHS)
-    return Charged(name, chosen.totals, totals, np.zeros(len(rows)), priors)
+    return Charged(name, chosen.totals, totals, np.zeros(len(rows)), (chosen.prior,))
 
 
 def refine(measured: Measurements, table: str, device: str) -> dict[str, Any]:
@@ -219,7 +221,7 @@ def refine(measured: Measurements, table: str, device: str) -> dict[str, Any]:
         },
         "reference_count": len(rows),
         "held_out": _held_out(left_out),
-        "residual_std": round(residual_std(left_out.error, left_out.variance), 4),
+        "residual_std": round(_spread(left_out.error, left_out.variance), 4),
         "prices": _prices(chosen, found, counts),
         "covariance": _lower(found.covariance),
         "references": _references(rows),
@@ -271,12 +273,14 @@ def _charge_refined(model: FittedTable | CalibratedTable, rows: Sequence[Row]) -
         floor = features[:, 0].copy()
         features = features[:, : len(PRICED)]
     features[:, 0] = 1.0
-    priors = tuple(
-        PricePrior(model.price, model.covariance * width**2 + scale**2)
-        for scale in SCALES
-        for width in WIDTHS
-    )
+    priors = tuple(PricePrior(model.price, model.covariance + scale**2) for scale in SCALES)
     return Charged("refined", names, features, floor, priors)
+
+
+def _spread(errors: Array, variance: Array) -> float:
+    n = len(errors)
+    squares = n * residual_std(errors, variance) ** 2 + _USUAL_COUNT * _USUAL_STD**2
+    return float(np.sqrt(squares / (n + _USUAL_COUNT)))
 
 
 def _move_traits(card: dict[str, Any], rows: Sequence[Row]) -> None:

@@ -22,10 +22,6 @@ class PricePrior:
     price: Array
     covariance: Array
 
-    def loosened(self, width: float) -> PricePrior:
-        """Return the same medians with all spreads multiplied."""
-        return PricePrior(self.price, self.covariance * width**2)
-
 
 def structured(
     price: Array, names: tuple[str, ...], std: Array, group_std: dict[str, float], scale_std: float
