@@ -15,7 +15,7 @@ import numpy as np
 
 from effsearch.latency.fitted import FORMAT, PRICED
 from effsearch.latency.fitting import baseline, report
-from effsearch.latency.fitting.dataset import Dataset, Form
+from effsearch.latency.fitting.dataset import NO_SPILLING, TIES, Dataset, Form
 from effsearch.latency.fitting.evaluation import (
     Folds,
     HeldOut,
@@ -252,7 +252,8 @@ def _ablations(dataset: Dataset, form: Form) -> list[tuple[str, Dataset, Form]]:
     )
     return [
         ("as chosen on all networks", dataset, form),
-        ("without spilling", dataset, replace(form, on_chip_mb=1e6)),
+        ("without spilling", dataset, replace(form, on_chip_mb=NO_SPILLING)),
+        *[(f"without own prices for {word}", dataset, replace(form, tied=word)) for word in TIES],
         ("weights at the memory's bandwidth", dataset, replace(form, reuse=1.0)),
         ("with larger inputs", dataset, replace(form, max_resolution=1024)),
         ("without related phones", alone, form),

@@ -17,6 +17,14 @@ from effsearch.latency.fitting.model import Array, Measurements, Prior
 from effsearch.latency.fitting.phones import Dropped, Row, read_operators, read_rows, rules
 from searchspace.operators import Operator
 
+NO_SPILLING = 1e6  # MB
+TIES = {
+    "products": (("matmul.count", "dispatch.count"),),
+    "gelu": (("gelu.mb", "fused.mb"),),
+    "linear_attention": (
+        ("linear_attention.gmacs", "matmul.gmacs"), ("linear_attention.mb", "matmul.mb"),
+    ),
+}
 _OFF_ACCELERATOR = ("linear_attention.gmacs", "linear_attention.mb")
 
 
@@ -30,12 +38,14 @@ class Form:
             some of them between runs.
         std: spread of the prices' logarithms around their centres.
         max_resolution: networks at a larger input are left out of the fit.
+        tied: which special totals share their price with the ordinary ones, of `TIES`.
     """
 
     on_chip_mb: float = 1.0
     reuse: float = 1.5
     std: float = 0.4
     max_resolution: int = 288
+    tied: str = ""
 
     def prior(self, group: str) -> Prior:
         """Return the prior over a group's prices."""
@@ -47,14 +57,28 @@ class Form:
             fixed=np.array([name.endswith(".count") for name in PRICED]),
         )
 
+    def tying(self) -> Array:
+        """Return the matrix (J, J) that takes totals to those with a price of their own."""
+        matrix = np.eye(len(PRICED))
+        for word in self.tied.split():
+            for name, ordinary in TIES[word]:
+                row = PRICED.index(name)
+                matrix[row] = 0.0
+                matrix[row, PRICED.index(ordinary)] = 1.0
+        return matrix
 
-FORMS = tuple(
-    Form(on_chip_mb, reuse, std, max_resolution)
-    for on_chip_mb in (0.5, 1.0, 2.0)
-    for reuse in (1.0, 1.5, 2.0)
-    for std in (0.4, 0.7)
-    for max_resolution in (288, 1024)
-)
+
+# The plainest form comes first of every axis.
+AXES: dict[str, tuple[float | str, ...]] = {
+    "on_chip_mb": (NO_SPILLING, 0.5, 1.0, 2.0),
+    "reuse": (1.0, 1.5, 2.0),
+    "std": (0.7, 0.4),
+    "max_resolution": (1024, 288),
+    "tied": (
+        "products gelu linear_attention", "products gelu", "products linear_attention",
+        "gelu linear_attention", "products", "gelu", "linear_attention", "",
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)

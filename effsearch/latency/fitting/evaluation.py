@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -13,7 +13,7 @@ from scipy.stats import norm
 from scipy.stats import t as student
 
 from effsearch.latency.fitted import PRICED
-from effsearch.latency.fitting.dataset import FORMS, Dataset, Form, Reference
+from effsearch.latency.fitting.dataset import AXES, Dataset, Form, Reference
 from effsearch.latency.fitting.model import Array, Posterior, fit
 
 Unit = Literal["network", "family"]
@@ -121,8 +121,12 @@ def fit_group(
         and not (left_out is not None and left_out(r.network, r.family))
     ]
     tolerance = _TOLERANCE if left_out is None else _FOLD_TOLERANCE
-    data = dataset.measurements(rows, form)
-    return fit(data, form.prior(dataset.group), len(dataset.devices), tolerance)
+    data, tying = dataset.measurements(rows, form), form.tying()
+    data = replace(data, totals=data.totals @ tying)
+    fitted = fit(data, form.prior(dataset.group), len(dataset.devices), tolerance)
+    return tuple(
+        Posterior(tying @ p.price, tying @ p.covariance @ tying.T) for p in fitted
+    )
 
 
 def predict(
@@ -177,26 +181,35 @@ def cross_validate(
 
 
 def choose(
-    dataset: Dataset, unit: Unit, without: frozenset[str] = frozenset(),
-    forms: Sequence[Form] = FORMS,
+    dataset: Dataset, unit: Unit, without: frozenset[str] = frozenset()
 ) -> tuple[Form, Spread]:
     """Return the form that predicts left-out networks best, and how far they lie from it.
+
+    The search starts at the plainest form and changes one axis at a time while that helps.
 
     Args:
         dataset: of the group.
         unit: what is left out together inside.
         without: units that take no part at all.
-        forms: to choose from.
     """
-    best: tuple[float, Form, Folds] | None = None
-    for form in forms:
-        folds = cross_validate(dataset, form, unit, without, _INNER_FOLDS)
-        scope = [i for i, r in enumerate(folds.references) if dataset.in_scope(r)]
-        score = float(np.minimum(np.abs(folds.errors[scope]), _CLIP).mean())
-        if best is None or score < best[0]:
-            best = score, form, folds
-    assert best is not None
-    return best[1], spread(dataset, best[2])
+    tried: dict[Form, tuple[float, Folds]] = {}
+
+    def score(form: Form) -> float:
+        if form not in tried:
+            folds = cross_validate(dataset, form, unit, without, _INNER_FOLDS)
+            scope = [i for i, r in enumerate(folds.references) if dataset.in_scope(r)]
+            error = float(np.minimum(np.abs(folds.errors[scope]), _CLIP).mean())
+            tried[form] = error, folds
+        return tried[form][0]
+
+    best = Form(**{axis: values[0] for axis, values in AXES.items()})  # type: ignore[arg-type]
+    before = np.inf
+    while score(best) < before:
+        before = score(best)
+        for axis, values in AXES.items():
+            others = [replace(best, **{axis: value}) for value in values]  # type: ignore[arg-type]
+            best = min(others, key=score)
+    return best, spread(dataset, tried[best][1])
 
 
 def spread(dataset: Dataset, folds: Folds) -> Spread:

@@ -106,9 +106,11 @@ def page(evaluation: dict[str, Any]) -> str:
         f"Made by `{evaluation['command']}`.",
         "",
         "Every network (all of its rows, resolutions and phones together), or every family, is",
-        "left out of the fit and of every choice made for it: form and spreads are chosen by an",
-        "inner cross-validation over the rest. An error is of the predicted against the median",
-        "published latency of a network on a phone. Values are the estimate with its 90%",
+        "left out of the fit and of every choice made for it: form, which totals have prices of",
+        "their own, and spreads are chosen by an inner cross-validation over the rest. (The list",
+        "of totals to choose from was drawn up with all networks in view.) An error is of the",
+        "predicted against the median published latency of a network on a phone. Values are the",
+        "estimate with its 90%",
         f"bootstrap interval over networks. Intervals aim at {COVERAGE:.0%} coverage.",
     ]
     for group, card in evaluation.items():
