@@ -44,7 +44,7 @@ UNCERTAIN = 0.6  # share of the prior's spread that is left of a price that stay
 _USUAL_STD, _USUAL_COUNT = 0.07, 5
 _RESAMPLES = 2000
 _UNITS = {"count": "ms for one", "gmacs": "ms for 10^9 multiply-accumulates",
-          "mb": "ms for 10^6 bytes", "ms": "ms for one of the base table's"}  # fmt: skip
+          "mb": "ms for 10^6 bytes", "ms": "ms for one of the table that it stands on"}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ PROCESSOR, ACCELERATOR, BASE = "processor", "accelerator", "base:"
 _ACCELERATOR_PRIOR = "iphone12"
 _SCALE_STD = 3.0
 _GROUP_STD = {"count": 0.8, "gmacs": 0.3, "mb": 0.3}
+_OWN_STD = 0.3  # by how much another accelerator's price differs, beyond its group
 _KIND_STD = 0.4
 
 
@@ -89,21 +90,20 @@ class AcceleratorForm:
 
     @property
     def totals(self) -> tuple[str, ...]:
-        """Names; the floor of a device that nothing is known of is 0, and has no price."""
-        return PRICED
+        """Names; what an iPhone's hardware needs at least is priced in its milliseconds."""
+        return (*PRICED, "floor.ms")
 
     @property
     def prior(self) -> PricePrior:
         """Ratios of an iPhone's prices, loosened: other accelerators differ."""
         table = _phone()
-        own = np.sqrt(np.diag(table.covariance) + 0.3**2)
-        return structured(table.price, PRICED, own, _GROUP_STD, _SCALE_STD)
+        own = np.sqrt(np.append(np.diag(table.covariance), 0.0) + _OWN_STD**2)
+        return structured(np.append(table.price, 1.0), self.totals, own, _GROUP_STD, _SCALE_STD)
 
     def features(self, operators: Sequence[Operator]) -> Array:
         """Return totals."""
         found = phone.features(operators, _phone().hardware)
-        found[0] = 0.0  # the floor's place is the run's
-        return found
+        return np.concatenate([[0.0], found[1:], found[:1]])
 
     def of_network(self, features: Array, whole: Array | None = None) -> Array:
         """Return totals as they are."""
