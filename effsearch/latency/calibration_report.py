@@ -33,6 +33,10 @@ _LINES = {
     "macs": "baseline: proportional to MACs",
     "nnls": "baseline: non-negative least squares on totals",
 }
+_RANGES = {
+    "within_kit": "no slower than the slowest measured",
+    "beyond_kit": "slower than any measured",
+}
 
 Networks = Sequence[tuple[Architecture, Row]]
 
@@ -58,7 +62,7 @@ def evaluate(kit: Networks, tests: Networks, base: str | None = None) -> dict[st
         found: dict[str, Any] = {}
         for line, options in forms.items():
             card = calibrate(Measurements(rows, {}), "foreign", **options)
-            found[line] = _table_errors(card, tests)
+            found[line] = _table_errors(card, tests, max(row.latency_ms for row in rows))
         measured = np.array([row.latency_ms for _, row in tests])
         for line, predicted in baselines(rows, [row for _, row in tests]).items():
             found[line] = errors(predicted, measured)
@@ -145,6 +149,13 @@ def page(results: dict[str, Any]) -> str:
                     f"{'' if covered is None else f'{covered:.0f} %'} | "
                     f"{'' if left is None else f'{left[0]:.1f} % [{left[1]:.1f}, {left[2]:.1f}]'} |"
                 )
+        ranges = found["errors"][str(COUNTS[-1])]["calibrated"]["ranges"]
+        parts = "; ".join(
+            f"{part['networks']} networks {_RANGES[name]}: median "
+            f"{part['median_error_percent']:.1f} %, 90th percentile {part['p90_error_percent']:.1f} %"
+            for name, part in ranges.items()
+        )
+        lines += ["", f"From {COUNTS[-1]} totals, {parts}."]
         for count, target in TARGETS.items():
             e = found["errors"][str(count)]["calibrated"]
             met = e["median_error_percent"][0] <= target
@@ -163,7 +174,7 @@ def page(results: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _table_errors(card: dict[str, Any], tests: Networks) -> dict[str, Any]:
+def _table_errors(card: dict[str, Any], tests: Networks, slowest_ms: float) -> dict[str, Any]:
     table = DeviceTable("foreign", CalibratedTable.from_card(card))
     predictions = [table.predict(architecture) for architecture, _ in tests]
     measured = np.array([row.latency_ms for _, row in tests])
@@ -172,7 +183,19 @@ def _table_errors(card: dict[str, Any], tests: Networks) -> dict[str, Any]:
         p.interval_ms[0] <= ms <= p.interval_ms[1]
         for p, ms in zip(predictions, measured, strict=True)
     ]
+    relative = 100 * np.abs(predicted / measured - 1)
+    beyond = measured > slowest_ms
+    ranges = {
+        name: {
+            "networks": int(part.sum()),
+            "median_error_percent": round(float(np.median(relative[part])), 2),
+            "p90_error_percent": round(float(np.quantile(relative[part], 0.9)), 2),
+        }
+        for name, part in (("within_kit", ~beyond), ("beyond_kit", beyond))
+        if part.any()
+    }
     return errors(predicted, measured) | {
+        "ranges": ranges,
         "coverage_percent": round(100 * float(np.mean(inside)), 1),
         "totals": card["totals"],
         "left_out_percent": card["held_out"]["leave_network_out"]["median_error_percent"],
