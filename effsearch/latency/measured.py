@@ -8,6 +8,7 @@ correction fitted to the same networks timed as a whole.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -188,8 +189,21 @@ class MeasuredTable:
 
     @property
     def meta(self) -> dict[str, Any]:
-        """What the table's file says of itself."""
-        return dict(self.card)
+        """What the table's file says of itself, its error in the words of all tables."""
+        errors = self.card.get("errors", {})
+        held_out = {
+            "scope": errors.get("how", ""),
+            "leave_network_out": {
+                "networks": errors.get("networks"),
+                "median_error_percent": 100 * errors.get("median", math.nan),
+                "spearman": errors.get("spearman"),
+            },
+        }
+        return {
+            **self.card,
+            "reference_count": self.card.get("references"),
+            "held_out": held_out,
+        }
 
     @cached_property
     def interpolator(self) -> Interpolator:
