@@ -151,8 +151,9 @@ def page(results: dict[str, Any]) -> str:
                 )
         ranges = found["errors"][str(COUNTS[-1])]["calibrated"]["ranges"]
         parts = "; ".join(
-            f"{part['networks']} networks {_RANGES[name]}: median "
-            f"{part['median_error_percent']:.1f} %, 90th percentile {part['p90_error_percent']:.1f} %"
+            f"{part['networks']} networks {_RANGES[name]}: "
+            f"median {part['median_error_percent']:.1f} %, "
+            f"90th percentile {part['p90_error_percent']:.1f} %"
             for name, part in ranges.items()
         )
         lines += ["", f"From {COUNTS[-1]} totals, {parts}."]
