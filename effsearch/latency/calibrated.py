@@ -136,6 +136,15 @@ class CalibratedTable:
         charged = self.form.of_network(features, whole)
         return np.asarray(charged[:, 1:] @ self.price[1:] * np.exp(variance / 2))
 
+    @property
+    def transferred_blocks(self) -> frozenset[str]:
+        """None: whole networks of the space were measured on this very device."""
+        return frozenset()
+
+    def as_transferred(self, features: Array) -> Array:
+        """Return the features as they are."""
+        return features
+
     def mark(self, operators: Sequence[Operator]) -> str:
         """Return `fitted`, or `estimated` where a price is nothing but the prior's."""
         if any(o.kind == "other" for o in operators):

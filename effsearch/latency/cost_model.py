@@ -27,7 +27,16 @@ class CostModel(Protocol):
 
     @property
     def meta(self) -> dict[str, Any]:
-        """What the table's file says of itself: device, os, runtime, precision, errors and so on."""
+        """What the table's file says of itself: device, os, runtime, precision, errors."""
+        ...
+
+    @property
+    def transferred_blocks(self) -> frozenset[str]:
+        """Block types that no network measured on this very device has."""
+        ...
+
+    def as_transferred(self, features: Array) -> Array:
+        """Return the features (d,) of a part of such a type: the same price, less sure."""
         ...
 
     def features(self, operators: Sequence[Operator]) -> Array:

@@ -27,7 +27,14 @@ PRICED = (RUN, *(name for name in FEATURES if name != "floor.ms"))
 Array = NDArray[np.float64]
 
 _TEXTS = (
-    "name", "device", "os", "runtime", "compute_unit", "precision", "date", "kind",
+    "name",
+    "device",
+    "os",
+    "runtime",
+    "compute_unit",
+    "precision",
+    "date",
+    "kind",
 )
 
 
@@ -89,7 +96,8 @@ class FittedTable:
         version = card.get("format")
         check.that(isinstance(version, int) and version >= 1, "format", "must be a version number")
         check.that(
-            version <= FORMAT, "format",
+            version <= FORMAT,
+            "format",
             f"is {version}, newer than {FORMAT}, the newest that this version reads; update",
         )
         for key in _TEXTS:
@@ -152,6 +160,17 @@ class FittedTable:
         totals = features(operators, self.hardware)
         foreign = [o for o in operators if self._is_transferred(o)]
         return np.append(totals, self.operator_ms(foreign).sum() if foreign else 0.0)
+
+    def as_transferred(self, features: Array) -> Array:
+        """Return a part's features with all of its ms taken for transferred; (d,) to (d,)."""
+        changed = features.copy()
+        changed[-1] = self._parts_ms(features[None])[0]
+        return changed
+
+    @property
+    def transferred_blocks(self) -> frozenset[str]:
+        """Block types without a measured network on this very device."""
+        return frozenset(self.card.get("blocks", {}).get("transferred", ()))
 
     def evaluate(self, features: Array) -> tuple[Array, Array]:
         """Return mean and standard deviation in ms of networks' latencies.
@@ -236,7 +255,8 @@ class _Check:
     def texts(self, card: Mapping[str, Any], key: str) -> list[str]:
         found = card.get(key)
         self.that(
-            isinstance(found, list) and all(isinstance(x, str) for x in found), key,
+            isinstance(found, list) and all(isinstance(x, str) for x in found),
+            key,
             "must be a list of names",
         )
         return list(found or [])
@@ -247,7 +267,8 @@ class _Check:
         good = isinstance(value, int | float) and not isinstance(value, bool)
         self.that(
             good and math.isfinite(value) and value > 0,  # type: ignore[arg-type,operator]
-            name, f"must be a positive number, not {value!r}",
+            name,
+            f"must be a positive number, not {value!r}",
         )
         return float(value)  # type: ignore[arg-type]
 

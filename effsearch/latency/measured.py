@@ -205,6 +205,15 @@ class MeasuredTable:
             "held_out": held_out,
         }
 
+    @property
+    def transferred_blocks(self) -> frozenset[str]:
+        """None: every operator is priced from this very device."""
+        return frozenset()
+
+    def as_transferred(self, features: Array) -> Array:
+        """Return the features as they are."""
+        return features
+
     @cached_property
     def interpolator(self) -> Interpolator:
         """Prices of operators between measured ones."""

@@ -152,8 +152,11 @@ class DeviceTable:
         entry = self._cache.get(unit)
         if entry is None:
             parts = unit_operators(unit, "deploy")
-            entry = (self.model.features(parts), self.model.mark(parts))
-            self._cache[unit] = entry
+            features, kind = self.model.features(parts), self.model.mark(parts)
+            if unit.role == "block" and unit.type in self.model.transferred_blocks:
+                features = self.model.as_transferred(features)
+                kind = "transferred" if kind == "fitted" else kind
+            self._cache[unit] = entry = (features, kind)
         return entry
 
     def features(self, architecture: Architecture) -> Array:

@@ -59,7 +59,8 @@ def test_an_architecture_and_its_exported_file_cost_the_same(table, tmp_path, sa
         direct = table.predict(architecture)
         read = table.predict_operators(from_graph(read_graph(path)))
         assert read.mean_ms == pytest.approx(direct.mean_ms, rel=0.02)
-        assert read.std_ms == pytest.approx(direct.std_ms, rel=0.02)
+        # A file does not say which block types it has, so only the architecture can be less sure.
+        assert read.std_ms <= 1.02 * direct.std_ms
         assert {name for name, _, _ in read.stages()} == {name for name, _, _ in direct.stages()}
 
 
@@ -69,6 +70,20 @@ def test_a_deeper_network_is_slower(table):
     deeper = replace(stage, blocks=(replace(stage.blocks[0], depth=12), *stage.blocks[1:]))
     stages = (*base.stages[:2], deeper, base.stages[3])
     assert table.predict(replace(base, stages=stages)).mean_ms > table.predict(base).mean_ms
+
+
+def test_block_types_not_measured_on_the_device_are_transferred_and_less_sure(table):
+    architecture = zoo.load("efficientmod_xxs")
+    unmeasured = table.model.transferred_blocks
+    prediction = table.predict(architecture)
+    for part in prediction.breakdown:
+        if part.type in unmeasured:
+            assert part.kind == "transferred"
+    if "efficient_mod" in unmeasured:
+        assert prediction.kind == "transferred"
+        sure = table.predict_operators(operators(architecture, "deploy"))
+        assert prediction.std_ms > sure.std_ms
+        assert prediction.mean_ms == pytest.approx(sure.mean_ms, rel=0.02)
 
 
 def test_an_unknown_operator_is_marked_estimated(table):
