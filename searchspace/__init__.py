@@ -6,6 +6,7 @@ from searchspace.errors import UserError
 from searchspace.network import Network, build, deploy
 from searchspace.operators import Operator, operators
 from searchspace.space import SearchSpace
+from searchspace.supernet import Supernet
 
 __all__ = [
     "Architecture",
@@ -17,6 +18,7 @@ __all__ = [
     "SearchSpace",
     "Stage",
     "Stem",
+    "Supernet",
     "UserError",
     "build",
     "deploy",

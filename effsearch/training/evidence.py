@@ -304,14 +304,14 @@ def _recipe(options: argparse.Namespace) -> Recipe:
         early = round(recipe.early_side * options.resolution / recipe.image_side / 32) * 32
         recipe = recipe.replace(image_side=options.resolution, early_side=early)
     recipe = recipe.replace(epochs=options.epochs)
-    return _changed(recipe, _pairs(options.set))
+    return changed_recipe(recipe, parse_pairs(options.set))
 
 
-def _changed(recipe: Recipe, fields: dict[str, Any]) -> Recipe:
+def changed_recipe(recipe: Recipe, fields: dict[str, Any]) -> Recipe:
     return Recipe.from_dict({**recipe.to_dict(), **fields})
 
 
-def _pairs(texts: Sequence[str]) -> dict[str, Any]:
+def parse_pairs(texts: Sequence[str]) -> dict[str, Any]:
     pairs = {}
     for text in texts:
         key, equals, value = text.partition("=")
@@ -379,12 +379,12 @@ def _benchmark(options: argparse.Namespace, tasks: Sequence[Task], device: str) 
     lines = []
     count = len(images.scan_split(options.data, "train"))
     for text in options.benchmark or [f"workers={options.workers or _default_workers(device)}"]:
-        fields = _pairs(text.split(","))
+        fields = parse_pairs(text.split(","))
         workers = int(fields.pop("workers", options.workers or _default_workers(device)))
         use_mps = bool(fields.pop("mps", not options.no_mps))
         graphs = bool(fields.pop("graphs", not options.no_graphs))
         # Long runs in the benchmark never end, and stay at the last side.
-        recipe = _changed(tasks[0].recipe, {"early_side": 0, **fields})
+        recipe = changed_recipe(tasks[0].recipe, {"early_side": 0, **fields})
         endless = recipe.replace(epochs=10_000)
         sample = [replace(t, recipe=endless, capture=graphs) for t in tasks]
         random.Random(0).shuffle(sample)

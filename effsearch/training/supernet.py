@@ -23,7 +23,7 @@ from effsearch.training.step import rate_schedule, to_channels_last
 from effsearch.training.supernet_sampling import Sampler
 from effsearch.training.supernet_state import SupernetCheckpoint
 from effsearch.training.supernet_step import SupernetStep
-from effsearch.training.trainer import _Group, _process_group
+from effsearch.training.trainer import Group, process_group
 from searchspace import SearchSpace
 from searchspace.errors import UserError
 from searchspace.supernet import Supernet
@@ -109,7 +109,7 @@ def train(
     """
     started = time.perf_counter()
     train_tree = images.scan_split(config.data, "train")
-    with _process_group(config.device) as (group, device):
+    with process_group(config.device) as (group, device):
         run = SupernetRun(config, train_tree, group, device)
         try:
             loss = run.train(log if group.leads else lambda line: None, started)
@@ -135,7 +135,7 @@ class SupernetRun:
         self,
         config: SupernetConfig,
         tree: images.ImageTree,
-        group: _Group,
+        group: Group,
         device: torch.device,
     ) -> None:
         recipe = config.recipe

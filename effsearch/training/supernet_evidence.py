@@ -26,7 +26,7 @@ import torch
 from effsearch.training import recipe as recipes
 from effsearch.training import supernet_state as states
 from effsearch.training.checkpoint import Checkpoint
-from effsearch.training.evidence import _changed, _pairs
+from effsearch.training.evidence import changed_recipe, parse_pairs
 from effsearch.training.evidence_worker import Split, device_name, load_split, set_fast_float32
 from effsearch.training.recipe import Recipe
 from effsearch.training.resident import ResidentLoop, epoch_order, mix_seed
@@ -135,7 +135,7 @@ def run(options: argparse.Namespace) -> None:
     set_fast_float32()
     out: Path = options.out
     space = SearchSpace.load(options.space)
-    recipe = _changed(recipes.load(options.recipe), _pairs(options.set))
+    recipe = changed_recipe(recipes.load(options.recipe), parse_pairs(options.set))
     recipe = recipe.replace(batch_size=options.batch_size, epochs=options.epochs)
     found = [
         (path.stem, Architecture.from_yaml(path))

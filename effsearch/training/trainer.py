@@ -94,7 +94,7 @@ class TrainResult:
 
 
 @dataclass(frozen=True)
-class _Group:
+class Group:
     """This process's place among those of torchrun; a lone process is rank 0 of 1."""
 
     rank: int
@@ -124,7 +124,7 @@ def train(
     """
     started = time.perf_counter()
     train_tree, val_tree = images.scan(config.data)
-    with _process_group(config.device) as (group, device):
+    with process_group(config.device) as (group, device):
         if not group.leads:
             log = _silent
         run = _Run(config, train_tree, val_tree, group, device)
@@ -138,7 +138,7 @@ class _Run:
         config: TrainConfig,
         train_tree: images.ImageTree,
         val_tree: images.ImageTree,
-        group: _Group,
+        group: Group,
         device: torch.device,
     ) -> None:
         recipe = config.recipe
@@ -334,7 +334,7 @@ def network_of(held: Checkpoint) -> nn.Module:
 
 
 @contextmanager
-def _process_group(wanted: str) -> Iterator[tuple[_Group, torch.device]]:
+def process_group(wanted: str) -> Iterator[tuple[Group, torch.device]]:
     """Joins torchrun's process group where there is one, and picks the device."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     rank, local = int(os.environ.get("RANK", "0")), int(os.environ.get("LOCAL_RANK", "0"))
@@ -347,11 +347,11 @@ def _process_group(wanted: str) -> Iterator[tuple[_Group, torch.device]]:
         torch.cuda.set_device(device)
         torch.set_float32_matmul_precision("high")
     if size == 1:
-        yield _Group(0, 1, 0), device
+        yield Group(0, 1, 0), device
         return
     dist.init_process_group("nccl" if use_cuda else "gloo")
     try:
-        yield _Group(rank, size, local), device
+        yield Group(rank, size, local), device
     finally:
         dist.destroy_process_group()
 
