@@ -308,10 +308,12 @@ def _recipe(options: argparse.Namespace) -> Recipe:
 
 
 def changed_recipe(recipe: Recipe, fields: dict[str, Any]) -> Recipe:
+    """Return a recipe with some fields replaced."""
     return Recipe.from_dict({**recipe.to_dict(), **fields})
 
 
 def parse_pairs(texts: Sequence[str]) -> dict[str, Any]:
+    """Return the fields of `FIELD=VALUE` texts."""
     pairs = {}
     for text in texts:
         key, equals, value = text.partition("=")

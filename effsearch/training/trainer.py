@@ -103,6 +103,7 @@ class Group:
 
     @property
     def leads(self) -> bool:
+        """Whether this process writes files and messages."""
         return self.rank == 0
 
 
