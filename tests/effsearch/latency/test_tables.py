@@ -11,7 +11,7 @@ from searchspace import UserError
 def test_an_unknown_device_names_the_nearest_and_all_known():
     with pytest.raises(UserError, match=r"did you mean iphone12\?.*iphone13"):
         DeviceTable.load("iphone_12")
-    with pytest.raises(UserError, match="no such|cannot read"):
+    with pytest.raises(UserError, match=r"no such|cannot read"):
         DeviceTable.load("nowhere/at/all.json")
 
 
