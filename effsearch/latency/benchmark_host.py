@@ -26,13 +26,13 @@ from typing import Any
 
 import numpy as np
 
-from effsearch.errors import WorkFailedError
 from effsearch.latency.measure import (
     NOISE_LIMIT,
     Measurement,
     summarise_turns,
     time_in_turns,
 )
+from effsearch.latency.measured import FEATURES, SUMS
 from effsearch.latency.measured_fit import error_summary
 from effsearch.latency.profiling import REFERENCE, prepare
 from effsearch.latency.runtime import (
@@ -46,8 +46,10 @@ from effsearch.latency.table import DeviceTable
 from searchspace import Architecture, SearchSpace, UserError, zoo
 
 BATCH = 20
-ROUNDS = 9
+ROUNDS = 7
 SECONDS_PER_TURN = 0.05
+ATTEMPTS = 2
+NOISY_SHARE = 0.1
 TARGETS = {"median": 0.03, "p90": 0.05, "p98": 0.10}
 SPEARMAN_TARGET = 0.995
 ZOO_TARGET = 0.10
@@ -77,10 +79,8 @@ def unseen(table: DeviceTable, count: int, seed: int) -> list[Architecture]:
 def measure_all(networks: Sequence[Architecture], threads: int) -> list[tuple[Measurement, float]]:
     """Return each network's latency, with the reference network's in its batch.
 
-    Graphs are prepared while nothing is timed. The networks of a batch take turns.
-
-    Raises:
-        WorkFailedError: where the machine stayed noisy.
+    Graphs are prepared while nothing is timed. The networks of a batch take turns; a batch with
+    noisy ones is measured again, and of each network the calmest attempt counts.
     """
     folder = Path(tempfile.mkdtemp(prefix="effsearch-benchmark-"))
     results: list[tuple[Measurement, float]] = []
@@ -96,24 +96,38 @@ def measure_all(networks: Sequence[Architecture], threads: int) -> list[tuple[Me
                 ]
                 for job in jobs:
                     job.result()
-                opened = [session(path, threads) for path in (reference, *paths)]
+                opened = [session(path, threads, rests=True) for path in (reference, *paths)]
                 feeds = [random_feeds(one) for one in opened]
                 runs = [partial(s.run, None, f) for s, f in zip(opened, feeds, strict=True)]
-                times = time_in_turns(runs, ROUNDS, SECONDS_PER_TURN)
-                own, *found = [summarise_turns(turns, threads) for turns in times]
-                results += [(m, own.median_ms) for m in found]
+                calmest: list[tuple[Measurement, float]] = []
+                for _ in range(ATTEMPTS):
+                    times = time_in_turns(runs, ROUNDS, SECONDS_PER_TURN)
+                    own, *found = [summarise_turns(turns, threads) for turns in times]
+                    attempt = [(m, own.median_ms) for m in found]
+                    pairs = zip(calmest or attempt, attempt, strict=True)
+                    calmest = [min(pair, key=lambda one: one[0].spread) for pair in pairs]
+                    if sum(m.noisy for m, _ in calmest) <= NOISY_SHARE * len(calmest):
+                        break
+                results += calmest
                 for path in paths:
                     path.unlink()
                 print(f"{len(results)} of {len(networks)} measured", file=sys.stderr)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    noisy = sum(m.noisy for m, _ in results)
-    if noisy > len(results) / 10:
-        raise WorkFailedError(
-            f"{noisy} of {len(results)} networks did not repeat within {NOISE_LIMIT:.0%}: close "
-            "other programs and run this again"
-        )
     return results
+
+
+def _slowness(table: DeviceTable, network: Architecture, reference_ms: float) -> float:
+    """Return how much slower the machine is than when the table was measured, for this network.
+
+    The reference network tells, by the slopes that the profile found (`drift` in the table).
+    """
+    drift = table.meta["drift"]
+    features = table.features(network)
+    at = {name: i for i, name in enumerate(FEATURES)}
+    share = features[at["streaming.ms"]] / features[: len(SUMS)].sum()
+    slope = drift["shared"] + drift["shared_by_streaming"] * min(1.0, float(share))
+    return float((reference_ms / drift["reference_ms"]) ** slope)
 
 
 def benchmark(table: DeviceTable, count: int, seed: int) -> tuple[dict[str, Any], list[list[Any]]]:
@@ -123,11 +137,13 @@ def benchmark(table: DeviceTable, count: int, seed: int) -> tuple[dict[str, Any]
     published = [zoo.load(name) for name in zoo.names()]
     measured = measure_all([*sampled, *published], threads)
     rows: list[list[Any]] = []
+    slowness: list[float] = []
     for i, (network, (m, reference_ms)) in enumerate(
         zip([*sampled, *published], measured, strict=True)
     ):
         p = table.predict(network)
         low, high = p.interval_ms
+        slowness.append(_slowness(table, network, reference_ms))
         rows.append(
             [
                 "sampled" if i < count else "published", network.name or network.digest(),
@@ -136,7 +152,10 @@ def benchmark(table: DeviceTable, count: int, seed: int) -> tuple[dict[str, Any]
                 m.runs, round(m.spread, 4), round(reference_ms, 4),
             ]
         )  # fmt: skip
+    noisy = sum(m.noisy for m, _ in measured)
     summary: dict[str, Any] = {
+        "quiet": noisy <= NOISY_SHARE * len(measured),
+        "did_not_repeat": noisy,
         "table": table.name,
         "threads": threads,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -152,6 +171,11 @@ def benchmark(table: DeviceTable, count: int, seed: int) -> tuple[dict[str, Any]
             np.array([row[4] for row in part]),
         )  # fmt: skip
         errors["largest"] = max(abs(row[5]) for row in part)
+        speed = np.array([s for s, row in zip(slowness, rows, strict=True) if row[0] == which])
+        errors["at_the_tables_speed"] = error_summary(
+            np.array([row[3] for row in part]) * speed, np.array([row[2] for row in part])
+        )
+        errors["slower_than_the_table"] = float(np.median(speed) - 1)
         summary[which] = errors
     sampled_errors = summary["sampled"]
     met = {key: sampled_errors[key] <= limit for key, limit in TARGETS.items()}
@@ -186,9 +210,6 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(f"benchmark_host: error: {error}", file=sys.stderr)
         return 2
-    except WorkFailedError as error:
-        print(f"benchmark_host: error: {error}", file=sys.stderr)
-        return 1
     summary["command"] = (
         f"python -m effsearch.latency.benchmark_host --table {given.table} "
         f"--networks {given.networks} --seed {given.seed} --out {given.out}"
@@ -208,8 +229,20 @@ def main(arguments: list[str] | None = None) -> int:
             f"{e['p90']:.2%}, 98 % within {e['p98']:.2%}, largest {e['largest']:.1%}, "
             f"Spearman {e['spearman']:.4f}, 80 % intervals hold {e['coverage_80']:.0%}"
         )
+        a = e["at_the_tables_speed"]
+        print(
+            f"  the machine was {e['slower_than_the_table']:+.1%} slower than when the table was "
+            f"measured; with that taken out: median {a['median']:.2%}, 90 % within {a['p90']:.2%}, "
+            f"98 % within {a['p98']:.2%}"
+        )
     met = (f"{k} {'yes' if v else 'NO'}" for k, v in summary["met"].items())
     print("targets met:", ", ".join(met))
+    if not summary["quiet"]:
+        print(
+            f"the machine was not quiet: {summary['did_not_repeat']} of {len(rows)} networks did "
+            f"not repeat within {NOISE_LIMIT:.0%}; close other programs and run this again"
+        )
+        return 1
     return 0
 
 

@@ -1,7 +1,9 @@
 """Prices of operators that were not measured, between those of their group that were.
 
-Within a group (one operator type, one kind) the logarithm of a price is a ridge regression on
-logarithms of work, traffic and shape, plus the residuals of the nearest measured operators.
+Within a group (one operator type, one kind) the logarithm of a price is a Gaussian process over
+logarithms of work and shape: a ridge regression for the trend, and a smooth correction that
+follows the measured operators where there are some, with a deviation that grows away from them
+(Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, Sec. 2.2).
 """
 
 from __future__ import annotations
@@ -14,15 +16,23 @@ from dataclasses import dataclass
 import numpy as np
 
 from effsearch.latency.cost_model import Array
-from searchspace.operators import Operator
+from searchspace.operators import BYTES_PER_VALUE, Operator
 
 Group = tuple[str, str, str]
-NEIGHBOURS = 4
+Measured = tuple[Operator, float, float]  # operator, ms, kernels
+
+LENGTH_SCALE = 6.0  # of the correction, in factors of e over all descriptors together
+SIGNAL_STD = 1.0  # of log prices around the trend
+NOISE_STD = 0.05  # of one log price
 RIDGE = 1e-2
+LANES = 16  # channels of one vector register, float32
 UNKNOWN_ERROR = 1.0  # log standard deviation of a price that nothing measured supports
 THIN_ERROR = 0.5  # of a group with few members
 MIN_MEMBERS = 6
+MAX_MEMBERS = 1500
+LEAST_MS = 1e-6
 _UNKNOWN_QUANTILE = 0.9
+_BEYOND = 2.0  # how far (log) a price may lie outside those measured
 
 
 def group_of(operator: Operator) -> Group:
@@ -33,44 +43,96 @@ def group_of(operator: Operator) -> Group:
 def descriptors(operator: Operator) -> list[float]:
     """Return the logarithms that a group's prices are modelled on.
 
-    Besides work and traffic there are the shape of the work (channels, positions, heads) and how
-    well channels fill vector lanes: kernels work on blocks of 16.
+    Sizes of output and input, depth of the contraction, weights, the output's axes, groups, window
+    and stride; and how well channels fill vector lanes, for kernels work on blocks of them.
     """
-    out = operator.output_shape
-    last = out[-1] if out else 1
-    channels = out[1] if len(out) == 4 else last
-    lanes = math.ceil(channels / 16) * 16 / max(1, channels)
+    inputs, outputs = operator.input_shape, operator.output_shape
+    values = max(1, math.prod(outputs))
+    last = outputs[-1] if outputs else 1
     return [
-        math.log(1 + operator.macs),
-        math.log(1 + operator.input_bytes),
-        math.log(1 + operator.output_bytes),
+        math.log(values),
+        math.log(max(1, operator.input_bytes // BYTES_PER_VALUE)),
+        math.log(max(1.0, operator.macs / values)),
         math.log(1 + operator.weight_bytes),
-        math.log(max(1, channels)),
         math.log(max(1, last)),
-        math.log(operator.groups),
+        math.log(max(1, outputs[-2] if len(outputs) > 1 else 1)),
+        math.log(max(1, outputs[1] if len(outputs) > 2 else 1)),
+        math.log(max(1, operator.groups)),
         math.log(1 + operator.kernel),
-        math.log(operator.stride),
-        math.log(lanes),
+        math.log(max(1, operator.stride)),
+        _waste(outputs[1] if len(outputs) == 4 else last),
+        _waste(inputs[1] if len(inputs) == 4 else (inputs[-1] if inputs else 1)),
+        _waste(last),
     ]
 
 
+def _waste(channels: int) -> float:
+    return math.log(math.ceil(channels / LANES) * LANES / max(1, channels)) if channels else 0.0
+
+
 @dataclass(frozen=True)
-class _Member:
-    """A group's model."""
+class _Process:
+    """One group's Gaussian process."""
 
     centre: Array
     scale: Array
-    coefficients: Array
+    trend: Array
     points: Array
-    residuals: Array
+    inverse: Array
+    weights: Array
     kernels: float
     low: float
     high: float
     typical: float
 
+    def predict(self, x: Array) -> tuple[float, float]:
+        """Return log ms, and the deviation over that of a measured operator left out."""
+        shifted = x - self.centre
+        covariance = _covariance(self.points, shifted[None])[:, 0]
+        y = float((shifted / self.scale) @ self.trend[:-1] + self.trend[-1])
+        y += float(covariance @ self.weights)
+        variance = SIGNAL_STD**2 - float(covariance @ self.inverse @ covariance)
+        growth = math.sqrt(max(variance, 0.0) + NOISE_STD**2) / self.typical
+        return min(max(y, self.low - _BEYOND), self.high + _BEYOND), growth
+
+
+def _covariance(a: Array, b: Array) -> Array:
+    squared = (a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T
+    return np.asarray(SIGNAL_STD**2 * np.exp(-np.maximum(squared, 0) / (2 * LENGTH_SCALE**2)))
+
+
+def _fit(rows: Sequence[Measured]) -> _Process:
+    if len(rows) > MAX_MEMBERS:
+        rows = [rows[i] for i in np.linspace(0, len(rows) - 1, MAX_MEMBERS).astype(int)]
+    x = np.array([descriptors(operator) for operator, _, _ in rows])
+    y = np.log(np.array([max(ms, LEAST_MS) for _, ms, _ in rows]))
+    centre = x.mean(axis=0)
+    # Axes that hardly vary keep a least unit, or the trend would blow them up.
+    scale = np.maximum(x.std(axis=0), 0.25)
+    z = np.column_stack([(x - centre) / scale, np.ones(len(x))])
+    penalty = RIDGE * len(x) * np.eye(z.shape[1])
+    penalty[-1, -1] = 0.0
+    trend = np.asarray(np.linalg.solve(z.T @ z + penalty, z.T @ y), dtype=np.float64)
+    points = x - centre
+    covariance = _covariance(points, points) + NOISE_STD**2 * np.eye(len(x))
+    inverse: Array = np.asarray(np.linalg.inv(covariance), dtype=np.float64)
+    left_out = np.sqrt(1 / np.maximum(np.diag(inverse), 1e-12))
+    return _Process(
+        centre,
+        scale,
+        trend,
+        points,
+        inverse,
+        np.asarray(inverse @ (y - z @ trend), dtype=np.float64),
+        float(np.mean([kernels for _, _, kernels in rows])),
+        float(y.min()),
+        float(y.max()),
+        float(np.median(left_out)),
+    )
+
 
 class Interpolator:
-    """Prices from measured neighbours.
+    """Prices from measured operators of the same group; a group is fitted when first needed.
 
     Args:
         measured: (operator, ms, kernels) of each entry.
@@ -78,27 +140,23 @@ class Interpolator:
     """
 
     def __init__(
-        self,
-        measured: Iterable[tuple[Operator, float, float]],
-        errors: Mapping[Group, float] | None = None,
+        self, measured: Iterable[Measured], errors: Mapping[Group, float] | None = None
     ) -> None:
         self.errors = dict(errors or {})
-        members: dict[Group, list[tuple[Operator, float, float]]] = defaultdict(list)
-        rates = []
-        for operator, ms, kernels in measured:
-            members[group_of(operator)].append((operator, ms, kernels))
+        self._groups: dict[Group, list[Measured]] = defaultdict(list)
+        self._types: dict[tuple[str, str], list[Measured]] = defaultdict(list)
+        self._fitted: dict[tuple[str, ...], _Process] = {}
+        rates, single = [], []
+        for row in measured:
+            operator, ms, kernels = row
+            self._groups[group_of(operator)].append(row)
+            self._types[operator.kind, operator.op].append(row)
             moved = operator.input_bytes + operator.output_bytes
             if kernels >= 0.5 and moved:
                 rates.append(ms / moved)
+                single.append(ms)
         self._unknown_rate = float(np.quantile(rates, _UNKNOWN_QUANTILE)) if rates else 1e-6
-        self._dispatch_ms = min(
-            (ms for rows in members.values() for _, ms, k in rows if k >= 0.5), default=1e-3
-        )
-        self._groups = {group: _fit(rows) for group, rows in members.items()}
-        by_type: dict[tuple[str, str], list[tuple[Operator, float, float]]] = defaultdict(list)
-        for (kind, op, _), rows in members.items():
-            by_type[kind, op] += rows
-        self._types = {key: _fit(rows) for key, rows in by_type.items()}
+        self._dispatch_ms = min(single, default=1e-3)
 
     def is_unknown(self, operator: Operator) -> bool:
         """Whether nothing of its kind and type was measured."""
@@ -106,95 +164,42 @@ class Interpolator:
 
     def price(self, operator: Operator) -> tuple[float, float, float]:
         """Return ms, number of kernels, and the standard deviation of log ms."""
-        group = group_of(operator)
-        member = self._groups.get(group)
-        error = self.errors.get(group, THIN_ERROR)
-        if member is None:
-            member = self._types.get((operator.kind, operator.op))
-            error = THIN_ERROR
-        if member is None:
+        if self.is_unknown(operator):
             moved = operator.input_bytes + operator.weight_bytes + operator.output_bytes
             return self._dispatch_ms + self._unknown_rate * moved, 1.0, UNKNOWN_ERROR
-        ms, distance = _evaluate(member, np.asarray(descriptors(operator)))
-        return ms, member.kernels, error * (1 + distance / member.typical)
+        group = group_of(operator)
+        if group in self._groups:
+            key: tuple[str, ...] = group
+            rows, error = self._groups[group], self.errors.get(group, THIN_ERROR)
+        else:
+            key = (operator.kind, operator.op)
+            rows, error = self._types[operator.kind, operator.op], THIN_ERROR
+        if key not in self._fitted:
+            self._fitted[key] = _fit(rows)
+        process = self._fitted[key]
+        log_ms, growth = process.predict(np.asarray(descriptors(operator)))
+        return math.exp(log_ms), process.kernels, error * max(1.0, growth)
 
 
-def _fit(rows: Sequence[tuple[Operator, float, float]]) -> _Member:
-    x = np.array([descriptors(operator) for operator, _, _ in rows])
-    y = np.log(np.array([max(ms, 1e-6) for _, ms, _ in rows]))
-    centre = x.mean(axis=0)
-    # Axes keep their unit (a factor e), or a little used one would be blown up.
-    scale = np.maximum(x.std(axis=0), 0.25)
-    z = np.column_stack([(x - centre) / scale, np.ones(len(x))])
-    penalty = RIDGE * len(x) * np.eye(z.shape[1])
-    penalty[-1, -1] = 0.0
-    coefficients = np.linalg.solve(z.T @ z + penalty, z.T @ y)
-    points = z[:, :-1]
-    return _Member(
-        centre,
-        scale,
-        coefficients,
-        points,
-        y - z @ coefficients,
-        float(np.mean([kernels for _, _, kernels in rows])),
-        float(y.min()),
-        float(y.max()),
-        _typical_distance(points),
-    )
-
-
-def _typical_distance(points: Array) -> float:
-    if len(points) < 2:
-        return 1.0
-    sample = points[np.linspace(0, len(points) - 1, min(len(points), 100)).astype(int)]
-    squared = ((sample[:, None] - points[None]) ** 2).sum(axis=2)
-    nearest = np.sqrt(np.sort(squared, axis=1)[:, 1])
-    return max(0.1, float(np.median(nearest)))
-
-
-def _evaluate(member: _Member, x: Array, skip: int = -1) -> tuple[float, float]:
-    """Return ms and the distance to the nearest measured operator."""
-    z = (x - member.centre) / member.scale
-    squared = ((member.points - z) ** 2).sum(axis=1)
-    if skip >= 0:
-        squared[skip] = np.inf
-    nearest = np.argsort(squared)[:NEIGHBOURS]
-    nearest = nearest[np.isfinite(squared[nearest])]
-    y = float(z @ member.coefficients[:-1] + member.coefficients[-1])
-    distance = math.inf
-    if len(nearest):
-        distances = np.sqrt(squared[nearest])
-        distance = float(distances[0])
-        weights = 1 / (distances + 0.05)
-        # Far from all neighbours their residuals say less.
-        trust = 1 / (1 + distance / (4 * member.typical))
-        y += trust * float(weights @ member.residuals[nearest] / weights.sum())
-    y = min(max(y, member.low - 2.0), member.high + 2.0)
-    return math.exp(y), distance
-
-
-def left_out_errors(
-    measured: Sequence[tuple[Operator, float, float]],
-) -> dict[Group, float]:
+def left_out_errors(measured: Iterable[Measured]) -> dict[Group, float]:
     """Return the standard deviation of log prices of entries left out, by group.
 
     Every entry is predicted from a fit without its fifth of the group; groups of less than six
     are left to the default.
     """
-    members: dict[Group, list[tuple[Operator, float, float]]] = defaultdict(list)
+    groups: dict[Group, list[Measured]] = defaultdict(list)
     for row in measured:
-        members[group_of(row[0])].append(row)
+        groups[group_of(row[0])].append(row)
     errors = {}
-    for group, rows in members.items():
+    for group, rows in groups.items():
         if len(rows) < MIN_MEMBERS:
             continue
         found = []
         for fold in range(5):
-            kept = [row for i, row in enumerate(rows) if i % 5 != fold]
-            model = _fit(kept)
+            process = _fit([row for i, row in enumerate(rows) if i % 5 != fold])
             for operator, ms, _ in rows[fold::5]:
-                predicted, _ = _evaluate(model, np.asarray(descriptors(operator)))
-                found.append(math.log(predicted / max(ms, 1e-6)))
-        # Robust: single wild entries are noise of measurement.
-        errors[group] = float(np.median(np.abs(found)) / 0.6745)
+                predicted, _ = process.predict(np.asarray(descriptors(operator)))
+                found.append(predicted - math.log(max(ms, LEAST_MS)))
+        # Robust, for single wild entries are noise of measurement; never nothing.
+        errors[group] = max(0.01, float(np.median(np.abs(found)) / 0.6745))
     return errors

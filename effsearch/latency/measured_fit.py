@@ -18,6 +18,7 @@ from effsearch.latency.cost_model import Array
 from effsearch.latency.hardware import Peak
 from effsearch.latency.interpolation import left_out_errors
 from effsearch.latency.measured import (
+    FEATURES,
     FORMAT,
     SUMS,
     TERMS,
@@ -35,6 +36,7 @@ from effsearch.latency.runtime import host
 from searchspace import Operator, operators
 
 FOLDS = 5
+_STREAMING = FEATURES.index("streaming.ms")
 ROUNDS = 4  # of prices and network effects, each given the other
 LEAST_SHARE = 0.25  # of a kernel's profiled time that stays when the profiler's cost is taken off
 _TRIM = 0.1
@@ -80,15 +82,30 @@ def samples(records: Sequence[Record]) -> list[Sample]:
     return found
 
 
-def network_ms(found: Sequence[Sample]) -> Array:
-    """Return networks' latencies, half of the machine's drift taken out.
+def without_drift(found: Sequence[Sample], features: Array) -> tuple[Array, tuple[float, float]]:
+    """Return networks' latencies (n,) as on a usual moment of the machine, and its drift's slopes.
 
-    The reference network that took turns with a batch says how fast the machine was; half, because
-    its own measurement is noisy too.
+    The reference network that took turns with a batch says how fast the machine was then. How much
+    of its drift others share, and how much more those do that stream their weights as it does, is
+    estimated from what the table leaves unexplained.
     """
+    ms = np.array([s.record.ms for s in found])
     references = np.array([s.record.reference_ms for s in found])
-    drift = references / np.median(references)
-    return np.asarray(np.array([s.record.ms for s in found]) / np.sqrt(drift))
+    drift = np.log(references / np.median(references))
+    share = np.clip(features[:, _STREAMING] / features[:, : len(SUMS)].sum(axis=1), 0, 1)
+    design = np.stack([drift, drift * share], axis=1)
+    slopes = np.array([0.5, 0.0])
+    for _ in range(3):
+        adjusted = ms * np.exp(-design @ slopes)
+        mean, _ = fit_calibration(features, adjusted).evaluate(features)
+        residual = np.log(ms / mean)
+        robust = 1 / np.maximum(1.0, np.abs(residual - design @ slopes) / 0.05)
+        weighed = design * robust[:, None]
+        pull = 1e-3 * np.eye(2)
+        slopes = np.linalg.solve(
+            weighed.T @ design + pull, weighed.T @ residual + pull @ np.array([0.5, 0.0])
+        )
+    return np.asarray(ms * np.exp(-design @ slopes)), (float(slopes[0]), float(slopes[1]))
 
 
 def profiler_cost_ms(found: Sequence[Sample]) -> float:
@@ -246,7 +263,7 @@ def fit_calibration(features: Array, ms: Array) -> Calibration:
     )
     total = start.total(features)
     x = logarithms(features, total)
-    low, knots, high = np.quantile(x, [0.02, 0.3, 0.98], axis=0)
+    low, knots, high = np.quantile(x, [0.0, 0.3, 0.99], axis=0)
     terms = correction_terms(features, total, low, high, knots)
     residual = np.log(ms / total)
     penalty = _TERM_RIDGE * len(ms) * np.eye(terms.shape[1])
@@ -339,9 +356,9 @@ def fit_table(
     found = samples(records)
     if len(found) < 2 * FOLDS:
         raise WorkFailedError(f"only {len(found)} networks are measured; {2 * FOLDS} are needed")
-    ms = network_ms(found)
     profiler_ms = profiler_cost_ms(found)
     features = left_out_features(found, profiler_ms, peak)
+    ms, slopes = without_drift(found, features)
     predicted, std = left_out_predictions(features, ms)
     calibration = fit_calibration(features, ms)
     entries = fit_entries(found, profiler_ms, peak.stream_mb_per_ms)
@@ -365,6 +382,11 @@ def fit_table(
         ),
         "profiler_ms_per_kernel": profiler_ms,
         "peak": asdict(peak),
+        "drift": {
+            "reference_ms": float(np.median([s.record.reference_ms for s in found])),
+            "shared": slopes[0],
+            "shared_by_streaming": slopes[1],
+        },
         "errors": errors,
         "profile": dict(profile),
         "not_covered": list(_NOT_COVERED),

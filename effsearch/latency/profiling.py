@@ -43,10 +43,10 @@ from searchspace.operators import from_graph
 from searchspace.units import Unit, units
 
 BATCH = 16
-ROUNDS = 4
-SECONDS_PER_TURN = 0.04
-PROFILED_PER_TURN = 3
-NETWORK_NOISE_LIMIT = 0.05
+ROUNDS = 6
+SECONDS_PER_TURN = 0.03
+PROFILED_PER_TURN = 2
+NETWORK_NOISE_LIMIT = 0.08
 BATCH_NOISE_LIMIT = 0.05  # what is below is taken out by the reference network, halfway
 ATTEMPTS = 3
 MIN_NETWORKS = 20
@@ -231,8 +231,8 @@ def measure_batch(
     profiled: list[ort.InferenceSession] = []
     for number, item in enumerate(items):
         model = item.path.read_bytes()
-        plain = session(model, threads)
-        profiled.append(session(model, threads, str(folder / f"kernels{number}")))
+        plain = session(model, threads, rests=True)
+        profiled.append(session(model, threads, str(folder / f"kernels{number}"), rests=True))
         feeds = random_feeds(plain)
         runs.append(partial(plain.run, None, feeds))
         runs.append(partial(profiled[-1].run, None, feeds))
@@ -251,7 +251,7 @@ def measure_batch(
         cold = [0, *range(1, ROUNDS * PROFILED_PER_TURN, PROFILED_PER_TURN)]
         ms, kernels = credit(read_profile(trace, skip=cold), item.operators)
         trace.unlink()
-        results.append((summarise_turns(turns, threads), ms, kernels))
+        results.append((summarise_turns(turns, threads, quantile=0.25), ms, kernels))
     return results
 
 
@@ -353,7 +353,7 @@ class Profiler:
         """Return how far the reference network is from its usual latency, or from itself."""
         usual = float(np.median(self.references)) if self.references else reference.median_ms
         moved = max(reference.median_ms, usual) / min(reference.median_ms, usual) - 1
-        return max(moved, reference.spread)
+        return max(moved, reference.spread / 2)
 
     def _check_quiet(self) -> None:
         batches, _, left_out = self.store.batches()

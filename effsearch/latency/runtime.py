@@ -105,7 +105,10 @@ def check_threads(threads: int) -> None:
 
 
 def session(
-    model: bytes | str | Path, threads: int, profile_prefix: str | None = None
+    model: bytes | str | Path,
+    threads: int,
+    profile_prefix: str | None = None,
+    rests: bool = False,
 ) -> ort.InferenceSession:
     """Return a session with all graph optimisations.
 
@@ -113,6 +116,8 @@ def session(
         model: a serialised model or the path of one.
         threads: of one operator; operators run one after another.
         profile_prefix: where to write ONNX Runtime's own profile, None for none.
+        rests: whether its threads rest between runs; by default they spin for a while, which
+            slows other sessions that take turns with it.
 
     Raises:
         UserError: where ONNX Runtime does not take the model.
@@ -124,6 +129,8 @@ def session(
     if profile_prefix is not None:
         options.enable_profiling = True
         options.profile_file_prefix = profile_prefix
+    if rests:
+        options.add_session_config_entry("session.force_spinning_stop", "1")
     data = str(model) if isinstance(model, Path) else model
     try:
         return ort.InferenceSession(data, options, providers=[PROVIDER])
