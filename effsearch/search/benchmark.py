@@ -116,7 +116,7 @@ def samplers(request: SearchRequest, trials: int, seeds: int, limit_s: float) ->
     space = SearchSpace.load(request.space)
     evaluator = EvaluatorSpec(request.device, request.proxy, request.confidence).make()
     rows = []
-    for name in ("random", "nsga2", "tpe", "ours"):
+    for name in ("ours", "random", "nsga2", "tpe"):
         for seed in range(seeds):
             rows.append(_one(name, seed, request, space, evaluator, trials, limit_s))
             print(rows[-1], file=sys.stderr, flush=True)

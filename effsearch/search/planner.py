@@ -1,9 +1,10 @@
 """Which candidates to evaluate next: a function of the seed and of what was found so far.
 
-Optuna's samplers draw categorical axes that depend on each other one by one; see
-`effsearch.search.benchmark` for what they find at equal cost. So NSGA-II (Deb et al., 2002) runs
-here with the space's own mutation and crossover, a batch at a time, and Optuna keeps the study.
-Nothing is remembered between batches, so that an interrupted run continues as if it never was.
+Optuna's samplers were tried first (`effsearch.search.benchmark samplers`, results/search): in this
+space of axes that depend on each other, NSGA-II (Deb et al., 2002) with the space's own mutation
+and crossover finds better networks in as many trials, and takes a fraction of the time to plan them.
+So it runs here, a batch at a time, and Optuna keeps the study. Nothing is remembered between
+batches, so that an interrupted run continues as if it never was.
 """
 
 from __future__ import annotations
