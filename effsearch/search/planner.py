@@ -2,7 +2,7 @@
 
 Optuna's samplers were tried first (`effsearch.search.benchmark samplers`, results/search): in this
 space of axes that depend on each other, NSGA-II (Deb et al., 2002) with the space's own mutation
-and crossover finds better networks in as many trials, and takes a fraction of the time to plan them.
+and crossover finds better networks in as many trials, and plans them in a fraction of the time.
 So it runs here, a batch at a time, and Optuna keeps the study. Nothing is remembered between
 batches, so that an interrupted run continues as if it never was.
 """
