@@ -19,7 +19,7 @@ def second_opinion(networks: Mapping[str, Architecture], seed: int = 0) -> dict[
         seed: of the images and the weights.
     """
     scale = ZeroCost(seed).scale
-    rows = {}
+    rows: dict[str, dict[str, Any]] = {}
     for name, architecture in networks.items():
         members = member_scores(architecture, seed)
         mean, error = combine(members, scale)

@@ -19,7 +19,7 @@ from effsearch.errors import NoArchitectureFitsError, WorkFailedError
 from searchspace.errors import UserError
 
 # Typer carries a click of its own; this is its base of all mistakes in arguments.
-_UsageError = typer.BadParameter.__bases__[0]
+_UsageError: Any = typer.BadParameter.__bases__[0]
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 

@@ -22,7 +22,7 @@ def list_zoo(as_json: JsonFlag = False) -> None:
     from effsearch.published import published
     from searchspace import operators, zoo
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in zoo.names():
         architecture = zoo.load(name)
         parts = operators(architecture, "train")

@@ -235,9 +235,7 @@ def _dump_networks(body: dict[str, Any]) -> str:
     lines = ",\n  ".join(
         f"{json.dumps(d)}: {json.dumps(a)}" for d, a in body["architectures"].items()
     )
-    return (
-        f'{{\n "host": {json.dumps(body["host"])},\n "architectures": {{\n  {lines}\n }}\n}}\n'
-    )
+    return f'{{\n "host": {json.dumps(body["host"])},\n "architectures": {{\n  {lines}\n }}\n}}\n'
 
 
 if __name__ == "__main__":

@@ -167,8 +167,7 @@ def page(results: dict[str, Any]) -> str:
                 + ": "
                 + (
                     "met."
-                    if met
-                    and (count != COUNTS[-1] or e["spearman"][0] >= TARGET_SPEARMAN)
+                    if met and (count != COUNTS[-1] or e["spearman"][0] >= TARGET_SPEARMAN)
                     else "not met."
                 ),
             ]

@@ -31,7 +31,8 @@ from searchspace.errors import UserError
 
 _MIN_NETWORKS = 10  # a phone with fewer measured networks gets no table
 _UNITS = {
-    "count": "ms for one", "gmacs": "ms for 10^9 multiply-accumulates",
+    "count": "ms for one",
+    "gmacs": "ms for 10^9 multiply-accumulates",
     "mb": "ms for 10^6 bytes of float16",
 }
 
@@ -106,8 +107,13 @@ def transferred_std(folds: Folds) -> float:
 
 
 def table_card(
-    dataset: Dataset, device: str, prices: Posterior, form: Form, spread: Spread,
-    transferred: float, held_out: dict[str, list[HeldOut]],
+    dataset: Dataset,
+    device: str,
+    prices: Posterior,
+    form: Form,
+    spread: Spread,
+    transferred: float,
+    held_out: dict[str, list[HeldOut]],
 ) -> dict[str, Any]:
     """Return what a table's file holds."""
     group = rules()["groups"][dataset.group]
@@ -165,8 +171,11 @@ def table_card(
                 "std_log": round(float(np.sqrt(covariance[i, i])), 4),
                 "networks": int(here[:, i].sum()),
                 "shared_networks": int(shared[:, i].sum()),
-                "kind": "fitted" if here[:, i].any() else
-                "transferred" if shared[:, i].any() else "estimated",
+                "kind": "fitted"
+                if here[:, i].any()
+                else "transferred"
+                if shared[:, i].any()
+                else "estimated",
             }
             for i, name in enumerate(PRICED)
         ],
@@ -247,7 +256,9 @@ def evaluation_card(
 def _ablations(dataset: Dataset, form: Form) -> list[tuple[str, Dataset, Form]]:
     phones = rules()["groups"][dataset.group]["scope"]["phones"]
     alone = Dataset(
-        dataset.group, [r for r in dataset.rows if r.device in phones], dataset.dropped,
+        dataset.group,
+        [r for r in dataset.rows if r.device in phones],
+        dataset.dropped,
         dataset.operators,
     )
     return [

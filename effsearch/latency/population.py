@@ -213,7 +213,7 @@ class PopulationPricer:
         return np.asarray(features[position])
 
     def _sum(self, units: list[Unit]) -> Array:
-        return np.sum([self.table.unit_features(unit)[0] for unit in units], axis=0)
+        return np.asarray(np.sum([self.table.unit_features(u)[0] for u in units], axis=0))
 
 
 @dataclass

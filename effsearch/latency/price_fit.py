@@ -97,9 +97,7 @@ def fit(totals: Array, floor_ms: Array, latency_ms: Array, prior: PricePrior, no
     covariance = np.linalg.inv((shares * weight[:, None]).T @ shares + precision)
     known = ((shares @ covariance) * shares).sum(axis=1)  # variance of each row with itself
     leverage = np.minimum(known * weight, 1 - 1e-6)
-    return Fit(
-        np.exp(theta), covariance, residual * noise / (1 - leverage), known / (1 - leverage)
-    )
+    return Fit(np.exp(theta), covariance, residual * noise / (1 - leverage), known / (1 - leverage))
 
 
 def residual_std(errors: Array, variance: Array) -> float:

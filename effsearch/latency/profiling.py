@@ -286,7 +286,8 @@ class Profiler:
             path = folder / "reference.onnx"
             reference = pool.submit(prepare, zoo.load(REFERENCE).to_dict(), path).result()
             waiting = [
-                (i, a) for i, a in _take(sequence(self.plan), max(done, default=-1) + 1)
+                (i, a)
+                for i, a in _take(sequence(self.plan), max(done, default=-1) + 1)
                 if i not in done
             ]
             fresh = enumerate(sequence(self.plan))
@@ -295,9 +296,7 @@ class Profiler:
                 batch = [waiting.pop(0) if waiting else next(ahead) for _ in range(BATCH)]
                 self._batch(batch, reference, pool, folder)
                 left = max(0.0, end - time.monotonic()) / 60
-                self.report(
-                    f"{len(self.records)} networks measured, {left:.1f} minutes left"
-                )
+                self.report(f"{len(self.records)} networks measured, {left:.1f} minutes left")
         finally:
             pool.shutdown(cancel_futures=True)
             shutil.rmtree(folder, ignore_errors=True)
@@ -313,9 +312,7 @@ class Profiler:
     ) -> None:
         # Graphs are prepared on all cores, then all cores rest while networks are timed: a busy
         # neighbour slows the core that measures.
-        jobs = [
-            pool.submit(prepare, a.to_dict(), folder / f"{index}.onnx") for index, a in batch
-        ]
+        jobs = [pool.submit(prepare, a.to_dict(), folder / f"{index}.onnx") for index, a in batch]
         prepared = [job.result() for job in jobs]
         for attempt in range(ATTEMPTS):
             own, *measured = measure_batch([reference, *prepared], self.plan.threads, folder)

@@ -20,7 +20,9 @@ def plain_totals(operators: Sequence[Operator]) -> Array:
     for o in operators:
         at = 1 + 3 * KINDS.index(o.kind)
         totals[at : at + 3] += (
-            o.macs / 1e9, (o.input_bytes + o.weight_bytes + o.output_bytes) / 2e6, 1.0,
+            o.macs / 1e9,
+            (o.input_bytes + o.weight_bytes + o.output_bytes) / 2e6,
+            1.0,
         )
     return totals
 

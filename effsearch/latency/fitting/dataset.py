@@ -22,7 +22,8 @@ TIES = {
     "products": (("matmul.count", "dispatch.count"),),
     "gelu": (("gelu.mb", "fused.mb"),),
     "linear_attention": (
-        ("linear_attention.gmacs", "matmul.gmacs"), ("linear_attention.mb", "matmul.mb"),
+        ("linear_attention.gmacs", "matmul.gmacs"),
+        ("linear_attention.mb", "matmul.mb"),
     ),
 }
 _OFF_ACCELERATOR = ("linear_attention.gmacs", "linear_attention.mb")
@@ -75,8 +76,14 @@ AXES: dict[str, tuple[float | str, ...]] = {
     "std": (0.7, 0.4),
     "max_resolution": (1024, 288),
     "tied": (
-        "products gelu linear_attention", "products gelu", "products linear_attention",
-        "gelu linear_attention", "products", "gelu", "linear_attention", "",
+        "products gelu linear_attention",
+        "products gelu",
+        "products linear_attention",
+        "gelu linear_attention",
+        "products",
+        "gelu",
+        "linear_attention",
+        "",
     ),
 }
 
@@ -129,7 +136,11 @@ class Dataset:
             values[row.graph, row.device].append(row)
         return [
             Reference(
-                graph, rows[0].network, rows[0].family, device, rows[0].resolution,
+                graph,
+                rows[0].network,
+                rows[0].family,
+                device,
+                rows[0].resolution,
                 statistics.median(r.latency_ms for r in rows),
             )
             for (graph, device), rows in sorted(values.items())
@@ -139,8 +150,7 @@ class Dataset:
         """Whether a reference is one that forms are chosen on."""
         scope = rules()["groups"][self.group]["scope"]
         return (
-            reference.device in scope["phones"]
-            and reference.resolution <= scope["max_resolution"]
+            reference.device in scope["phones"] and reference.resolution <= scope["max_resolution"]
         )
 
     def hardware(self, device: str, form: Form) -> Hardware:

@@ -58,7 +58,9 @@ class Folds:
     def take(self, rows: Sequence[int]) -> Folds:
         """Return some of them."""
         return Folds(
-            [self.references[i] for i in rows], self.errors[rows], self.variances[rows],
+            [self.references[i] for i in rows],
+            self.errors[rows],
+            self.variances[rows],
             self.irregularity[rows],
         )
 
@@ -116,7 +118,8 @@ def fit_group(
         left_out: of (network, family), whether its rows are left out.
     """
     rows = [
-        r for r in dataset.rows
+        r
+        for r in dataset.rows
         if r.resolution <= form.max_resolution
         and not (left_out is not None and left_out(r.network, r.family))
     ]
@@ -124,9 +127,7 @@ def fit_group(
     data, tying = dataset.measurements(rows, form), form.tying()
     data = replace(data, totals=data.totals @ tying)
     fitted = fit(data, form.prior(dataset.group), len(dataset.devices), tolerance)
-    return tuple(
-        Posterior(tying @ p.price, tying @ p.covariance @ tying.T) for p in fitted
-    )
+    return tuple(Posterior(tying @ p.price, tying @ p.covariance @ tying.T) for p in fitted)
 
 
 def predict(
@@ -148,7 +149,10 @@ def predict(
 
 
 def cross_validate(
-    dataset: Dataset, form: Form, unit: Unit, without: frozenset[str] = frozenset(),
+    dataset: Dataset,
+    form: Form,
+    unit: Unit,
+    without: frozenset[str] = frozenset(),
     folds: int | None = None,
 ) -> Folds:
     """Predict every network from the others, with a form given.
@@ -226,7 +230,8 @@ def spread(dataset: Dataset, folds: Folds) -> Spread:
     residual = {}
     for device in dataset.devices:
         own = [
-            i for i, r in enumerate(folds.references)
+            i
+            for i, r in enumerate(folds.references)
             if r.device == device and r.resolution <= limit
         ]
         enough = len(own) >= _MIN_REFERENCES
@@ -276,8 +281,10 @@ def _nested_one(dataset: Dataset, unit: Unit, name: str) -> list[HeldOut]:
     median, variance, irregularity = predict(dataset, posterior, test, form)
     return [
         HeldOut(
-            r, float(median[i]),
-            float(around.std_log(r.device, variance[i], irregularity[i])), form,
+            r,
+            float(median[i]),
+            float(around.std_log(r.device, variance[i], irregularity[i])),
+            form,
         )
         for i, r in enumerate(test)
     ]

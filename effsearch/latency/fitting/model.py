@@ -80,8 +80,13 @@ class Measurements:
     def take(self, rows: Indices | NDArray[np.bool_]) -> Measurements:
         """Return some rows."""
         return Measurements(
-            self.totals[rows], self.floor_ms[rows], self.latency_ms[rows], self.rounding_ms[rows],
-            self.device[rows], self.paper[rows], self.network[rows],
+            self.totals[rows],
+            self.floor_ms[rows],
+            self.latency_ms[rows],
+            self.rounding_ms[rows],
+            self.device[rows],
+            self.paper[rows],
+            self.network[rows],
         )
 
 

@@ -106,8 +106,12 @@ def read_rows(data: str | Path, group: str) -> tuple[list[Row], list[Dropped]]:
         if rule is not None:
             dropped.append(
                 Dropped(
-                    entry["model"], entry["paper"], entry["device"], float(entry["latency_ms"]),
-                    rule["id"], " ".join(rule["reason"].split()),
+                    entry["model"],
+                    entry["paper"],
+                    entry["device"],
+                    float(entry["latency_ms"]),
+                    rule["id"],
+                    " ".join(rule["reason"].split()),
                 )
             )
             continue

@@ -32,9 +32,20 @@ def card():
 
 def operator(kind="pointwise_conv", op="Conv", **changes):
     base = Operator(
-        name="x", kind=kind, op=op, input_shape=(1, 64, 14, 14), output_shape=(1, 64, 14, 14),
-        kernel=1, stride=1, groups=1, macs=802816, params=4096, input_bytes=50176,
-        weight_bytes=16384, output_bytes=50176, follows="",
+        name="x",
+        kind=kind,
+        op=op,
+        input_shape=(1, 64, 14, 14),
+        output_shape=(1, 64, 14, 14),
+        kernel=1,
+        stride=1,
+        groups=1,
+        macs=802816,
+        params=4096,
+        input_bytes=50176,
+        weight_bytes=16384,
+        output_bytes=50176,
+        follows="",
     )
     return replace(base, **changes)
 
@@ -45,13 +56,34 @@ sizes = st.integers(1, 4096)
 @st.composite
 def any_operator(draw):
     kind = draw(st.sampled_from(KINDS))
-    op = draw(st.sampled_from(["Conv", "MatMul", "Add", "Mul", "Relu", "Sigmoid", "Transpose",
-                               "Concat", "LayerNormalization", "BatchNormalization", "Foo"]))
+    op = draw(
+        st.sampled_from(
+            [
+                "Conv",
+                "MatMul",
+                "Add",
+                "Mul",
+                "Relu",
+                "Sigmoid",
+                "Transpose",
+                "Concat",
+                "LayerNormalization",
+                "BatchNormalization",
+                "Foo",
+            ]
+        )
+    )
     shape = (1, draw(sizes), draw(st.integers(1, 128)), draw(st.integers(1, 128)))
     return operator(
-        kind, op, input_shape=shape, output_shape=shape, macs=draw(st.integers(0, 10**10)),
-        input_bytes=draw(st.integers(1, 10**8)), output_bytes=draw(st.integers(1, 10**8)),
-        weight_bytes=draw(st.integers(0, 10**8)), follows=draw(st.sampled_from(["", *KINDS])),
+        kind,
+        op,
+        input_shape=shape,
+        output_shape=shape,
+        macs=draw(st.integers(0, 10**10)),
+        input_bytes=draw(st.integers(1, 10**8)),
+        output_bytes=draw(st.integers(1, 10**8)),
+        weight_bytes=draw(st.integers(0, 10**8)),
+        follows=draw(st.sampled_from(["", *KINDS])),
     )
 
 
@@ -86,8 +118,11 @@ def test_no_operator_is_free_or_faster_than_the_hardware(name, o):
 
 
 @settings(max_examples=60, deadline=None)
-@given(kind=st.sampled_from([k for k in KINDS if k != "matmul"]), macs=st.integers(0, 10**9),
-       more=st.integers(1, 10**9))
+@given(
+    kind=st.sampled_from([k for k in KINDS if k != "matmul"]),
+    macs=st.integers(0, 10**9),
+    more=st.integers(1, 10**9),
+)
 def test_more_macs_are_never_cheaper(kind, macs, more):
     few, many = operator(kind, macs=macs), operator(kind, macs=macs + more)
     a, b = table().operator_ms([few, many])

@@ -155,9 +155,7 @@ def test_intervals_widen_where_nothing_was_measured(table):
 
 
 def test_operators_of_no_measured_kind_are_estimated(table):
-    strange = Operator(
-        "x", "other", "Det", (1, 8, 8, 8), (1, 8), 0, 1, 1, 0, 0, 2048, 0, 32, ""
-    )
+    strange = Operator("x", "other", "Det", (1, 8, 8, 8), (1, 8), 0, 1, 1, 0, 0, 2048, 0, 32, "")
     assert table.mark([strange]) == "estimated"
     ms, _, error = table.price(strange)
     assert ms > 0
@@ -282,7 +280,8 @@ def test_broken_entries_name_the_line(table, tmp_path):
 
 
 SHIPPED_TABLES = [
-    path for path in sorted(SHIPPED.glob("*.json"))
+    path
+    for path in sorted(SHIPPED.glob("*.json"))
     if json.loads(path.read_text("utf-8")).get("kind") == "measured"
 ]
 

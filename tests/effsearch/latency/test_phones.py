@@ -179,8 +179,18 @@ def dataset():
     ops = {f"{n}@224": operators(zoo.load(n), "deploy") for n in zoo.names()}
     rng = np.random.default_rng(0)
     rows = [
-        Row(graph, graph.split("@")[0], graph.split("_")[0], f"paper {i % 3}", phone, "", 224,
-            1.0, 0.01, "s")
+        Row(
+            graph,
+            graph.split("@")[0],
+            graph.split("_")[0],
+            f"paper {i % 3}",
+            phone,
+            "",
+            224,
+            1.0,
+            0.01,
+            "s",
+        )
         for i, graph in enumerate(ops)
         for phone in ("iPhone 12", "iPhone 13")
     ]
@@ -193,8 +203,9 @@ def dataset():
 
 
 def poisoned(dataset, name):
-    rows = [replace(r, latency_ms=r.latency_ms * (50 if r.network == name else 1))
-            for r in dataset.rows]
+    rows = [
+        replace(r, latency_ms=r.latency_ms * (50 if r.network == name else 1)) for r in dataset.rows
+    ]
     return Dataset(dataset.group, rows, [], dataset.operators)
 
 
@@ -256,9 +267,7 @@ def test_shipped_tables_are_what_the_command_fits():
 def test_networks_left_out_are_predicted_within_the_targets():
     """The form is the shipped one here; results/latency/phones.md has the nested errors."""
     found = Dataset.read(DATA, "neural_engine")
-    card = json.loads(
-        (files("effsearch.latency") / "devices" / "iphone12.json").read_text("utf-8")
-    )
+    card = json.loads((files("effsearch.latency") / "devices" / "iphone12.json").read_text("utf-8"))
     for unit, limit in (("network", 0.07), ("family", 0.13)):
         folds = cross_validate(found, Form(**card["form"]), unit)
         scope = [i for i, r in enumerate(folds.references) if found.in_scope(r)]
