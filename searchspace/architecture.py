@@ -306,7 +306,7 @@ def read_yaml(path: str | Path, what: str) -> object:
     except Exception as error:  # PyYAML lets many types through for one mistake (`!!int ""`)
         mark = getattr(error, "problem_mark", None)
         line = f" (line {mark.line + 1})" if mark else ""
-        raise UserError(f"{path}: not YAML{line}; a {what} file is YAML") from None
+        raise UserError(f"{path}: not YAML{line}; {what} files are YAML") from None
 
 
 def _stage(where: str, data: object) -> Stage:

@@ -18,6 +18,7 @@ class LinearModel:
 
     kind = "estimated"
     meta = {"kind": "estimated", "runtime": "none"}
+    transferred_blocks = frozenset()
 
     def features(self, operators):
         return np.array([0.01 * len(operators), sum(o.macs for o in operators) / 1e8])
