@@ -20,6 +20,7 @@ from effsearch.latency.measured import (
     Signature,
     signature,
 )
+from effsearch.latency.tables import read_card
 from searchspace.errors import UserError
 from searchspace.operators import BYTES_PER_VALUE, KINDS, Operator
 
@@ -86,7 +87,7 @@ def read_table(path: Path) -> MeasuredTable:
     Raises:
         UserError: where either is missing, broken, or of a newer format; names file and field.
     """
-    card = _read_card(path)
+    card = read_card(path)
     check = _Check(path)
     version: Any = card.get("format")
     check(isinstance(version, int) and version >= 1, "format", "must be a version number")
@@ -121,18 +122,6 @@ def read_table(path: Path) -> MeasuredTable:
         group_errors=_group_errors(card.get("group_errors"), check),
         card={k: v for k, v in card.items() if k not in ("calibration", "group_errors")},
     )
-
-
-def _read_card(path: Path) -> dict[str, Any]:
-    try:
-        card = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot read this table: {error.strerror}") from None
-    except ValueError as error:
-        raise UserError(f"{path}: broken table, not JSON ({error})") from None
-    if not isinstance(card, dict):
-        raise UserError(f"{path}: broken table, the file must be a JSON object")
-    return card
 
 
 def _group_errors(found: Any, check: _Check) -> dict[tuple[str, str, str], float]:

@@ -11,7 +11,9 @@ import torch
 from fvcore.nn import FlopCountAnalysis
 from torch import nn
 
-from searchspace.layers import LayerScale
+from searchspace.layers import LayerScale, deployed
+from searchspace.operators import unit_operators
+from searchspace.units import Unit, make_unit
 
 
 @pytest.fixture(autouse=True)
@@ -79,3 +81,32 @@ def spread_error():
         return float((found - expected).abs().max() / expected.std())
 
     return error
+
+
+@pytest.fixture(scope="session")
+def same_when_deployed(randomised):
+    """Check that a unit's deployed form computes what it computes in eval mode."""
+
+    def check(unit: Unit) -> None:
+        module = randomised(make_unit(unit)).eval()
+        x = torch.randn(2, *unit.input_shape[1:])
+        with torch.no_grad():
+            expected = module(x)
+            found = deployed(module)(x)
+        assert (found - expected).norm() <= 1e-5 * expected.norm()
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def operators_agree(fvcore_macs):
+    """Check a unit's operators against its module and fvcore."""
+
+    def check(unit: Unit) -> None:
+        module = make_unit(unit)
+        listed = unit_operators(unit, "train")
+        assert sum(o.params for o in listed) == sum(p.numel() for p in module.parameters())
+        assert sum(o.macs for o in listed) == fvcore_macs(module, unit.input_shape)
+        assert "other" not in {o.kind for o in listed}
+
+    return check

@@ -9,7 +9,6 @@ import torch
 
 from searchspace import UserError, registry, schema
 from searchspace.architecture import block
-from searchspace.layers import deployed
 from searchspace.operators import unit_operators
 from searchspace.units import Unit, make_unit
 
@@ -72,22 +71,13 @@ def test_shape_is_kept_and_finite(unit, randomised):
 
 
 @contract
-def test_deployed_form_is_the_same_function(unit, randomised):
-    module = randomised(make_unit(unit)).eval()
-    x = batch(unit)
-    with torch.no_grad():
-        expected = module(x)
-        found = deployed(module)(x)
-    assert (found - expected).norm() <= 1e-5 * expected.norm()
+def test_deployed_form_is_the_same_function(unit, same_when_deployed):
+    same_when_deployed(unit)
 
 
 @contract
-def test_operators_agree_with_the_module(unit, fvcore_macs):
-    module = make_unit(unit)
-    listed = unit_operators(unit, "train")
-    assert sum(o.params for o in listed) == sum(p.numel() for p in module.parameters())
-    assert sum(o.macs for o in listed) == fvcore_macs(module, unit.input_shape)
-    assert "other" not in {o.kind for o in listed}
+def test_operators_agree_with_the_module(unit, operators_agree):
+    operators_agree(unit)
 
 
 @contract
