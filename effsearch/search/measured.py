@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable
 
 from effsearch.latency.measure import Measurement, measure_architecture
@@ -10,6 +11,7 @@ from effsearch.latency.table import DeviceTable
 from effsearch.search.records import Record
 
 MOST = 30  # candidates measured at most: the rest is dropped with the reason
+DRIFT = 0.05  # a larger typical difference from the table is worth a word
 
 
 class MeasuredHere:
@@ -33,6 +35,7 @@ class MeasuredHere:
         self.found: dict[str, Measurement] = {}
         self.dropped = 0
         self.notes: list[str] = []
+        self._ratios: list[float] = []
         self._say, self._measure = say, measure
         self.active = False
         if table.kind == "measured":
@@ -55,6 +58,7 @@ class MeasuredHere:
             return False
         found = self._measure(record.candidate.architecture, self._threads)
         self.found[record.candidate.digest] = found
+        self._ratios.append(found.median_ms / record.outcome.mean_ms)
         fits = found.median_ms <= self.budget_ms
         if not fits:
             self.dropped += 1
@@ -64,3 +68,17 @@ class MeasuredHere:
             f"{'' if fits else '; over the budget, dropped'}"
         )
         return fits
+
+    def drift(self) -> str | None:
+        """Return a word on measurements that typically differ from the table, if they do."""
+        if len(self._ratios) < 3:
+            return None
+        typical = statistics.median(self._ratios) - 1
+        if abs(typical) <= DRIFT:
+            return None
+        return (
+            f"The {len(self._ratios)} networks measured here took {abs(typical):.0%} "
+            f"{'longer' if typical > 0 else 'less'} than the table says (median): the machine is "
+            "not as fast as when it was profiled, or the table is off; `effsearch profile` makes "
+            "a new one."
+        )

@@ -202,7 +202,7 @@ def _write(
         write_summary(folder, summary)
         raise NoArchitectureFitsError(message)
     summary = make_summary(request, evaluator, records, winners, seconds, here.found)
-    summary["notes"] = here.notes
+    summary["notes"] = [*here.notes, *filter(None, [here.drift()])]
     summary["second_opinion"] = opinion = _second_opinion(request, records, winners)
     for rank, record in enumerate(winners, 1):
         _export(request, folder, evaluator, record, rank, here, opinion)

@@ -63,6 +63,16 @@ def test_what_is_over_the_budget_is_replaced(tiny, records):
     assert sum("dropped" in line for line in said) == 2
 
 
+def test_a_machine_that_drifted_from_its_table_is_said(records):
+    for factor, word in ((1.2, "20% longer"), (0.8, "20% less"), (1.02, None)):
+        means = [r.outcome.mean_ms for r in records[:3]]
+        here = MeasuredHere(table(), 100, lambda text: None, clock([factor * m for m in means]))
+        assert here.drift() is None
+        for record in records[:3]:
+            here.accept(record)
+        assert word in here.drift() if word else here.drift() is None
+
+
 def test_measuring_ends_where_nothing_fits(tiny, records, monkeypatch):
     monkeypatch.setattr(measured, "MOST", 4)
     measure = clock([1.0] * 100)
