@@ -238,8 +238,17 @@ class MeasuredTable:
         return total
 
     def evaluate(self, features: Array) -> tuple[Array, Array]:
-        """Return mean and standard deviation in ms, (n,) each, of networks' features (n, d)."""
-        return self.calibration.evaluate(features)
+        """Return mean and standard deviation in ms, (n,) each, of networks' features (n, d).
+
+        The deviation has the machine's own in it: how its speed moved while it was profiled.
+        """
+        mean, std = self.calibration.evaluate(features)
+        return mean, np.hypot(std, mean * self.drift_std)
+
+    @property
+    def drift_std(self) -> float:
+        """Standard deviation of the machine's log speed, over the profile."""
+        return float(self.card.get("drift", {}).get("std", 0.0))
 
     def attribute(self, features: Array) -> Array:
         """Return the ms (n,) that parts of one network add to its mean, the cost of a run aside."""

@@ -386,6 +386,7 @@ def fit_table(
             "reference_ms": float(np.median([s.record.reference_ms for s in found])),
             "shared": slopes[0],
             "shared_by_streaming": slopes[1],
+            "std": float(np.std(np.log([f.record.ms for f in found]) - np.log(ms))),
         },
         "errors": errors,
         "profile": dict(profile),
