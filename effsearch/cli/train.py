@@ -53,11 +53,7 @@ def train(
     chosen = recipes.load(recipe).replace(
         epochs=epochs, batch_size=batch_size, learning_rate=learning_rate
     )
-    if resolution is not None:
-        # Sources stay a little larger than the input, except where a recipe enlarges small images.
-        enlarges = chosen.source_side < chosen.image_side
-        source = chosen.source_side if enlarges else round(resolution * 8 / 7)
-        chosen = chosen.replace(image_side=resolution, source_side=source, early_side=0)
+    chosen = chosen.at_side(resolution)
     config = TrainConfig(
         architecture=resolve(target),
         data=data,

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from effsearch.latency.charge_forms import BASE, Form, form
-from effsearch.latency.cost_model import Array
-from effsearch.latency.fitted import _Check
+from effsearch.latency.cost_model import Array, MeasuredThroughout
+from effsearch.latency.fitted import CardCheck
 from effsearch.latency.tables import read_card
 from searchspace.errors import UserError
 from searchspace.operators import Operator
@@ -23,7 +23,7 @@ _TEXTS = (
 
 
 @dataclass(frozen=True)
-class CalibratedTable:
+class CalibratedTable(MeasuredThroughout):
     """Prices of one device, from networks measured whole.
 
     Attributes:
@@ -58,7 +58,7 @@ class CalibratedTable:
         Raises:
             UserError: names the file and the field that is wrong.
         """
-        check = _Check(source)
+        check = CardCheck(source)
         version = card.get("format")
         check.that(isinstance(version, int) and version >= 1, "format", "must be a version number")
         check.that(
@@ -135,15 +135,6 @@ class CalibratedTable:
         _, variance = self._log_normal(whole[None])
         charged = self.form.of_network(features, whole)
         return np.asarray(charged[:, 1:] @ self.price[1:] * np.exp(variance / 2))
-
-    @property
-    def transferred_blocks(self) -> frozenset[str]:
-        """None: whole networks of the space were measured on this very device."""
-        return frozenset()
-
-    def as_transferred(self, features: Array) -> Array:
-        """Return the features as they are."""
-        return features
 
     def mark(self, operators: Sequence[Operator]) -> str:
         """Return `fitted`, or `estimated` where a price is nothing but the prior's."""

@@ -54,3 +54,16 @@ class CostModel(Protocol):
     def mark(self, operators: Sequence[Operator]) -> str:
         """Return the kind of a part's price: `measured`, `fitted`, `transferred` or `estimated`."""
         ...
+
+
+class MeasuredThroughout:
+    """For cost models of devices on which every block type was measured: none is transferred."""
+
+    @property
+    def transferred_blocks(self) -> frozenset[str]:
+        """None."""
+        return frozenset()
+
+    def as_transferred(self, features: Array) -> Array:
+        """Return the features as they are."""
+        return features

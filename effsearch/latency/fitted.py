@@ -91,7 +91,7 @@ class FittedTable:
         Raises:
             UserError: names the file and the field that is wrong.
         """
-        check = _Check(source)
+        check = CardCheck(source)
         check.that(isinstance(card, dict), "the file", "must be an object")
         version = card.get("format")
         check.that(isinstance(version, int) and version >= 1, "format", "must be a version number")
@@ -237,22 +237,25 @@ class FittedTable:
         return median, self.residual_std**2 + leverage + transferred**2
 
 
-class _Check:
+class CardCheck:
     """Complaints about a file, each naming it and the field."""
 
     def __init__(self, source: str) -> None:
         self.source = source
 
     def that(self, condition: bool, name: str, complaint: str) -> None:
+        """Raise a `UserError` that names file and field unless a condition holds."""
         if not condition:
             raise UserError(f"{self.source}: {name} {complaint}")
 
     def object(self, card: Mapping[str, Any], key: str) -> dict[str, Any]:
+        """Return a field that is an object."""
         found = card.get(key)
         self.that(isinstance(found, dict), key, "must be an object")
         return dict(found or {})
 
     def texts(self, card: Mapping[str, Any], key: str) -> list[str]:
+        """Return a field that is a list of names."""
         found = card.get(key)
         self.that(
             isinstance(found, list) and all(isinstance(x, str) for x in found),
@@ -262,6 +265,7 @@ class _Check:
         return list(found or [])
 
     def positive(self, card: Mapping[str, Any], key: str, where: str) -> float:
+        """Return a field that is a positive number."""
         name = f"{where}.{key}" if where else key
         value = card.get(key)
         good = isinstance(value, int | float) and not isinstance(value, bool)
@@ -273,6 +277,7 @@ class _Check:
         return float(value)  # type: ignore[arg-type]
 
     def covariance(self, card: Mapping[str, Any], key: str, size: int) -> Array:
+        """Return the covariance (size, size) whose lower triangle a field holds."""
         try:
             lower = card[key]
             matrix = np.zeros((size, size))

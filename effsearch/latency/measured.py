@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from effsearch.latency.cost_model import Array
+from effsearch.latency.cost_model import Array, MeasuredThroughout
 from effsearch.latency.interpolation import Group, Interpolator
 from searchspace.operators import BYTES_PER_VALUE, Operator
 
@@ -150,7 +150,7 @@ def correction_terms(
 
 
 @dataclass(frozen=True)
-class MeasuredTable:
+class MeasuredTable(MeasuredThroughout):
     """Measured prices of one machine.
 
     Attributes:
@@ -204,15 +204,6 @@ class MeasuredTable:
             "reference_count": self.card.get("references"),
             "held_out": held_out,
         }
-
-    @property
-    def transferred_blocks(self) -> frozenset[str]:
-        """None: every operator is priced from this very device."""
-        return frozenset()
-
-    def as_transferred(self, features: Array) -> Array:
-        """Return the features as they are."""
-        return features
 
     @cached_property
     def interpolator(self) -> Interpolator:

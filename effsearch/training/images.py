@@ -47,10 +47,6 @@ class ImageTree:
         """Whether the images lie in a zip archive."""
         return self.root.is_file()
 
-    def location(self, name: str) -> str:
-        """Returns where an image is, for messages."""
-        return str(self.root / self.split / name)
-
     def digest(self) -> str:
         """Returns 16 hex digits over the place, the names and the archive's or files' sizes."""
         hashed = hashlib.sha256(f"{self.root.resolve()}|{self.split}".encode())

@@ -127,6 +127,17 @@ class Recipe:
         kept = {key: value for key, value in changes.items() if value is not None}
         return dataclasses.replace(self, **kept)
 
+    def at_side(self, side: int | None) -> Recipe:
+        """Returns a copy for inputs of `side` px throughout; None changes nothing.
+
+        Sources stay a little larger than the input, except where the recipe enlarges small images.
+        """
+        if side is None:
+            return self
+        enlarges = self.source_side < self.image_side
+        source = self.source_side if enlarges else round(side * 8 / 7)
+        return self.replace(image_side=side, source_side=source, early_side=0)
+
     def digest(self) -> str:
         """Returns 8 hex digits over every field but the name."""
         fields = self.to_dict()

@@ -159,11 +159,6 @@ class SupernetStep:
         self.optimizer.load_state_dict(state["optimizer"])
         self.count = int(state["count"])
 
-    def use_average(self) -> None:
-        """Put the averaged weights into the supernet, at the end of a run."""
-        if self.average:
-            assign([p.data for p in self._parameters], self.average)
-
 
 def _resized(x: Tensor, side: int) -> Tensor:
     if x.shape[-1] == side:

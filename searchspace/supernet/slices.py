@@ -135,7 +135,3 @@ class Slice:
         marks = torch.zeros(shape, dtype=torch.bool)
         self.write(marks, torch.ones(self.shape, dtype=torch.bool))
         return marks
-
-    def covers(self, shape: Shape) -> bool:
-        """Say whether the weight is all of a shared tensor."""
-        return self.shape == shape

@@ -43,3 +43,14 @@ def test_bad_fields(fields, message):
 def test_unknown_name_lists_the_shipped_ones():
     with pytest.raises(UserError, match="neither a file nor one of evidence"):
         recipes.load("nothing")
+
+
+def test_a_side_of_its_own_keeps_sources_a_little_larger_but_where_they_are_enlarged():
+    shrinks, enlarges = (
+        Recipe(image_side=224, source_side=256),
+        Recipe(image_side=128, source_side=64),
+    )
+    assert shrinks.at_side(None) is shrinks
+    assert (shrinks.at_side(112).image_side, shrinks.at_side(112).source_side) == (112, 128)
+    assert (enlarges.at_side(96).image_side, enlarges.at_side(96).source_side) == (96, 64)
+    assert shrinks.at_side(112).early_side == 0
