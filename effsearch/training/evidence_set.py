@@ -4,7 +4,8 @@
 
 Members of the mobile space in narrow bands of predicted latency, spread over block types, stem
 strides and stage counts, so that comparisons at equal latency are dense; beside them small
-versions of the published networks and some degenerates.
+versions of the published networks and some degenerates. `--space small:5 mobile:4` takes five
+members of one space and four of another in each band.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Member:
 
     Attributes:
         architecture: the network.
-        origin: `mobile`, `small published` or `degenerate`.
+        origin: name of the space it was drawn from, `small published` or `degenerate`.
         band: index of its latency band; -1 outside all.
         mean_ms: predicted latency.
     """
@@ -77,6 +78,7 @@ def choose(
     per_band: int,
     seed: int,
     draws: int = 60_000,
+    max_gmacs: float = MAX_GMACS,
 ) -> list[Member]:
     """Return members of the space, `per_band` in each latency band.
 
@@ -89,7 +91,7 @@ def choose(
     reach = math.log(BAND_WIDTH)
     for _ in range(draws):
         candidate = space.sample(rng)
-        if candidate.depth > 20 or gmacs(candidate) > MAX_GMACS:
+        if candidate.depth > 20 or gmacs(candidate) > max_gmacs:
             continue
         mean_ms = table.predict(candidate).mean_ms
         for pool, centre in zip(pools, centres_ms, strict=True):
@@ -107,44 +109,64 @@ def choose(
             )
             candidate, mean_ms = pool.pop(best)
             seen.update((k, v) for k, v in enumerate(stratum(candidate)))
-            members.append(Member(candidate, "mobile", band, mean_ms))
+            members.append(Member(candidate, space.name, band, mean_ms))
     return members
 
 
-def others(table: DeviceTable) -> list[Member]:
-    """Return small versions of the published networks."""
-    small = [shrunk(zoo.load(name), scale) for name in zoo.names() for scale in SCALES]
-    small += [zoo.load(name) for name in zoo.names()]
+def others(
+    table: DeviceTable, per_family: int | None = None, max_gmacs: float = MAX_GMACS
+) -> list[Member]:
+    """Return small versions of the published networks, the cheapest `per_family` of each family."""
+    found = [shrunk(zoo.load(name), scale) for name in zoo.names() for scale in SCALES]
+    found += [zoo.load(name) for name in zoo.names()]
+    found = sorted((a for a in found if gmacs(a) <= max_gmacs), key=gmacs)
+    families: dict[str, list[Architecture]] = {}
+    for architecture in found:
+        families.setdefault(architecture.name.split("_")[0], []).append(architecture)
     return [
         Member(a, "small published", -1, table.predict(a).mean_ms)
-        for a in small
-        if gmacs(a) <= MAX_GMACS
+        for family in families.values()
+        for a in family[:per_family]
     ]
 
 
-def degenerates(table: DeviceTable, limit: int) -> list[Member]:
-    """Return degenerate architectures (see `effsearch.accuracy.degenerates`)."""
-    found = [d.architecture for d in load_degenerates() if gmacs(d.architecture) <= MAX_GMACS]
-    return [Member(a, "degenerate", -1, table.predict(a).mean_ms) for a in found[:limit]]
+def degenerates(table: DeviceTable, limit: int, max_gmacs: float = MAX_GMACS) -> list[Member]:
+    """Return degenerate architectures (see `effsearch.accuracy.degenerates`), of several kinds."""
+    found = [d.architecture for d in load_degenerates() if gmacs(d.architecture) <= max_gmacs]
+    limit = min(limit, len(found))
+    spread = [found[i * len(found) // limit] for i in range(limit)]
+    return [Member(a, "degenerate", -1, table.predict(a).mean_ms) for a in spread]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write the architectures and an index of them."""
     parser = argparse.ArgumentParser(prog="python -m effsearch.training.evidence_set")
-    parser.add_argument("--space", default="mobile")
+    parser.add_argument(
+        "--space",
+        nargs="+",
+        default=["mobile"],
+        metavar="NAME[:PER_BAND]",
+        help="spaces to draw from; the bands' latencies are those of the first",
+    )
     parser.add_argument("--device", required=True, help="table of the latency bands")
     parser.add_argument("--centres-ms", default="", help="centres of the bands, comma-separated")
     parser.add_argument("--per-band", type=int, default=40)
+    parser.add_argument("--published", type=int, help="small published networks of each family")
     parser.add_argument("--degenerates", type=int, default=10)
+    parser.add_argument("--max-gmacs", type=float, default=MAX_GMACS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("results/accuracy/architectures"))
     options = parser.parse_args(arguments)
-    space, table = SearchSpace.load(options.space), DeviceTable.load(options.device)
+    table, most = DeviceTable.load(options.device), options.max_gmacs
+    named = [text.partition(":") for text in options.space]
+    wanted = [(SearchSpace.load(name), int(n or options.per_band)) for name, _, n in named]
     centres = [float(v) for v in options.centres_ms.split(",") if v] or _centres(
-        space, table, options.seed
+        wanted[0][0], table, options.seed
     )
-    members = choose(space, table, centres, options.per_band, options.seed)
-    members += others(table) + degenerates(table, options.degenerates)
+    members = others(table, options.published, most)
+    members += degenerates(table, options.degenerates, most)
+    for space, per_band in wanted:
+        members += choose(space, table, centres, per_band, options.seed, max_gmacs=most)
     options.out.mkdir(parents=True, exist_ok=True)
     index = []
     for member in {m.architecture.digest(): m for m in members}.values():
@@ -161,7 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             }
         )
     body = {
-        "space": space.name,
+        "spaces": [space.name for space, _ in wanted],
         "device": table.name,
         "seed": options.seed,
         "centres_ms": [round(c, 3) for c in centres],

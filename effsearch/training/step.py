@@ -73,7 +73,7 @@ class Step:
         groups = [group for group in groups if group["params"]]
         betas = (0.9, self.recipe.beta2)
         if not self._on_device:
-            return torch.optim.AdamW(groups, lr=self._rates[0], betas=betas)
+            return torch.optim.AdamW(groups, lr=self._rates[0], betas=betas, fused=True)
         optimizer = torch.optim.AdamW(
             groups, lr=self._rates[0], betas=betas, capturable=True, fused=True
         )
