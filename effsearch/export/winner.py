@@ -1,10 +1,11 @@
-"""A winner's folder: architecture.yaml, model.onnx and card.json."""
+"""A winner's folder: architecture.yaml, model.onnx and card.json; its checkpoint where trained."""
 
 from __future__ import annotations
 
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +15,45 @@ from effsearch.errors import WorkFailedError
 from effsearch.export.card import UNTRAINED, number
 from effsearch.export.check import TOLERANCE, check_onnx, randomise, require_parity
 from effsearch.export.onnx import OPSET, to_onnx
-from searchspace import Architecture, build
+from searchspace import Architecture, Network, build
 
 ARCHITECTURE, MODEL, CARD = "architecture.yaml", "model.onnx", "card.json"
+CHECKPOINT = "model.pt"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights that a winner is exported with, in place of fresh ones.
+
+    Attributes:
+        network: the winner's network with them.
+        text: what they are, for the card.
+        checkpoint: a file that holds them, copied beside the model; None for none.
+    """
+
+    network: Network
+    text: str
+    checkpoint: Path | None = None
 
 
 def write_winner(
-    folder: Path, architecture: Architecture, facts: Mapping[str, Any], seed: int = 0
+    folder: Path,
+    architecture: Architecture,
+    facts: Mapping[str, Any],
+    seed: int = 0,
+    weights: Weights | None = None,
 ) -> dict[str, Any]:
     """Write a winner's folder and check what is in it.
 
     The ONNX export is checked on random weights, with which mistakes show; the file that is kept
-    carries fresh initial weights.
+    carries the given weights, or fresh initial ones.
 
     Args:
         folder: to be made; an existing one is replaced.
         architecture: the winner.
         facts: what else its card says: latency, score and so on.
-        seed: of the weights.
+        seed: of fresh weights.
+        weights: what the kept file carries; fresh initial weights where None.
 
     Returns:
         The card.
@@ -41,8 +63,8 @@ def write_winner(
     """
     label = architecture.name or architecture.digest()
     torch.manual_seed(seed)
-    network = build(architecture)
-    proven = build(architecture)
+    network = build(architecture) if weights is None else weights.network
+    proven = build(architecture, network.num_classes)
     randomise(proven, seed)
     parity = check_onnx(proven, to_onnx(proven), seed)
     require_parity(label, parity)
@@ -58,6 +80,8 @@ def write_winner(
         raise WorkFailedError(f"{label}: {ARCHITECTURE} does not read back as the same network")
     data = model.SerializeToString()
     (temporary / MODEL).write_bytes(data)
+    if weights is not None and weights.checkpoint is not None:
+        shutil.copyfile(weights.checkpoint, temporary / CHECKPOINT)
     card = {
         "digest": architecture.digest(),
         "name": architecture.name,
@@ -68,7 +92,7 @@ def write_winner(
             "bytes": len(data),
             "input": ["input", [1, 3, architecture.resolution, architecture.resolution]],
             "output": ["logits", [1, network.num_classes]],
-            "weights": UNTRAINED,
+            "weights": UNTRAINED if weights is None else weights.text,
             "parity": number(
                 parity,
                 "of the logits' standard deviation",

@@ -110,6 +110,7 @@ class Group:
 def train(
     config: TrainConfig,
     log: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
+    on_epoch: Callable[[int, float, float], None] | None = None,
 ) -> TrainResult:
     """Trains a network and writes its checkpoints.
 
@@ -119,6 +120,7 @@ def train(
     Args:
         config: What to train.
         log: Takes progress lines; silent but in the first process.
+        on_epoch: Called in every process after an epoch is saved, with a point of the curve.
 
     Raises:
         UserError: The data, the architecture, the teacher or the checkpoint cannot be used.
@@ -129,7 +131,7 @@ def train(
         if not group.leads:
             log = _silent
         run = _Run(config, train_tree, val_tree, group, device)
-        result = run.train(log)
+        result = run.train(log, on_epoch)
     return replace(result, seconds=time.perf_counter() - started)
 
 
@@ -200,7 +202,11 @@ class _Run:
             to_channels_last(teacher)
         return teacher_of(teacher, self.device)
 
-    def train(self, log: Callable[[str], None]) -> TrainResult:
+    def train(
+        self,
+        log: Callable[[str], None],
+        on_epoch: Callable[[int, float, float], None] | None = None,
+    ) -> TrainResult:
         first, result = self._resume(log)
         epochs = self.recipe.epochs
         last = epochs if self.config.stop_after is None else min(epochs, self.config.stop_after)
@@ -223,6 +229,8 @@ class _Run:
                 f"epoch {epoch + 1}/{epochs}: loss {loss:.4f}, top-1 {result.top1:.2f} %, "
                 f"{rate:.0f} images/s"
             )
+            if on_epoch:
+                on_epoch(*self.curve[-1])
         if result is None:
             result = self._evaluate(self.network)
         return TrainResult(

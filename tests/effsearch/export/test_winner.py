@@ -6,11 +6,12 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+import torch
 
 from effsearch.errors import WorkFailedError
 from effsearch.export import winner
 from effsearch.export.card import number
-from searchspace import Architecture, SearchSpace
+from searchspace import Architecture, SearchSpace, build
 
 
 @pytest.fixture
@@ -39,6 +40,23 @@ def test_the_same_seed_gives_the_same_weights(architecture, tmp_path):
         winner.write_winner(tmp_path / name, architecture, {}, seed)
     files = [(tmp_path / name / "model.onnx").read_bytes() for name in "abc"]
     assert files[0] == files[1] != files[2]
+
+
+def test_given_weights_are_what_the_files_carry(architecture, tmp_path):
+    torch.manual_seed(3)
+    network = build(architecture, 7).eval()
+    torch.save(network.state_dict(), tmp_path / "held.pt")
+    weights = winner.Weights(network, "from somewhere", tmp_path / "held.pt")
+    card = winner.write_winner(tmp_path / "1", architecture, {}, weights=weights)
+    assert card["onnx"]["weights"] == "from somewhere"
+    assert card["onnx"]["output"] == ["logits", [1, 7]]
+    image = np.random.default_rng(0).standard_normal((1, 3, 64, 64)).astype(np.float32)
+    session = ort.InferenceSession(tmp_path / "1" / "model.onnx")
+    with torch.no_grad():
+        expected = network(torch.from_numpy(image)).numpy()
+    found = session.run(None, {"input": image})[0]
+    assert found == pytest.approx(expected, abs=1e-4 * expected.std())
+    assert (tmp_path / "1" / "model.pt").read_bytes() == (tmp_path / "held.pt").read_bytes()
 
 
 def test_an_old_folder_is_replaced_whole(architecture, tmp_path):
