@@ -55,7 +55,7 @@ def test_given_weights_are_what_the_files_carry(architecture, tmp_path):
     with torch.no_grad():
         expected = network(torch.from_numpy(image)).numpy()
     found = session.run(None, {"input": image})[0]
-    assert found == pytest.approx(expected, abs=1e-4 * expected.std())
+    assert found == pytest.approx(expected, abs=1e-4 * float(expected.std()))
     assert (tmp_path / "1" / "model.pt").read_bytes() == (tmp_path / "held.pt").read_bytes()
 
 
