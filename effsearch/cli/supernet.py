@@ -36,7 +36,7 @@ def train(
     recipe: Annotated[str, typer.Option(help="Shipped recipe or path to YAML.")] = "supernet",
     epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
     minutes: Annotated[
-        float | None, typer.Option(help="Length by the clock instead; not reproducible.")
+        float | None, typer.Option(help="As many epochs as fit into so many minutes here.")
     ] = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Images a step, all GPUs together.")
@@ -66,6 +66,7 @@ def train(
 ) -> None:
     """Train a supernet; resumes, and runs under torchrun."""
     from effsearch.training import recipe as recipes
+    from effsearch.training.memory import keep_memory
     from effsearch.training.supernet import SupernetConfig
     from effsearch.training.supernet import train as run
     from searchspace import SearchSpace
@@ -80,6 +81,7 @@ def train(
         epochs=epochs, batch_size=batch_size, learning_rate=learning_rate
     )
     chosen = chosen.at_side(resolution)
+    keep_memory()
     result = run(
         SupernetConfig(
             space=SearchSpace.load(space),

@@ -40,6 +40,7 @@ from effsearch.training.evidence_worker import (
     set_fast_float32,
     train_network,
 )
+from effsearch.training.memory import keep_memory
 from effsearch.training.mps import mps_daemon
 from effsearch.training.networks import Cost, build_network, cost_of
 from effsearch.training.recipe import Recipe
@@ -48,9 +49,6 @@ from searchspace.errors import UserError
 
 # Short epochs, so that even a slow network ends several in a benchmark's seconds.
 _BENCHMARK_IMAGES = 4096
-# glibc otherwise returns every large activation to the system and faults it in again next step:
-# on a CPU this costs up to a quarter of a training step. Read by the workers when they start.
-_KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": 1 << 32, "MALLOC_TRIM_THRESHOLD_": 1 << 34}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -111,9 +109,6 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> int:
     started = time.time()
     device = pick_device(options.device)
-    if device == "cpu":
-        for name, size in _KEEP_MEMORY.items():
-            os.environ.setdefault(name, str(size))
     recipe = _recipe(options)
     tasks = make_tasks(
         options.architectures,
@@ -357,6 +352,7 @@ def _run_here(
     import torch
 
     torch.set_num_threads(config.threads)
+    keep_memory()
     set_fast_float32()
     device = torch.device(config.device)
     split = load_split(config.data, config.source_side, device)

@@ -21,6 +21,7 @@ from effsearch.training import images, pixels
 from effsearch.training.checkpoint import load_tensors, save_tensors
 from effsearch.training.evaluate import Evaluation, evaluate
 from effsearch.training.evidence_table import Row
+from effsearch.training.memory import keep_memory
 from effsearch.training.networks import Cost, build_network
 from effsearch.training.pixels import Pixels
 from effsearch.training.recipe import Recipe
@@ -242,6 +243,7 @@ def worker_main(connection: Connection, config: WorkerConfig) -> None:
         torch.set_num_threads(config.threads)
         device = torch.device(config.device)
         set_fast_float32()
+        keep_memory()
         split = load_split(config.data, config.source_side, device, config.images_max)
         connection.send(("ready", None))
         while (task := connection.recv()) is not None:

@@ -6,7 +6,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from effsearch.training.pixels import PixelSource
 from effsearch.training.recipe import Recipe
 from effsearch.training.resident import epoch_order
 from effsearch.training.step import rate_schedule, to_channels_last
+from effsearch.training.supernet_plan import fit_epochs
 from effsearch.training.supernet_sampling import Sampler
 from effsearch.training.supernet_state import SupernetCheckpoint
 from effsearch.training.supernet_step import SupernetStep
@@ -46,8 +47,9 @@ class SupernetConfig:
         random_networks: random members a step, beside the largest and the smallest.
         cost_limit: largest cost of a network, about 10^6 multiply-accumulates; None for all.
         fair: whether block types are trained equally often; False draws them uniformly.
-        minutes: length of the run by the clock, in place of the recipe's epochs. Such a run depends
-            on the machine's speed and is not reproducible.
+        minutes: about how long the run may take: replaces the recipe's epochs by as many as a few
+            measured steps say. The checkpoint's recipe has them, and with `--epochs` of that number
+            another run equals this one.
         save_steps: steps between checkpoints.
         save_state: whether the checkpoint can be resumed; it is four times as large then.
         init: published networks to start from: (name, checkpoint file).
@@ -110,9 +112,11 @@ def train(
     started = time.perf_counter()
     train_tree = images.scan_split(config.data, "train")
     with process_group(config.device) as (group, device):
-        run = SupernetRun(config, train_tree, group, device)
+        tell = log if group.leads else lambda line: None
         try:
-            loss = run.train(log if group.leads else lambda line: None, started)
+            config = with_epochs(config, train_tree, group, device, tell)
+            run = SupernetRun(config, train_tree, group, device)
+            loss = run.train(tell, started)
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -126,6 +130,39 @@ def train(
         parameters=sum(p.numel() for p in run.supernet.parameters()),
         device=str(device),
     )
+
+
+def with_epochs(
+    config: SupernetConfig,
+    tree: images.ImageTree,
+    group: Group,
+    device: torch.device,
+    log: Callable[[str], None],
+) -> SupernetConfig:
+    """Return a config whose recipe has the epochs that fit into its minutes, where it has some."""
+    if config.minutes is None:
+        return config
+    path = config.out / CHECKPOINT
+    if config.resume and path.exists():
+        epochs = states.load(path).recipe.epochs  # as decided when it was begun
+    else:
+        check_fresh(config)
+        trial = replace(config, init=(), resume=False, minutes=None)
+        epochs = fit_epochs(SupernetRun(trial, tree, group, device), config.minutes, log)
+    return replace(config, recipe=config.recipe.replace(epochs=epochs), minutes=None)
+
+
+def check_fresh(config: SupernetConfig) -> None:
+    """Check that a new run would overwrite nothing, and that a resumed one has something to resume.
+
+    Raises:
+        UserError: where it has not.
+    """
+    path = config.out / CHECKPOINT
+    if path.exists() and not config.resume:
+        raise UserError(f"{path} exists: resume it with --resume, or choose another --out")
+    if config.resume and not path.exists():
+        raise UserError(f"{path} does not exist, so there is nothing to resume")
 
 
 class SupernetRun:
@@ -146,8 +183,6 @@ class SupernetRun:
             raise UserError(
                 f"batch size {recipe.batch_size} must divide by the {group.size} processes"
             )
-        if config.minutes is not None and group.size > 1:
-            raise UserError("--minutes is for one process, clocks differ; give --epochs")
         self.source = PixelSource(tree, recipe.source_side, device, config.data_workers)
         self.batch = min(recipe.batch_size, len(self.source)) // group.size
         if self.batch < 2:
@@ -160,8 +195,6 @@ class SupernetRun:
         torch.manual_seed(config.seed)
         self.supernet = Supernet(config.space, len(self.classes))
         self.supernet.track_statistics = False
-        self.spent = 0.0
-        self.begun = time.perf_counter()
         self._rates = rate_schedule(recipe, self.epoch_steps, self.total)
         held = self._held()
         if held is None:
@@ -179,7 +212,6 @@ class SupernetRun:
             state = held.training
             self.step.load_state_dict(state["step"], held.weights)
             self.sampler.restore(state["dealt"])
-            self.spent = state["seconds"]
 
     def _seed_weights(self) -> None:
         from effsearch.training.supernet_init import seed_from_file
@@ -190,21 +222,11 @@ class SupernetRun:
                 print(line, file=sys.stderr)
 
     def _rate(self, step: int) -> float:
-        if self.config.minutes is None:
-            return self._rates[min(step, self.total - 1)]
-        recipe, done = self.recipe, self.progress()
-        warm = min(1.0, (step + 1) / max(1.0, recipe.warmup_epochs * self.epoch_steps))
-        floor = recipe.final_rate
-        return (
-            recipe.learning_rate * warm * (floor + (1 - floor) * (1 + math.cos(math.pi * done)) / 2)
-        )
+        return self._rates[min(step, self.total - 1)]
 
     def progress(self) -> float:
         """Return the part of the run that is done, 0 to 1."""
-        if self.config.minutes is None:
-            return min(1.0, self.step.count / self.total)
-        spent = self.spent + time.perf_counter() - self.begun
-        return min(1.0, spent / (60 * self.config.minutes))
+        return min(1.0, self.step.count / self.total)
 
     def train(self, log: Callable[[str], None], started: float) -> float:
         """Train to the end; returns the last mean loss of the largest networks."""
@@ -215,13 +237,12 @@ class SupernetRun:
             f"on {self.device}, {self.epoch_steps} steps an epoch, ready after "
             f"{time.perf_counter() - started:.1f} s"
         )
-        self.begun = time.perf_counter()
-        mark, since, loss = self.begun, step.count, math.nan
+        mark, since, loss = time.perf_counter(), step.count, math.nan
         step.loss_sum.zero_()
         while not self._done():
             epoch, at = divmod(step.count, self.epoch_steps)
             side = self._side()
-            for pictures, labels in self.source.batches(self._order(epoch, at), self.batch):
+            for pictures, labels in self.source.batches(self.order(epoch, at), self.batch):
                 step.run(pictures, labels, self.sampler.sandwich(step.count), side)
                 side = self._side()
                 if step.count % _LOG_STEPS == 0 or self._done():
@@ -230,7 +251,8 @@ class SupernetRun:
                     rate = (step.count - since) / (now - mark)
                     log(
                         f"step {step.count}, {100 * self.progress():.1f} %: loss of the largest "
-                        f"{loss:.3f}, {rate:.2f} steps/s, {rate * self.batch:.0f} images/s"
+                        f"{loss:.3f}, {rate:.2f} steps/s, {rate * self.batch:.0f} images/s, "
+                        f"{(self.total - step.count) / rate / 60:.1f} min to go"
                     )
                     mark, since = now, step.count
                     step.loss_sum.zero_()
@@ -246,7 +268,8 @@ class SupernetRun:
         self.save()
         return loss
 
-    def _order(self, epoch: int, at: int) -> Tensor:
+    def order(self, epoch: int, at: int) -> Tensor:
+        """Return this process's images of an epoch from a step on, (images,)."""
         size, batch = self.group.size, self.batch
         order = epoch_order(len(self.source), self.config.seed, epoch)
         order = order[: self.epoch_steps * size * batch].view(self.epoch_steps, size, batch)
@@ -273,7 +296,6 @@ class SupernetRun:
                 "step": self.step.state_dict(),
                 "dealt": self.sampler.state(),
                 "seed": self.config.seed,
-                "seconds": self.spent + time.perf_counter() - self.begun,
                 "processes": self.group.size,
             }
         SupernetCheckpoint(
@@ -287,12 +309,9 @@ class SupernetRun:
 
     def _held(self) -> SupernetCheckpoint | None:
         path = self.config.out / CHECKPOINT
+        check_fresh(self.config)
         if not self.config.resume:
-            if path.exists():
-                raise UserError(f"{path} exists: resume it with --resume, or choose another --out")
             return None
-        if not path.exists():
-            raise UserError(f"{path} does not exist, so there is nothing to resume")
         held = states.load(path)
         states.check_space(held.space, self.config.space, str(path))
         if held.classes != self.classes:

@@ -17,7 +17,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from effsearch.training import supernet_state as states
 from effsearch.training.checkpoint import Checkpoint
 from effsearch.training.evidence import changed_recipe, parse_pairs
 from effsearch.training.evidence_worker import Split, device_name, load_split, set_fast_float32
+from effsearch.training.memory import keep_memory
 from effsearch.training.recipe import Recipe
 from effsearch.training.resident import ResidentLoop, epoch_order, mix_seed
 from effsearch.training.step import Step, to_channels_last
@@ -104,8 +105,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--data", type=Path, required=True)
     add("--out", type=Path, required=True)
     add("--architectures", type=Path, required=True, help="folder of architecture YAML files")
-    add("--minutes", type=float, help="length of the supernet's training by the clock")
+    add("--minutes", type=float, help="length of the supernet's training, by its measured speed")
     add("--epochs", type=int, help="its length in epochs, where --minutes is not given")
+    add("--threads", type=int, help="CPU threads")
     add("--recipe", default="supernet")
     add("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="recipe fields to change")
     add("--batch-size", type=int)
@@ -113,10 +115,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--cost-limit", type=float, help="about 10^6 multiply-accumulates at the full resolution")
     add("--uniform", action="store_true", help="draw block types uniformly, not fairly")
     add("--seed", type=int, default=0)
+    add("--save-steps", type=int, default=200, help="steps between checkpoints while it trains")
     add("--limit", type=int, help="evaluate only the first N architectures")
     add("--batches", type=int, default=4, help="recalibration batches")
     add("--finetune", type=int, default=5, help="how many of the best are trained on")
     add("--finetune-epochs", type=int, default=6)
+    add("--finetune-recipe", default="evidence", help="how these are trained")
     add("--finetune-rate", type=float, default=5e-4, help="peak rate from inherited weights")
     add("--no-graphs", action="store_true", help="do not capture CUDA graphs")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto")
@@ -133,6 +137,9 @@ def run(options: argparse.Namespace) -> None:
     """Train, evaluate and fine-tune as the options say."""
     started = time.perf_counter()
     set_fast_float32()
+    keep_memory()
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
     out: Path = options.out
     space = SearchSpace.load(options.space)
     recipe = changed_recipe(recipes.load(options.recipe), parse_pairs(options.set))
@@ -147,23 +154,7 @@ def run(options: argparse.Namespace) -> None:
     _log(f"{len(members)} of {len(found)} architectures are in the space {space.name}")
     report: dict[str, Any] = {"options": {k: str(v) for k, v in vars(options).items()}}
     if not (out / CHECKPOINT).exists():
-        result = train(
-            SupernetConfig(
-                space=space,
-                data=options.data,
-                out=out,
-                recipe=recipe,
-                seed=options.seed,
-                random_networks=options.random_networks,
-                cost_limit=options.cost_limit,
-                fair=not options.uniform,
-                minutes=options.minutes,
-                save_steps=1 << 30,
-                save_state=False,
-                device=options.device,
-            )
-        )
-        report["training"] = {**asdict(result), "checkpoint": CHECKPOINT}
+        report["training"] = train_supernet(options, space, recipe)
     held = states.load(out / CHECKPOINT)
     states.check_space(held.space, space, str(out / CHECKPOINT))
     config = InheritedConfig(options.data, None, options.batches, options.device)
@@ -195,6 +186,33 @@ def run(options: argparse.Namespace) -> None:
     (out / "run.json").write_text(json.dumps(report, indent=1) + "\n")
 
 
+def train_supernet(
+    options: argparse.Namespace, space: SearchSpace, recipe: Recipe
+) -> dict[str, Any]:
+    """Train the supernet, or continue to; keeps its weights in OUT and returns what was done."""
+    part: Path = options.out / "training"
+    result = train(
+        SupernetConfig(
+            space=space,
+            data=options.data,
+            out=part,
+            recipe=recipe,
+            seed=options.seed,
+            resume=(part / CHECKPOINT).exists(),
+            random_networks=options.random_networks,
+            cost_limit=options.cost_limit,
+            fair=not options.uniform,
+            minutes=options.minutes,
+            save_steps=options.save_steps,
+            device=options.device,
+        )
+    )
+    held = states.load(part / CHECKPOINT)
+    replace(held, training={}).save(options.out / CHECKPOINT)
+    (part / CHECKPOINT).unlink()
+    return {**asdict(result), "checkpoint": CHECKPOINT, "recipe": held.recipe.to_dict()}
+
+
 def finetune_best(
     options: argparse.Namespace,
     inherited: Inherited,
@@ -203,7 +221,9 @@ def finetune_best(
 ) -> None:
     """Train the best networks on from the supernet, and the same ones from scratch."""
     out: Path = options.out
-    recipe = recipes.load("evidence").replace(epochs=options.finetune_epochs, warmup_epochs=0.5)
+    recipe = recipes.load(options.finetune_recipe).replace(
+        epochs=options.finetune_epochs, warmup_epochs=0.5
+    )
     split = load_split(options.data, recipe.source_side, inherited.device)
     best = sorted(rows, key=lambda row: -float(row["top1"]))[: options.finetune]
     done = {(row["digest"], row["start"]) for row in _read(out / "finetuned.csv")}

@@ -60,12 +60,8 @@ class SupernetStep:
             {"params": decayed, "weight_decay": recipe.weight_decay},
             {"params": others, "weight_decay": 0.0},
         ]
-        fused = {"fused": True} if device.type == "cuda" else {"foreach": False}
         self.optimizer = torch.optim.AdamW(
-            groups,
-            lr=recipe.learning_rate,
-            betas=(0.9, recipe.beta2),
-            **fused,
+            groups, lr=recipe.learning_rate, betas=(0.9, recipe.beta2), fused=True
         )
         self.average = copy_state(self._parameters) if recipe.ema_decay > 0 else []
 
