@@ -20,11 +20,17 @@ def report(
     as_json: JsonFlag = False,
 ) -> None:
     """Write pareto.png and report.html of a finished run again."""
+    from effsearch.report.refined import refined_lines
+    from effsearch.report.summary import read_summary
     from effsearch.report.write import regenerate
 
     paths = regenerate(folder)
+    refined = read_summary(folder).get("refined")
     if as_json:
-        emit_json({"files": [str(path) for path in paths]})
+        more = {} if refined is None else {"refined": refined}
+        emit_json({"files": [str(path) for path in paths], **more})
         return
+    for line in [] if refined is None else refined_lines(refined):
+        print(line)
     for path in paths:
         print(path)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from effsearch.report.elements import kind_mark as _kind
+from effsearch.report.elements import table as _table
 from effsearch.report.errors import error_text
 from effsearch.report.figure import (
     CANDIDATE,
@@ -22,6 +24,7 @@ from effsearch.report.figure import (
     short_label,
     split,
 )
+from effsearch.report.refined import refined_section
 
 _STYLE = """
 :root { color-scheme: light; }
@@ -65,6 +68,7 @@ def write_report(
         _plot(trials, front, summary),
         "<h2>Winners</h2>",
         _winners(summary, cards),
+        *(refined_section(summary["refined"]) if "refined" in summary else []),
         "<h2>Published networks, by the same table and score</h2>",
         _published(trials, summary),
         *[_details(winner, card) for winner, card in zip(summary["winners"], cards, strict=True)],
@@ -200,6 +204,8 @@ def _winners(summary: Mapping[str, Any], cards: Sequence[Mapping[str, Any]]) -> 
         ]
         if "measured" in card:
             cells.append(_number(card["measured"], 3))
+        if any("trained" in each for each in cards):
+            cells.append(_number(card["trained"], 2) if "trained" in card else "not trained")
         rows.append(cells)
     heads = [
         "",
@@ -212,6 +218,8 @@ def _winners(summary: Mapping[str, Any], cards: Sequence[Mapping[str, Any]]) -> 
     ]
     if any("measured" in card for card in cards):
         heads.append("measured here")
+    if any("trained" in card for card in cards):
+        heads.append(escape(str(summary["refined"]["unit"])))
     return _table(heads, rows) if rows else "<p>None.</p>"
 
 
@@ -295,13 +303,3 @@ def _number(entry: Mapping[str, Any], digits: int) -> str:
         low, high = entry["interval_80"]
         interval = f"<br><small>{low:.{digits}f} to {high:.{digits}f}</small>"
     return f"{text} {unit}{interval}<br>{_kind(entry['kind'])}"
-
-
-def _kind(kind: str) -> str:
-    return f"<span class='kind'>{escape(kind)}</span>"
-
-
-def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    head = "".join(f"<th>{text}</th>" for text in heads)
-    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

@@ -134,6 +134,35 @@ class LocalExecutor:
 _DIED = "a worker process died (out of memory?); try fewer --workers"
 
 
+def connect_ray(address: str | None, cpus: int) -> tuple[Any, bool]:
+    """Connect to a Ray cluster, or start one on this machine.
+
+    Args:
+        address: of the cluster; None starts one here.
+        cpus: cores that one here may use.
+
+    Returns:
+        The module `ray`, and whether the connection is new and so the caller's to shut down.
+
+    Raises:
+        UserError: where there is no cluster at the address.
+    """
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+
+    owner = not ray.is_initialized()
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    try:
+        if address is not None:
+            ray.init(address=address, ignore_reinit_error=True, **options)
+        elif owner:
+            ray.init(num_cpus=cpus, include_dashboard=False, **options)
+    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"--ray-address: no Ray cluster at {address!r} ({reason})") from None
+    return ray, owner
+
+
 class _RayWorker:
     """A Ray actor: keeps its evaluator, and with it the caches."""
 
@@ -157,21 +186,8 @@ class RayExecutor:
         Raises:
             UserError: where there is no cluster at the address.
         """
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        import ray
-
-        self._ray = ray
-        self._owner = not ray.is_initialized()
-        options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-        try:
-            if address is not None:
-                ray.init(address=address, ignore_reinit_error=True, **options)
-            elif self._owner:
-                ray.init(num_cpus=workers, include_dashboard=False, **options)
-        except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise UserError(f"--ray-address: no Ray cluster at {address!r} ({reason})") from None
-        actor = ray.remote(num_cpus=1)(_RayWorker)
+        self._ray, self._owner = connect_ray(address, workers)
+        actor = self._ray.remote(num_cpus=1)(_RayWorker)
         self._actors: list[Any] = [actor.remote(spec) for _ in range(workers)]
 
     def start(self, architectures: Sequence[Architecture]) -> Gather:

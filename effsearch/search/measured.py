@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
 
 from effsearch.latency.measure import Measurement, measure_architecture
 from effsearch.latency.runtime import matches_this_machine
@@ -68,6 +70,22 @@ class MeasuredHere:
             f"{'' if fits else '; over the budget, dropped'}"
         )
         return fits
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what was measured as plain data, with what was noted on it."""
+        found = {digest: asdict(measurement) for digest, measurement in self.found.items()}
+        return {
+            "found": found,
+            "dropped": self.dropped,
+            "notes": list(self.notes),
+            "ratios": list(self._ratios),
+        }
+
+    def restore(self, data: Mapping[str, Any]) -> None:
+        """Take over what `to_dict` gave."""
+        self.found = {digest: Measurement(**row) for digest, row in data["found"].items()}
+        self.dropped, self.notes = int(data["dropped"]), list(data["notes"])
+        self._ratios = list(data["ratios"])
 
     def drift(self) -> str | None:
         """Return a word on measurements that typically differ from the table, if they do."""

@@ -1,0 +1,94 @@
+"""`Journal`: what trainings reported, in the order in which it was decided on."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+FILE = "results.jsonl"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line: an epoch that was evaluated, or why a training failed.
+
+    Attributes:
+        digest: of the network.
+        epoch: epochs done.
+        top1: in %.
+        seconds: wall time of the epoch.
+        device: what it ran on.
+        failed: why the training failed; empty for an epoch.
+        final: whether trying again would fail again.
+    """
+
+    digest: str
+    epoch: int = 0
+    top1: float = 0.0
+    seconds: float = 0.0
+    device: str = ""
+    failed: str = ""
+    final: bool = False
+
+
+@dataclass
+class Journal:
+    """Lines on disk; each is there before anything follows from it.
+
+    Attributes:
+        path: the file.
+        entries: the lines, in order.
+    """
+
+    path: Path
+    entries: list[Entry] = field(default_factory=list)
+
+    @classmethod
+    def open(cls, path: Path, keep: Callable[[Entry], bool] = lambda entry: True) -> Journal:
+        """Read what there is; a last line that a kill cut off is dropped.
+
+        Args:
+            path: the file, which need not exist.
+            keep: lines for which it says no are dropped for good.
+        """
+        entries: list[Entry] = []
+        if path.exists():
+            for line in path.read_text("utf-8").splitlines():
+                try:
+                    entries.append(Entry(**json.loads(line)))
+                except (ValueError, TypeError):
+                    break
+        journal = cls(path, [entry for entry in entries if keep(entry)])
+        journal._rewrite()
+        return journal
+
+    def add(self, entry: Entry) -> None:
+        """Append a line; it is on disk when this returns."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(_line(entry))
+            file.flush()
+            os.fsync(file.fileno())
+        self.entries.append(entry)
+
+    def curve(self, digest: str) -> list[tuple[int, float]]:
+        """Return (epochs done, top-1 in %) of a network."""
+        return [(e.epoch, e.top1) for e in self.entries if e.digest == digest and not e.failed]
+
+    def epochs(self, digest: str) -> int:
+        """Return how many epochs of a network are in."""
+        return max((epoch for epoch, _ in self.curve(digest)), default=0)
+
+    def _rewrite(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.path.with_suffix(".tmp")
+        temporary.write_text("".join(_line(entry) for entry in self.entries), "utf-8")
+        temporary.replace(self.path)
+
+
+def _line(entry: Entry) -> str:
+    body: dict[str, Any] = {k: v for k, v in vars(entry).items() if v not in ("", False)}
+    return json.dumps(body) + "\n"

@@ -1,0 +1,135 @@
+"""`RefineRequest`: how many to train, on what and how; validated, and kept in the run folder."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from effsearch.training import images, pixels
+from effsearch.training.recipe import Recipe
+from searchspace.errors import UserError
+
+FILE = "refine.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """The images that networks are trained and compared on.
+
+    Attributes:
+        path: ImageFolder tree or zip archive, absolute.
+        classes: how many.
+        train_images: how many.
+        val_images: how many.
+        imagenet: whether the classes are named like the 1000 of ImageNet-1k.
+        digest: of the files' names and sizes, so that a resumed run notices a change.
+    """
+
+    path: str
+    classes: int
+    train_images: int
+    val_images: int
+    imagenet: bool
+    digest: str
+
+    @property
+    def name(self) -> str:
+        """What the data set is called in tables."""
+        return Path(self.path).stem
+
+    @classmethod
+    def check(cls, path: Path, side: int) -> ImageData:
+        """Look at a tree, and decode it where it fits into memory (decoded images are cached).
+
+        Args:
+            path: ImageFolder tree or zip archive.
+            side: side in px that images are decoded to.
+
+        Raises:
+            UserError: the tree is missing, empty, of one class, its splits differ, or more than
+                1 % of its files are unreadable.
+        """
+        trees = images.scan(path.resolve())
+        counts = [
+            len(pixels.load(tree, side)) if pixels.fits_in_memory(tree, side) else len(tree)
+            for tree in trees
+        ]
+        names = trees[0].classes
+        return cls(
+            path=str(path.resolve()),
+            classes=len(names),
+            train_images=counts[0],
+            val_images=counts[1],
+            imagenet=len(names) == 1000 and all(re.fullmatch(r"n\d{8}", name) for name in names),
+            digest="-".join(tree.digest() for tree in trees),
+        )
+
+
+@dataclass(frozen=True)
+class RefineRequest:
+    """One refinement; with one training at a time the same request gives the same ranking.
+
+    Attributes:
+        count: how many of the best candidates to train; the baseline comes on top.
+        data: the images.
+        recipe: how each is trained, by its last epoch at most.
+        concurrent: trainings at a time; None for what the machine carries.
+    """
+
+    count: int
+    data: ImageData
+    recipe: Recipe
+    concurrent: int | None = None
+
+    def write(self, folder: Path) -> None:
+        """Write it to a run folder."""
+        body = {
+            "format": FORMAT,
+            "count": self.count,
+            "concurrent": self.concurrent,
+            "data": vars(self.data),
+            "recipe": self.recipe.to_dict(),
+        }
+        temporary = folder / f"{FILE}.tmp"
+        temporary.write_text(json.dumps(body, indent=2) + "\n")
+        temporary.replace(folder / FILE)
+
+    @classmethod
+    def read(cls, folder: Path) -> RefineRequest | None:
+        """Return the refinement of a run folder, or None where it has none.
+
+        Raises:
+            UserError: its file is damaged.
+        """
+        path = folder / FILE
+        if not path.exists():
+            return None
+        try:
+            body = json.loads(path.read_text("utf-8"))
+            if body["format"] != FORMAT:
+                raise ValueError
+            return cls(
+                count=int(body["count"]),
+                data=ImageData(**body["data"]),
+                recipe=Recipe.from_dict(body["recipe"]),
+                concurrent=body["concurrent"],
+            )
+        except (OSError, KeyError, TypeError, ValueError, AttributeError, UserError):
+            raise UserError(f"{path}: not a refinement of this version of effsearch") from None
+
+
+def describe(data: ImageData) -> dict[str, Any]:
+    """Return the data set's part of the summary."""
+    text = f"{data.name}: {data.classes} classes, {data.train_images} training images"
+    note = (
+        f"top-1 is on {data.name} ({data.classes} classes); its classes are named like "
+        "ImageNet-1k's, but recipe and epochs are this run's, not a paper's"
+        if data.imagenet
+        else f"{data.name} ({data.classes} classes) is not ImageNet: top-1 is on that data set, "
+        "and no ImageNet accuracy"
+    )
+    return {**vars(data), "name": data.name, "text": text, "note": note}
