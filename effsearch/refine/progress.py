@@ -82,9 +82,9 @@ class RefineProgress:
         return total / self._concurrent
 
     def _left(self) -> str:
-        seconds = self.left_s()
-        if seconds is None or not seconds:
+        if len(self._ended) == len(self._names):
             return "nothing left"
+        seconds = self.left_s() or 0.0
         if seconds < 90:
             return f"at most {seconds:.0f} s left"
         if seconds < 5400:

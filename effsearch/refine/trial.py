@@ -89,7 +89,7 @@ def run_trial(spec: TrialSpec, report: Report) -> None:
         failure = str(error), False
     except (torch.OutOfMemoryError, MemoryError) as error:
         failure = f"out of memory: {_first_line(error)}", False
-    except (RuntimeError, ValueError, OSError, ArithmeticError) as error:
+    except Exception as error:  # whatever it is, the other trainings go on
         memory = "memory" in str(error).lower()
         kind = "out of memory" if memory else type(error).__name__
         failure = f"{kind}: {_first_line(error)}", False
