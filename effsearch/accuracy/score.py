@@ -36,7 +36,8 @@ class ScoreSource(Protocol):
 
     Attributes:
         name: as in `--proxy NAME`.
-        kind: `estimated`: nobody trained the candidate.
+        kind: `estimated`: nobody trained the candidate; `inherited`: measured on images with the
+            weights of a supernet.
         unit: of the score.
         note: what to keep in mind beside it; may be empty.
     """

@@ -7,6 +7,7 @@ from typing import Any
 
 from effsearch.accuracy.counted import Counted
 from effsearch.accuracy.imagenet import ImagenetEstimate
+from effsearch.accuracy.options import SUPERNET, SupernetOptions
 from effsearch.accuracy.score import LOWER_BOUND_CONFIDENCE, Score, ScoreSource, Z
 from searchspace.errors import UserError
 
@@ -21,14 +22,17 @@ __all__ = [
 ]
 
 DEFAULT = "imagenet"
-NAMES = (DEFAULT, "zero-cost", *Counted.UNITS)
+NAMES = (DEFAULT, "zero-cost", SUPERNET, *Counted.UNITS)
 
 
-def load_source(name: str = DEFAULT, **options: Any) -> ScoreSource:
+def load_source(
+    name: str = DEFAULT, supernet: SupernetOptions | None = None, **options: Any
+) -> ScoreSource:
     """Return a score source.
 
     Args:
         name: one of `NAMES`.
+        supernet: what `supernet` needs; None for the others.
         options: of the source; only `zero-cost` has some, see `ZeroCost`.
 
     Raises:
@@ -38,6 +42,16 @@ def load_source(name: str = DEFAULT, **options: Any) -> ScoreSource:
         near = difflib.get_close_matches(name, NAMES, n=1)
         hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(NAMES)}"
         raise UserError(f"{name}: no such score source; {hint}")
+    if name == SUPERNET:
+        if supernet is None:
+            raise UserError(
+                "supernet: needs a checkpoint and images (--checkpoint FILE --data DIR)"
+            )
+        from effsearch.accuracy.supernet_source import SupernetScore
+
+        return SupernetScore(supernet)
+    if supernet is not None:
+        raise UserError(f"{name}: takes no supernet")
     if name == "zero-cost":
         # Imports torch's tracing tools, which the others don't need.
         from effsearch.accuracy.zero_cost_source import ZeroCost

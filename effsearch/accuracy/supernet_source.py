@@ -6,83 +6,129 @@ import hashlib
 import json
 import math
 import os
+from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeVar
 
+from effsearch.accuracy.options import SUPERNET, SupernetOptions
 from effsearch.accuracy.score import Score
 from effsearch.training import supernet_state as states
 from effsearch.training.pixels import cache_dir
+from effsearch.training.recipe import Recipe
+from effsearch.training.supernet import is_out_of_memory
 from effsearch.training.supernet_evaluate import Inherited, InheritedConfig
-from searchspace import Architecture, Network
+from effsearch.training.supernet_sampling import Sampler
+from searchspace import Architecture, Network, SearchSpace
 from searchspace.errors import UserError
+
+T = TypeVar("T")
 
 
 class SupernetScore:
     """Top-1 of a candidate with the weights of a trained supernet, batch norms recalibrated.
 
-    Scores are kept in the user's cache folder by the architecture's digest, apart for each
-    checkpoint, data set and setting. The standard deviation is that of drawing the validation
-    images; how far inherited accuracy is from that of trained networks is not in it.
+    Scores are kept on the disk by the architecture's digest; in the user's cache folder apart for
+    each checkpoint, data set and setting. The standard deviation is that of drawing the validation
+    images; how far inherited accuracy is from that of trained networks is not in it. The images are
+    always the same, so a score depends on nothing but the candidate.
 
     Args:
-        checkpoint: what `effsearch supernet train` wrote.
-        data: ImageFolder tree, or a zip archive of one, with the supernet's classes.
-        images: validation images; None for all.
-        batches: batches of 256 training images for the batch norms.
-        device: `cpu`, `cuda` or `auto`.
+        options: which supernet, and the images.
 
     Raises:
         UserError: where checkpoint or data are missing or do not belong together.
     """
 
-    name = "supernet"
-    kind = "estimated"
-    unit = "top-1 % with inherited weights"
-    note = "Ranks networks of the supernet's space; below what they reach when trained."
+    name = SUPERNET
+    kind = "inherited"
 
-    def __init__(
-        self,
-        checkpoint: str | Path | None = None,
-        data: str | Path | None = None,
-        images: int | None = None,
-        batches: int = 4,
-        device: str = "auto",
-    ) -> None:
-        if checkpoint is None or data is None:
-            missing = "--checkpoint FILE" if checkpoint is None else "--data DIR"
-            raise UserError(f"supernet: needs {missing}")
-        path = Path(checkpoint)
-        held = states.load(path)
-        config = InheritedConfig(Path(data), images, batches, device)
-        self._inherited = Inherited.of(held, config)
-        self._images = self._inherited.images
-        self._folder = cache_dir() / "supernet" / self._key(path, config)
+    def __init__(self, options: SupernetOptions) -> None:
+        self.options = options
+        held = states.load(options.checkpoint)
+        config = InheritedConfig(
+            options.data, options.images, options.recalibration_batches, options.device
+        )
+        self._space = held.space
+        self._steps = held.step
+        self.inherited = Inherited.of(held, config)
+        data, space = options.data.stem, self.inherited.supernet.space.name
+        self.unit = f"top-1 % on {data} with inherited weights"
+        self.note = (
+            f"Measured on {self.inherited.images} validation images of {data} with the weights of "
+            f"the supernet of {space} ({held.step} steps): no ImageNet accuracy, and not what the "
+            "network reaches when it is trained; it ranks networks of that space. The error is "
+            "that of drawing the images."
+        )
+        self._folder = options.cache or cache_dir() / "supernet" / self._key()
 
-    def _key(self, path: Path, config: InheritedConfig) -> str:
-        state = path.stat()
+    @cached_property
+    def card(self) -> dict[str, Any]:
+        """What scores depend on: a run that is continued checks that it is the same."""
+        return {
+            "checkpoint": hashlib.sha256(self.options.checkpoint.read_bytes()).hexdigest(),
+            "data": self.inherited.data_digest,
+            "images": self.inherited.images,
+            "recalibration_batches": self.options.recalibration_batches,
+            "steps": self._steps,
+        }
+
+    def _key(self) -> str:
+        state = self.options.checkpoint.stat()
         parts = (
-            str(path.resolve()),
+            str(self.options.checkpoint.resolve()),
             state.st_size,
             state.st_mtime_ns,
-            self._inherited.data_digest,
-            config.images,
-            config.recalibration_batches,
+            self.inherited.data_digest,
+            self.inherited.images,
+            self.options.recalibration_batches,
         )
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+    @property
+    def space(self) -> SearchSpace:
+        """The supernet's space."""
+        return self.inherited.supernet.space
+
+    @property
+    def recipe(self) -> Recipe:
+        """How the supernet was trained."""
+        return self.inherited.recipe
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in the order of the outputs."""
+        return self.inherited.classes
+
+    def check(self, space: SearchSpace | None = None) -> None:
+        """Check, before a search, that it can be scored: space and memory.
+
+        Args:
+            space: that candidates come from; None skips this check.
+
+        Raises:
+            UserError: where it is not the supernet's, or the largest network needs too much memory.
+        """
+        if space is not None:
+            states.check_space(self._space, space, str(self.options.checkpoint))
+        largest = Sampler(self.space, seed=0, random_networks=0).sandwich(0).teacher
+        self._in_memory(lambda: self.inherited.try_batch(largest))
 
     def score(self, architecture: Architecture) -> Score:
         """Return the top-1 in %.
 
         Raises:
-            UserError: where the architecture is not in the supernet's space.
+            UserError: where the architecture is not in the supernet's space, or memory runs out.
         """
         file = self._folder / f"{architecture.digest()}.json"
         try:
             top1 = float(json.loads(file.read_text())["top1"])
         except (OSError, ValueError, KeyError, TypeError):
-            top1 = self._inherited.evaluate(architecture).top1
+            top1 = self._in_memory(lambda: self.inherited.evaluate(architecture).top1)
             self._keep(file, top1)
         share = top1 / 100
-        return Score(top1, 100 * math.sqrt(max(share * (1 - share), 1e-6) / self._images))
+        images = self.inherited.images
+        return Score(top1, 100 * math.sqrt(max(share * (1 - share), 1e-6) / images))
 
     def network(self, architecture: Architecture) -> Network:
         """Return a candidate as it was scored: inherited weights, recalibrated, in eval mode.
@@ -90,12 +136,19 @@ class SupernetScore:
         Raises:
             UserError: where the architecture is not in the supernet's space.
         """
-        return self._inherited.network(architecture)
+        return self.inherited.network(architecture)
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Class names in the order of the outputs."""
-        return self._inherited.classes
+    def _in_memory(self, work: Callable[[], T]) -> T:
+        try:
+            return work()
+        except (RuntimeError, MemoryError) as error:
+            if not (is_out_of_memory(error) or isinstance(error, MemoryError)):
+                raise
+            raise UserError(
+                f"--proxy supernet: out of memory on {self.inherited.device} at batch size "
+                f"{self.inherited.batch} and {self.recipe.image_side} px; try fewer --workers, "
+                "each holds a supernet and its images, or a machine with more memory"
+            ) from None
 
     def _keep(self, file: Path, top1: float) -> None:
         try:

@@ -41,6 +41,20 @@ def run(
     proxy: Annotated[
         str | None, typer.Option("--proxy", help="Score source.  [default: imagenet]")
     ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option("--checkpoint", help="Of the supernet, for --proxy supernet.")
+    ] = None,
+    images: Annotated[
+        int | None,
+        typer.Option("--images", help="Validation images for --proxy supernet.  [default: all]"),
+    ] = None,
+    recalibration_batches: Annotated[
+        int | None,
+        typer.Option(
+            "--recalibration-batches",
+            help="Batches of 256 images for its batch norms.  [default: 4]",
+        ),
+    ] = None,
     winners: Annotated[
         int | None, typer.Option("--winners", help="How many to hand back.  [default: 5]")
     ] = None,
@@ -61,13 +75,38 @@ def run(
         Path | None, typer.Option("--out", help="Run folder.  [default: in results/runs]")
     ] = None,
     resume: Annotated[Path | None, typer.Option("--resume", help="Run folder to continue.")] = None,
+    refine: Annotated[
+        int | None,
+        typer.Option("--refine", help="How many of the best to train, and rank by that."),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="Images for --refine, --proxy supernet: ImageFolder or zip."),
+    ] = None,
+    refine_epochs: Annotated[
+        int | None, typer.Option("--refine-epochs", help="Epochs at most.  [default: the recipe's]")
+    ] = None,
+    refine_recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--refine-recipe",
+            help="Recipe by name or YAML file.  [default: evidence-cpu; with a GPU small]",
+        ),
+    ] = None,
+    refine_concurrent: Annotated[
+        int | None,
+        typer.Option("--refine-concurrent", help="Trainings at a time.  [default: what fits]"),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Search the most accurate networks within a latency budget; write them to a run folder."""
+    from effsearch.accuracy.options import SupernetOptions
     from effsearch.errors import NoArchitectureFitsError
+    from effsearch.refine.options import RefineOptions
     from effsearch.report.summary import read_summary
     from effsearch.search.executors import ENGINES, usable_cores
     from effsearch.search.folder import default_folder, prepare
+    from effsearch.search.inherited import check_same, space_of
     from effsearch.search.loop import InterruptedSearchError
     from effsearch.search.progress import make_progress
     from effsearch.search.request import SearchRequest, default_trials
@@ -94,25 +133,39 @@ def run(
         raise UserError(f"--engine: {engine!r} is unknown; use one of {', '.join(ENGINES)}")
     if ray_address is not None and engine != "ray":
         raise UserError("--ray-address: needs --engine ray")
+    by_supernet = (checkpoint, data, images, recalibration_batches)
+    options = RefineOptions(refine, data, refine_epochs, refine_recipe, refine_concurrent)
+    options.check()
     if resume is not None:
         if out is not None:
             raise UserError("--out: a resumed run stays in its folder; leave --out away")
         request, folder = resumed(resume), resume
         request = _extended(request, given, folder)
+        check_same(request.supernet, folder, *by_supernet)
+        refining = _own_data(options, request).resumed(folder, ray_address, say)
     else:
         for name in ("budget_ms", "device"):
             if name not in given:
                 raise UserError(f"--{name.replace('_', '-')}: missing")
         given.setdefault("trials", default_trials(given.get("proxy", "imagenet")))
+        supernet = SupernetOptions.of(
+            given.get("proxy", "imagenet"), *by_supernet, data_is_for_others=True
+        )
+        if supernet is not None:
+            given["supernet"] = supernet
+            given.setdefault("space", space_of(supernet))
         request = SearchRequest(**given)
         check_names(request)
+        refining = _own_data(options, request).make(ray_address, say)
         folder = out or default_folder(request)
         prepare(folder)
         request = start_folder(request, folder)
+    if refining is not None:
+        refining.write(folder)
     resources = Resources(workers or usable_cores(), engine, ray_address)
     with _interruptible() as stop:
         try:
-            summary = run_search(request, folder, resources, make_progress(), say, stop)
+            summary = run_search(request, folder, resources, make_progress(), say, stop, refining)
         except NoArchitectureFitsError:
             if as_json:
                 emit_json({"folder": str(folder), **read_summary(folder)})
@@ -124,6 +177,14 @@ def run(
         emit_json({"folder": str(folder), **summary})
     else:
         _show(folder, summary)
+
+
+def _own_data(options: Any, request: Any) -> Any:
+    """Return the options of refining without images that are there for a supernet alone."""
+    from dataclasses import replace
+
+    shared = request.supernet is not None and options.count is None
+    return replace(options, data=None) if shared else options
 
 
 def _extended(request: Any, given: dict[str, Any], folder: Path) -> Any:
@@ -187,6 +248,11 @@ def _show(folder: Path, summary: dict[str, Any]) -> None:
         error = error_text(facts["held_out_error"])
         print(f"{what}: {facts['source']}, {facts['kind']}; error: {error}")
     print(f"score is {unit}")
+    if "refined" in summary:
+        from effsearch.report.refined import refined_lines
+
+        for line in refined_lines(summary["refined"]):
+            print(line)
     print(summary["statement"])
     opinion = summary["second_opinion"]
     if opinion is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -18,17 +20,35 @@ def score(
     targets: Annotated[list[str], typer.Argument(help="Published networks or architecture YAMLs.")],
     proxy: Annotated[
         str,
-        typer.Option("--proxy", help="imagenet, zero-cost, params, macs, depth or depth+macs."),
+        typer.Option(
+            "--proxy", help="imagenet, zero-cost, supernet, params, macs, depth or depth+macs."
+        ),
     ] = "imagenet",
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Of the supernet, for --proxy supernet.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Images for it: ImageFolder tree or a zip of one.")
+    ] = None,
+    images: Annotated[
+        int | None, typer.Option(help="Validation images for it; all by default.")
+    ] = None,
+    recalibration_batches: Annotated[
+        int | None, typer.Option(help="Batches of 256 images for its batch norms.  [default: 4]")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Score accuracy: by default an estimate of ImageNet-1k top-1, with its uncertainty."""
+    from effsearch.accuracy.options import SupernetOptions
     from effsearch.accuracy.source import load_source
     from effsearch.published import published
     from effsearch.targets import load_architecture
 
-    source = load_source(proxy)
     found = [(text, load_architecture(text)) for text in targets]
+    options = SupernetOptions.of(proxy, checkpoint, data, images, recalibration_batches)
+    source = load_source(proxy, options)
+    if options is not None:
+        check_members(source, found)
     records = published()
     rows: list[dict[str, Any]] = []
     for text, architecture in found:
@@ -59,6 +79,19 @@ def score(
             line += f"  {row['published_top1']:.1f}{teacher}"
         print(line)
     say(f"{source.name}, {source.kind}, in {source.unit}. {source.note}")
+
+
+def check_members(source: Any, found: Sequence[tuple[str, Any]]) -> None:
+    """Check that a supernet's space has all targets, before any is scored.
+
+    Raises:
+        UserError: names the first that is not in it.
+    """
+    from searchspace import UserError
+
+    for text, architecture in found:
+        if architecture not in source.space:
+            raise UserError(f"{text}: not in the space {source.space.name} of the supernet")
 
 
 def _number(value: float) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import onnx
 import torch
 
 from effsearch.errors import WorkFailedError
@@ -29,11 +30,13 @@ class Weights:
         network: the winner's network with them.
         text: what they are, for the card.
         checkpoint: a file that holds them, copied beside the model; None for none.
+        accuracy: measures the exported model, for the card; None where it is not measured.
     """
 
     network: Network
     text: str
     checkpoint: Path | None = None
+    accuracy: Callable[[onnx.ModelProto], Mapping[str, Any]] | None = None
 
 
 def write_winner(
@@ -64,13 +67,18 @@ def write_winner(
     label = architecture.name or architecture.digest()
     torch.manual_seed(seed)
     network = build(architecture) if weights is None else weights.network
-    proven = build(architecture, network.num_classes)
+    proven = build(network.architecture, network.num_classes)
     randomise(proven, seed)
     parity = check_onnx(proven, to_onnx(proven), seed)
     require_parity(label, parity)
     model = to_onnx(network)
     shipped = check_onnx(network, model, seed)
     require_parity(label, shipped)
+
+    measured = {}
+    if weights is not None and weights.accuracy is not None:
+        measured = {"accuracy": weights.accuracy(model)}
+    side = network.architecture.resolution
 
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -90,9 +98,10 @@ def write_winner(
             "file": MODEL,
             "opset": OPSET,
             "bytes": len(data),
-            "input": ["input", [1, 3, architecture.resolution, architecture.resolution]],
+            "input": ["input", [1, 3, side, side]],
             "output": ["logits", [1, network.num_classes]],
             "weights": UNTRAINED if weights is None else weights.text,
+            **measured,
             "parity": number(
                 parity,
                 "of the logits' standard deviation",

@@ -286,9 +286,10 @@ def _sources(summary: Mapping[str, Any]) -> str:
                 escape(error_text(facts.get("held_out_error") or {})),
             ]
         )
+    note = escape(str(summary["score"].get("note", "")))
     return _table(["number", "source", "kind", "error on networks left out"], rows) + (
-        "<p class='quiet'>An interval is the 80 % one. Parameters and MACs are counted, without "
-        "error. Candidates are ranked by the bound of the score that they exceed with 80 % "
+        f"<p class='quiet'>{note} An interval is the 80 % one. Parameters and MACs are counted, "
+        "without error. Candidates are ranked by the bound of the score that they exceed with 80 % "
         "probability.</p>"
     )
 

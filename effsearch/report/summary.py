@@ -80,6 +80,7 @@ def make_summary(
             "unit": source.unit,
             "kind": source.kind,
             "held_out_error": held_out_score(source),
+            "note": getattr(source, "note", ""),
         },
     }
     if winners and baseline is not None:
@@ -152,6 +153,11 @@ def statement(body: Mapping[str, Any]) -> str:
     unit = body["score"]["unit"]
     if not body["winners"]:
         return "No architecture was found that meets the budget."
+    if baseline is None and body["score"]["kind"] == "inherited":
+        return (
+            "No published network is in the supernet's space and fits, so there is nothing to "
+            f"compare the winners with ({unit})."
+        )
     if found is None or baseline is None:
         return (
             f"No published network fits, so there is nothing to compare the winners with ({unit})."

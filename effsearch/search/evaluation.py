@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from effsearch.accuracy.options import SupernetOptions
 from effsearch.accuracy.source import ScoreSource, load_source
 from effsearch.latency.table import DeviceTable, quantile_ms
 from effsearch.search.records import Outcome
@@ -25,11 +26,13 @@ class EvaluatorSpec:
         device: name or path of a latency table.
         proxy: name of a score source.
         confidence: of the latency quantile.
+        supernet: what the source `supernet` needs; None for the others.
     """
 
     device: str
     proxy: str
     confidence: float
+    supernet: SupernetOptions | None = None
 
     def make(self) -> Evaluator:
         """Return the evaluator.
@@ -37,7 +40,8 @@ class EvaluatorSpec:
         Raises:
             UserError: where there is no such table or score source.
         """
-        return Evaluator(DeviceTable.load(self.device), load_source(self.proxy), self.confidence)
+        source = load_source(self.proxy, self.supernet)
+        return Evaluator(DeviceTable.load(self.device), source, self.confidence)
 
 
 class Evaluator:

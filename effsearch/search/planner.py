@@ -45,12 +45,14 @@ class Planner:
         space: what may be built.
         seed: of every random choice.
         trials: candidates in all.
+        outsiders: whether published networks outside of the space are candidates too.
     """
 
-    def __init__(self, space: SearchSpace, seed: int, trials: int) -> None:
+    def __init__(self, space: SearchSpace, seed: int, trials: int, outsiders: bool = True) -> None:
         self.space = space
         self.seed = seed
         self.trials = trials
+        self.outsiders = outsiders
         self.exhaustive = space.size() <= trials
 
     def plan(self, batch: int, records: Sequence[Record]) -> list[Candidate]:
@@ -66,7 +68,8 @@ class Planner:
         seen = {r.candidate.digest for r in records}
         rng = np.random.default_rng([self.seed, batch])
         if batch == 0:
-            known = _new(published(self.space), seen, len(zoo.names()) * 2)
+            references = (c for c in published(self.space) if c.member or self.outsiders)
+            known = _new(references, seen, len(zoo.names()) * 2)
             count = INITIAL - len(known)
             first = known[: self.trials]
             if self.exhaustive:

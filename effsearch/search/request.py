@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from effsearch.accuracy.options import SUPERNET, SupernetOptions
 from effsearch.search.records import Outcome
 from searchspace import UserError
 
@@ -17,7 +18,7 @@ FORMAT = 1
 DEFAULT_TRIALS = 6000
 # A source that runs networks takes a second or so for each.
 DEFAULT_TRIALS_SLOW = 300
-SLOW_SOURCES = ("zero-cost",)
+SLOW_SOURCES = ("zero-cost", SUPERNET)
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class SearchRequest:
         winners: how many to hand back.
         max_params_m: limit on parameters in millions, or None.
         max_macs_m: limit on multiply-accumulates in millions, or None.
+        supernet: what the score source `supernet` needs; None for the others.
 
     Raises:
         UserError: on construction, where a value is out of range; names its option.
@@ -50,6 +52,7 @@ class SearchRequest:
     winners: int = 5
     max_params_m: float | None = None
     max_macs_m: float | None = None
+    supernet: SupernetOptions | None = None
 
     def __post_init__(self) -> None:
         _positive("--budget-ms", self.budget_ms, "a positive number of milliseconds")
@@ -85,6 +88,7 @@ class SearchRequest:
                 run notices where these changed.
         """
         body = {"format": FORMAT, **asdict(self), "fingerprints": dict(fingerprints)}
+        body["supernet"] = None if self.supernet is None else self.supernet.to_dict()
         temporary = folder / f"{FILE}.tmp"
         temporary.write_text(json.dumps(body, indent=2) + "\n")
         temporary.replace(folder / FILE)
@@ -108,6 +112,8 @@ class SearchRequest:
             if body["format"] != FORMAT:
                 raise ValueError
             fingerprints = {str(k): str(v) for k, v in body["fingerprints"].items()}
+            if body.get("supernet") is not None:
+                body["supernet"] = SupernetOptions.from_dict(body["supernet"])
             return cls(**{k: v for k, v in body.items() if k in names}), fingerprints
         except (KeyError, TypeError, ValueError, AttributeError):
             raise UserError(f"{path}: not a request of this version of effsearch") from None

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from effsearch.errors import NoArchitectureFitsError
 from effsearch.export.card import (
@@ -20,12 +20,13 @@ from effsearch.export.card import (
     opinion_numbers,
     score_numbers,
 )
-from effsearch.export.winner import write_winner
+from effsearch.export.winner import Weights, write_winner
 from effsearch.report.summary import baseline_of, make_summary, write_summary
 from effsearch.report.tables import write_tables
 from effsearch.report.write import regenerate
-from effsearch.search.evaluation import Evaluator, EvaluatorSpec
+from effsearch.search.evaluation import Evaluator
 from effsearch.search.executors import make_executor, one_thread
+from effsearch.search.inherited import SCORES, check_source, evaluator_spec
 from effsearch.search.loop import search
 from effsearch.search.measured import MeasuredHere
 from effsearch.search.planner import Planner
@@ -34,9 +35,13 @@ from effsearch.search.records import Record
 from effsearch.search.request import SearchRequest
 from effsearch.search.study import StudyStore
 from effsearch.search.winners import choose_winners
-from searchspace import SearchSpace, UserError
+from searchspace import Architecture, SearchSpace, UserError
 from searchspace.architecture import read_yaml
 from searchspace.space import space_names
+
+if TYPE_CHECKING:
+    from effsearch.refine.request import RefineRequest
+    from effsearch.refine.run import Refinement
 
 SPACE_FILE = "space.yaml"
 
@@ -63,6 +68,7 @@ def run(
     progress: Progress | None = None,
     say: Callable[[str], None] = lambda message: None,
     stop: Callable[[], bool] = lambda: False,
+    refining: RefineRequest | None = None,
 ) -> dict[str, Any]:
     """Search, or continue to, and write everything that comes out.
 
@@ -73,6 +79,7 @@ def run(
         progress: told of the search's progress.
         say: told what else happens.
         stop: asked after each batch whether to end early.
+        refining: which of the best to train and rank by that; None for none.
 
     Returns:
         The summary, as written.
@@ -86,10 +93,11 @@ def run(
     began = time.perf_counter()
     one_thread()
     progress = progress or Silent()
-    spec = EvaluatorSpec(request.device, request.proxy, request.confidence)
+    spec = evaluator_spec(request, folder)
     evaluator = spec.make()
     space = SearchSpace.load(folder / SPACE_FILE)
-    planner = Planner(space, request.seed, request.trials)
+    # A supernet has no weights for networks outside of its space.
+    planner = Planner(space, request.seed, request.trials, outsiders=request.supernet is None)
     store = StudyStore(folder, space)
     try:
         executor = make_executor(
@@ -101,7 +109,10 @@ def run(
             progress.close()
             executor.close()
         say(f"{len(records)} candidates evaluated; writing {folder}")
-        return _write(request, folder, space, evaluator, records, began, say)
+        trainer = None
+        if refining is not None:
+            trainer = _Trainer(refining, request, folder, resources, say, stop)
+        return _write(request, folder, space, evaluator, records, began, say, trainer)
     finally:
         store.close()
 
@@ -133,6 +144,7 @@ def check_names(request: SearchRequest) -> None:
     """
     fingerprints(request)
     SearchSpace.load(request.space)
+    check_source(request)
 
 
 def fingerprints(request: SearchRequest) -> dict[str, str]:
@@ -141,7 +153,7 @@ def fingerprints(request: SearchRequest) -> dict[str, str]:
     Raises:
         UserError: where there is no such table or source.
     """
-    evaluator = EvaluatorSpec(request.device, request.proxy, request.confidence).make()
+    evaluator = evaluator_spec(request).make()
     cards = {"device": evaluator.table.meta, "proxy": getattr(evaluator.source, "card", None)}
     return {
         name: hashlib.sha256(json.dumps(card, sort_keys=True, default=str).encode()).hexdigest()
@@ -181,6 +193,48 @@ def _space_text(name: str) -> str:
     return text
 
 
+@dataclass(frozen=True)
+class _Trainer:
+    """Refines a run's finalists."""
+
+    wanted: RefineRequest
+    request: SearchRequest
+    folder: Path
+    resources: Resources
+    say: Callable[[str], None]
+    stop: Callable[[], bool]
+
+    def choose(
+        self, space: SearchSpace, records: list[Record], here: MeasuredHere
+    ) -> tuple[list[Record], Refinement | None]:
+        """Return the winners by training, and what came of it; None where there are none."""
+        from effsearch.refine.finalists import choose_finalists
+        from effsearch.refine.run import FOLDER, refine
+
+        folder, wanted = self.folder / FOLDER, self.wanted
+        count = max(wanted.count, self.request.winners)
+        chosen = choose_finalists(space, records, count, here, folder)
+        if not chosen:
+            return [], None
+        if len(chosen) < wanted.count:
+            self.say(
+                f"--refine {wanted.count}: the search found {len(chosen)} candidates within the "
+                "limits; all of them are trained"
+            )
+        refinement = refine(
+            wanted,
+            self.request.seed,
+            folder,
+            chosen[: wanted.count],
+            baseline_of(records),
+            self.resources.workers,
+            self.resources.ray_address,
+            self.say,
+            self.stop,
+        )
+        return refinement.reorder(chosen)[: self.request.winners], refinement
+
+
 def _write(
     request: SearchRequest,
     folder: Path,
@@ -189,11 +243,16 @@ def _write(
     records: list[Record],
     began: float,
     say: Callable[[str], None],
+    trainer: _Trainer | None = None,
 ) -> dict[str, Any]:
     write_tables(folder, records)
     seconds = time.perf_counter() - began
     here = MeasuredHere(evaluator.table, request.budget_ms, say)
-    winners = choose_winners(space, records, request.winners, here.accept)
+    refinement = None
+    if trainer is None:
+        winners = choose_winners(space, records, request.winners, here.accept)
+    else:
+        winners, refinement = trainer.choose(space, records, here)
     shutil.rmtree(folder / "winners", ignore_errors=True)
     if not winners:
         summary = make_summary(request, evaluator, records, [], seconds)
@@ -204,8 +263,12 @@ def _write(
     summary = make_summary(request, evaluator, records, winners, seconds, here.found)
     summary["notes"] = [*here.notes, *filter(None, [here.drift()])]
     summary["second_opinion"] = opinion = _second_opinion(request, records, winners)
+    if refinement is not None:
+        from effsearch.refine.summary import add_refined
+
+        add_refined(summary, refinement, winners, baseline_of(records))
     for rank, record in enumerate(winners, 1):
-        _export(request, folder, evaluator, record, rank, here, opinion)
+        _export(request, folder, evaluator, record, rank, here, opinion, refinement)
     write_summary(folder, summary)
     regenerate(folder)
     return summary
@@ -219,6 +282,7 @@ def _export(
     rank: int,
     here: MeasuredHere,
     opinion: dict[str, Any] | None,
+    refinement: Refinement | None = None,
 ) -> None:
     architecture = record.candidate.architecture.renamed(f"{evaluator.table.name}-winner-{rank}")
     prediction = evaluator.table.predict(architecture)
@@ -243,7 +307,25 @@ def _export(
             threads=measured.threads,
             spread=measured.spread,
         )
-    write_winner(folder / "winners" / str(rank), architecture, facts, request.seed)
+    weights = None
+    if refinement is not None:
+        from effsearch.refine.summary import trained_numbers, trained_weights
+
+        trained = trained_numbers(refinement, record.candidate.digest)
+        if trained is not None:
+            facts["trained"] = trained
+        weights = trained_weights(refinement, architecture)
+    if weights is None and request.supernet is not None:
+        weights = _inherited(evaluator, architecture, folder)
+    write_winner(folder / "winners" / str(rank), architecture, facts, request.seed, weights)
+
+
+def _inherited(evaluator: Evaluator, architecture: Architecture, folder: Path) -> Weights:
+    from effsearch.accuracy.supernet_source import SupernetScore
+    from effsearch.export.inherited import inherited_weights
+
+    assert isinstance(evaluator.source, SupernetScore)
+    return inherited_weights(evaluator.source, architecture, folder / SCORES)
 
 
 def _second_opinion(

@@ -109,14 +109,17 @@ class Inherited:
         self.supernet = supernet.to(self.device).eval()
         if recipe.channels_last:
             to_channels_last(self.supernet)
-        self._train = PixelSource(train_tree, recipe.source_side, self.device)
+        train = PixelSource(train_tree, recipe.source_side, self.device)
         self._val = PixelSource(val_tree, recipe.source_side, self.device)
         count = len(self._val)
         self.images = min(count, config.images or count)
         self._val_order = (torch.arange(self.images) * count) // self.images
         needed = config.recalibration_batches * BATCH
         # Always the same images, so that a score does not depend on what was scored before it.
-        self._train_order = epoch_order(len(self._train), 0, 0)[:needed]
+        order = epoch_order(len(train), 0, 0)[:needed]
+        self._calibration = torch.cat([found for found, _ in train.batches(order, BATCH)])
+        # Kernels of small networks are short: large batches keep a GPU busy.
+        self.batch = 4 * BATCH if self.device.type == "cuda" else BATCH
 
     @classmethod
     def of(cls, held: SupernetCheckpoint, config: InheritedConfig) -> Inherited:
@@ -149,15 +152,23 @@ class Inherited:
 
     def evaluate_network(self, network: Network) -> Evaluation:
         """Return a network's accuracy on the same images."""
-        # Kernels of small networks are short: large batches keep a GPU busy.
-        batch = 4 * BATCH if self.device.type == "cuda" else BATCH
-        batches = self._val.batches(self._val_order, batch)
         side = self.side(network.architecture)
-        return evaluate(network, batches, self.recipe, self.device, side)
+        return evaluate(network, self.pictures(self.batch), self.recipe, self.device, side)
+
+    def pictures(self, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the validation images, uint8 (N, 3, S, S), and their labels, (N,)."""
+        yield from self._val.batches(self._val_order, batch)
+
+    def try_batch(self, architecture: Architecture) -> None:
+        """Run one batch of a member in train mode, the dearest that is done to it."""
+        network = self.supernet.extract(architecture)
+        if self.recipe.channels_last:
+            to_channels_last(network)
+        first = [self._calibration[:BATCH]]
+        recalibrate(network, first, self.recipe, self.device, self.side(architecture))
 
     def _pictures(self) -> Iterator[Tensor]:
-        for pictures, _ in self._train.batches(self._train_order, BATCH):
-            yield pictures
+        yield from torch.split(self._calibration, BATCH)
 
 
 def pick_device(wanted: str) -> torch.device:

@@ -142,6 +142,11 @@ def space_data(space: SearchSpace) -> dict[str, Any]:
     }
 
 
+def same_space(held: dict[str, Any], space: SearchSpace) -> bool:
+    """Say whether a checkpoint's space is a given one; names do not count."""
+    return _difference("", {**held, "name": ""}, {**space_data(space), "name": ""}) is None
+
+
 def check_space(held: dict[str, Any], space: SearchSpace, what: str) -> None:
     """Check that a checkpoint is of a space.
 

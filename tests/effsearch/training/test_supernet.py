@@ -5,11 +5,13 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from effsearch.accuracy.options import SupernetOptions
 from effsearch.accuracy.supernet_source import SupernetScore
 from effsearch.errors import WorkFailedError
 from effsearch.training import recipe as recipes
@@ -258,27 +260,32 @@ def test_recalibration_takes_the_mean_over_the_batches(config):
 
 def test_scores_are_cached_by_digest(config, tree, monkeypatch):
     result = train(config(), silent)
-    source = SupernetScore(result.checkpoint, tree, batches=1, device="cpu")
+    options = SupernetOptions(result.checkpoint, tree, None, 1, "cpu")
+    source = SupernetScore(options)
     architecture = SearchSpace.load("tiny").sample(np.random.default_rng(0))
     score = source.score(architecture)
     assert 0 <= score.score <= 100
     assert score.std > 0
-    again = SupernetScore(result.checkpoint, tree, batches=1, device="cpu")
+    again = SupernetScore(options)
     monkeypatch.setattr(Inherited, "evaluate", lambda *a: pytest.fail("measured again"))
     assert again.score(architecture) == score
     with pytest.raises(pytest.fail.Exception):
-        SupernetScore(result.checkpoint, tree, batches=2, device="cpu").score(architecture)
-
-
-def test_bad_requests_of_the_source(config, tree, tmp_path):
-    result = train(config(stop_after=1), silent)
-    with pytest.raises(UserError, match="--checkpoint"):
-        SupernetScore(None, tree)
-    with pytest.raises(UserError, match="does not exist"):
-        SupernetScore(tmp_path / "none.pt", tree)
-    source = SupernetScore(result.checkpoint, tree, device="cpu")
+        SupernetScore(replace(options, recalibration_batches=2)).score(architecture)
     with pytest.raises(UserError, match="not in the space tiny"):
-        source.score(zoo.load("shvit_s1"))
+        again.inherited.network(zoo.load("shvit_s1"))
+
+
+def test_minutes_are_turned_into_epochs_that_resuming_keeps(config, tmp_path, monkeypatch):
+    lines = []
+    whole = train(config(minutes=0.02), lines.append)
+    epochs = states.load(whole.checkpoint).recipe.epochs
+    assert any(f"{epochs} epochs of 3 steps" in line for line in lines)
+    assert whole.steps == 3 * epochs
+    train(config(minutes=0.02, out=tmp_path / "parts", stop_after=1), silent)
+    epochs = states.load(tmp_path / "parts" / CHECKPOINT).recipe.epochs
+    monkeypatch.setattr(training, "fit_epochs", lambda *a: pytest.fail("measured again"))
+    rest = train(config(minutes=0.02, out=tmp_path / "parts", resume=True), silent)
+    assert rest.steps == 3 * epochs
 
 
 def test_published_weights_land_in_their_slices():
