@@ -53,6 +53,10 @@ def train(
     uniform: Annotated[
         bool, typer.Option("--uniform", help="Draw block types uniformly, not in turn.")
     ] = False,
+    elastic_warmup_epochs: Annotated[
+        float,
+        typer.Option(help="Epochs that begin with the largest networks, then open depths."),
+    ] = 0.0,
     init: Annotated[
         list[str] | None,
         typer.Option(help="NAME=FILE: start from a published network's official checkpoint."),
@@ -76,6 +80,10 @@ def train(
     _check(workers >= 0, f"--workers is {workers}; it must be 0 or more")
     _check(minutes is None or minutes > 0, f"--minutes is {minutes}; it must be above 0")
     _check(cost_limit is None or cost_limit > 0, f"--cost-limit is {cost_limit}; it must exceed 0")
+    _check(
+        elastic_warmup_epochs >= 0,
+        f"--elastic-warmup-epochs is {elastic_warmup_epochs}; it must be 0 or more",
+    )
     _check(device in ("auto", "cpu", "cuda"), f"device '{device}' is unknown; use auto, cpu, cuda")
     chosen = recipes.load(recipe).replace(
         epochs=epochs, batch_size=batch_size, learning_rate=learning_rate
@@ -93,6 +101,7 @@ def train(
             random_networks=random_networks,
             cost_limit=cost_limit,
             fair=not uniform,
+            elastic_warmup_epochs=elastic_warmup_epochs,
             minutes=minutes,
             save_steps=save_steps,
             init=[_pair(text) for text in init or ()],

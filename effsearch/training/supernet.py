@@ -47,6 +47,8 @@ class SupernetConfig:
         random_networks: random members a step, beside the largest and the smallest.
         cost_limit: largest cost of a network, about 10^6 multiply-accumulates; None for all.
         fair: whether block types are trained equally often; False draws them uniformly.
+        elastic_warmup_epochs: epochs of the warm-up of elastic sizes, see `Sampler`; may be a
+            fraction.
         minutes: about how long the run may take: replaces the recipe's epochs by as many as a few
             measured steps say. The checkpoint's recipe has them, and with `--epochs` of that number
             another run equals this one.
@@ -67,6 +69,7 @@ class SupernetConfig:
     random_networks: int = 2
     cost_limit: float | None = None
     fair: bool = True
+    elastic_warmup_epochs: float = 0.0
     minutes: float | None = None
     save_steps: int = 200
     save_state: bool = True
@@ -124,7 +127,7 @@ def train(
     return SupernetResult(
         checkpoint=config.out / CHECKPOINT,
         steps=run.step.count,
-        networks=run.step.count * (config.random_networks + 2),
+        networks=sum(run.sampler.networks(step) for step in range(run.step.count)),
         loss=loss,
         seconds=time.perf_counter() - started,
         parameters=sum(p.numel() for p in run.supernet.parameters()),
@@ -150,6 +153,16 @@ def with_epochs(
         trial = replace(config, init=(), resume=False, minutes=None)
         epochs = fit_epochs(SupernetRun(trial, tree, group, device), config.minutes, log)
     return replace(config, recipe=config.recipe.replace(epochs=epochs), minutes=None)
+
+
+def sampling(config: SupernetConfig) -> dict[str, Any]:
+    """Return what decides, with seed and space, which networks are trained."""
+    return {
+        "random_networks": config.random_networks,
+        "cost_limit": config.cost_limit,
+        "fair": config.fair,
+        "elastic_warmup_epochs": config.elastic_warmup_epochs,
+    }
 
 
 def check_fresh(config: SupernetConfig) -> None:
@@ -203,7 +216,12 @@ class SupernetRun:
         if recipe.channels_last:
             to_channels_last(self.supernet)
         self.sampler = Sampler(
-            config.space, config.seed, config.random_networks, config.cost_limit, config.fair
+            config.space,
+            config.seed,
+            config.random_networks,
+            config.cost_limit,
+            config.fair,
+            round(config.elastic_warmup_epochs * self.epoch_steps),
         )
         self.step = SupernetStep(
             self.supernet, recipe, self._rate, device, config.seed, group.rank, group.size
@@ -297,6 +315,7 @@ class SupernetRun:
                 "dealt": self.sampler.state(),
                 "seed": self.config.seed,
                 "processes": self.group.size,
+                "sampling": sampling(self.config),
             }
         SupernetCheckpoint(
             space=states.space_data(self.config.space),
@@ -326,6 +345,12 @@ class SupernetRun:
             )
         if not held.training:
             raise UserError(f"{path} holds weights only and cannot be resumed")
+        for name, value in sampling(self.config).items():
+            before = held.training["sampling"][name]
+            if before != value:
+                raise UserError(
+                    f"{path} was begun with {name} {before}, not {value}; resume with the same"
+                )
         if held.training["seed"] != self.config.seed:
             raise UserError(
                 f"{path} was begun with seed {held.training['seed']}; resume with the same seed"

@@ -113,6 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--batch-size", type=int)
     add("--random-networks", type=int, default=2)
     add("--cost-limit", type=float, help="about 10^6 multiply-accumulates at the full resolution")
+    add("--elastic-warmup-epochs", type=float, default=0.0, help="see `effsearch supernet train`")
     add("--uniform", action="store_true", help="draw block types uniformly, not fairly")
     add("--seed", type=int, default=0)
     add("--save-steps", type=int, default=200, help="steps between checkpoints while it trains")
@@ -202,6 +203,7 @@ def train_supernet(
             random_networks=options.random_networks,
             cost_limit=options.cost_limit,
             fair=not options.uniform,
+            elastic_warmup_epochs=options.elastic_warmup_epochs,
             minutes=options.minutes,
             save_steps=options.save_steps,
             device=options.device,
@@ -210,6 +212,7 @@ def train_supernet(
     held = states.load(part / CHECKPOINT)
     replace(held, training={}).save(options.out / CHECKPOINT)
     (part / CHECKPOINT).unlink()
+    part.rmdir()
     return {**asdict(result), "checkpoint": CHECKPOINT, "recipe": held.recipe.to_dict()}
 
 

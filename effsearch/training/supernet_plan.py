@@ -53,7 +53,8 @@ def _step_seconds(run: SupernetRun, side: int) -> float:
             if count == _WARM_STEPS:
                 _wait(run.device)
                 begun = time.perf_counter()
-            run.step.run(pictures, labels, run.sampler.sandwich(count), side)
+            # Late steps: those of a warm-up take fewer networks.
+            run.step.run(pictures, labels, run.sampler.sandwich(run.total + count), side)
             count += 1
             if count == _WARM_STEPS + _STEPS:
                 break

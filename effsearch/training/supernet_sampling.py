@@ -21,6 +21,8 @@ from searchspace.supernet.slots import signature
 from searchspace.units import Unit, units
 
 REDRAWS = 12
+Rule = Callable[[str, Sequence[Any]], Any]  # chooses among the values of an axis, by its name
+_DEPTH = re.compile(r"stage\d+\.(tail_)?depth")
 _DEALT = re.compile(r"stages|stem|head|stage\d+\.(block|tail|downsample)")
 
 
@@ -44,6 +46,10 @@ class Sampler:
         random_networks: random members a step, beside the largest and the smallest.
         cost_limit: largest cost (`cost_of`) of a network; dearer draws are repeated. None for all.
         fair: whether types are dealt; otherwise they are uniform, for comparison.
+        warmup_steps: steps of the warm-up of elastic sizes: the first half takes the largest
+            networks alone, the second opens the depths too, and all sizes are open after it, in
+            the order of Once-for-All's progressive shrinking (Cai et al., arXiv 1908.09791). Types
+            are dealt throughout. 0 opens everything at once.
     """
 
     def __init__(
@@ -53,20 +59,32 @@ class Sampler:
         random_networks: int = 2,
         cost_limit: float | None = None,
         fair: bool = True,
+        warmup_steps: int = 0,
     ) -> None:
         self._space = space
         self._seed = seed
         self._random_networks = random_networks
         self._limit = cost_limit
         self._fair = fair
+        self._warmup_steps = warmup_steps
         self.dealt: dict[str, int] = {}
 
     def sandwich(self, step: int) -> Sandwich:
         """Return the networks of a step."""
         rng = random.Random(f"{self._seed}/{step}")
         largest = self._draw(rng, _last)
-        others = [self._draw(rng, None) for _ in range(self._random_networks)]
-        return Sandwich(largest, (*others, self._draw(rng, _first)))
+        if self.networks(step) == 1:
+            return Sandwich(largest, ())
+        free: Rule = _any(rng)
+        least: Rule = _first
+        if step < self._warmup_steps:
+            free, least = _of_depths(free), _of_depths(least)
+        others = [self._draw(rng, free) for _ in range(self._random_networks)]
+        return Sandwich(largest, (*others, self._draw(rng, least)))
+
+    def networks(self, step: int) -> int:
+        """Return how many networks a step takes."""
+        return 1 if step < self._warmup_steps // 2 else self._random_networks + 2
 
     def state(self) -> dict[str, int]:
         """Return how often each deck was dealt from: with the seed, all there is to remember."""
@@ -76,9 +94,7 @@ class Sampler:
         """Continue from `state`'s value."""
         self.dealt = dict(state)
 
-    def _draw(
-        self, rng: random.Random, rule: Callable[[Sequence[Any]], Any] | None
-    ) -> Architecture:
+    def _draw(self, rng: random.Random, rule: Rule) -> Architecture:
         structure: dict[str, Any] = {}
 
         def structural(name: str, choices: Sequence[Any]) -> Any:
@@ -86,11 +102,11 @@ class Sampler:
                 structure[name] = self._deal(name, choices) if self._fair else rng.choice(choices)
             return structure[name]
 
-        def attempt(rule: Callable[[Sequence[Any]], Any] | None) -> Architecture:
+        def attempt(rule: Rule) -> Architecture:
             def choose(name: str, choices: Sequence[Any]) -> Any:
                 if _DEALT.fullmatch(name):
                     return structural(name, choices)
-                return rng.choice(choices) if rule is None else rule(choices)
+                return rule(name, choices)
 
             return self._space.suggest(_Chooser(choose))
 
@@ -102,7 +118,7 @@ class Sampler:
         fitting: list[tuple[float, int, Architecture]] = []
         cheapest = (cost_of(best), best)
         for number in range(REDRAWS):
-            other = attempt(None)
+            other = attempt(_any(rng))
             cost = cost_of(other)
             cheapest = min(cheapest, (cost, other), key=lambda pair: pair[0])
             if cost <= self._limit:
@@ -175,9 +191,18 @@ def _magnitude(value: Any) -> float:
     return float(value)
 
 
-def _first(choices: Sequence[Any]) -> Any:
+def _first(name: str, choices: Sequence[Any]) -> Any:
     return min(choices, key=_magnitude)
 
 
-def _last(choices: Sequence[Any]) -> Any:
+def _last(name: str, choices: Sequence[Any]) -> Any:
     return max(choices, key=_magnitude)
+
+
+def _any(rng: random.Random) -> Rule:
+    return lambda name, choices: rng.choice(choices)
+
+
+def _of_depths(rule: Rule) -> Rule:
+    """Return a rule for depths alone; other sizes are the largest."""
+    return lambda name, choices: (rule if _DEPTH.fullmatch(name) else _last)(name, choices)

@@ -184,6 +184,25 @@ def test_sandwiches_hold_a_large_and_a_small_network():
         assert {b.depth for s in smallest.stages[:2] for b in s.blocks} == {1}
 
 
+def test_warm_up_opens_depths_before_other_sizes():
+    space = SearchSpace.load("mobile")
+    sampler = Sampler(space, seed=0, warmup_steps=20)
+    largest = {stage.width[-1] for stage in space.spec.stages}
+    assert [sampler.networks(step) for step in (0, 9, 10, 19, 20)] == [1, 1, 4, 4, 4]
+    widths, depths, later = set(), set(), set()
+    for step in range(40):
+        sandwich = sampler.sandwich(step)
+        assert len(sandwich.students) + 1 == sampler.networks(step)
+        for architecture in (sandwich.teacher, *sandwich.students):
+            found = {stage.width for stage in architecture.stages}
+            (widths if step < 20 else later).update(found)
+            if 10 <= step < 20:
+                depths |= {stage.depth for stage in architecture.stages}
+    assert widths <= largest
+    assert len(depths) > 3
+    assert later - largest
+
+
 def test_cost_limit_holds_and_cost_is_close_to_macs():
     space = SearchSpace.load("mobile")
     sampler = Sampler(space, seed=0, cost_limit=1600)
@@ -213,6 +232,8 @@ def test_checkpoint_of_another_space_names_the_difference(config):
         train(config(space=other, resume=True), silent)
     with pytest.raises(UserError, match=r"exists: resume it with --resume"):
         train(config(), silent)
+    with pytest.raises(UserError, match="begun with random_networks 2, not 1"):
+        train(config(resume=True, random_networks=1), silent)
     with pytest.raises(UserError, match="another recipe"):
         train(config(resume=True, recipe=config().recipe.replace(learning_rate=1e-4)), silent)
 
