@@ -6,7 +6,8 @@
         --architectures results/accuracy/architectures --out results/supernet/mobile
 
 Beside the counts, over all networks and inside latency bands (pairs of the same band only), with
-95 % bootstrap intervals over networks. Writes ranking.json and ranking.md.
+95 % bootstrap intervals over networks; and what networks trained on from the supernet reach above
+the same from scratch (`--finetuned`). Writes ranking.json and ranking.md.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import t as student
 
 from effsearch.accuracy.counted import Counted
 from effsearch.training.evidence_table import Table
@@ -120,6 +122,8 @@ def further_scores(path: Path, digests: Sequence[str]) -> dict[str, Values]:
         raise UserError(f"{path}: has no row for {lacking[0]} (and {len(lacking) - 1} more)")
     found = {}
     for name in rows[digests[0]]:
+        if name == "seconds":
+            continue  # what scoring took
         try:
             found[name] = np.array([float(rows[digest][name]) for digest in digests])
         except (TypeError, ValueError):
@@ -127,8 +131,58 @@ def further_scores(path: Path, digests: Sequence[str]) -> dict[str, Values]:
     return {name: values for name, values in found.items() if np.isfinite(values).all()}
 
 
+def inheritance(path: Path) -> dict[str, Any]:
+    """Return what training on from the supernet gains over training from scratch, in points.
+
+    The interval is the 95 % one of Student's t over the networks.
+
+    Args:
+        path: table `finetuned.csv` of `supernet_evidence`.
+
+    Raises:
+        UserError: where it is missing, or has fewer than two networks with both starts.
+    """
+    try:
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    starts = {(row["digest"], row["start"]): row for row in rows}
+    networks = []
+    for row in rows:
+        other = starts.get((row["digest"], "scratch"))
+        if row["start"] != "inherited" or other is None:
+            continue
+        if row["steps"] != other["steps"]:
+            raise UserError(f"{path}: {row['digest']} was not trained for equally many steps")
+        networks.append(
+            {
+                "architecture": row["architecture"],
+                "steps": int(row["steps"]),
+                "inherited": float(row["before"]),
+                "fine_tuned": float(row["top1"]),
+                "scratch": float(other["top1"]),
+                "gain": round(float(row["top1"]) - float(other["top1"]), 3),
+            }
+        )
+    if len(networks) < 2:
+        raise UserError(f"{path}: has {len(networks)} networks with both starts; 2 are needed")
+    gains = np.array([network["gain"] for network in networks])
+    half = float(student.ppf(0.975, len(gains) - 1) * gains.std(ddof=1) / np.sqrt(len(gains)))
+    mean = float(gains.mean())
+    return {
+        "networks": networks,
+        "mean_gain": round(mean, 3),
+        "interval": [round(mean - half, 3), round(mean + half, 3)],
+    }
+
+
 def analyse(
-    inherited: Path, evidence: Path, architectures: Path, further: Path | None = None
+    inherited: Path,
+    evidence: Path,
+    architectures: Path,
+    further: Path | None = None,
+    finetuned: Path | None = None,
 ) -> dict[str, Any]:
     """Return the whole comparison.
 
@@ -137,6 +191,7 @@ def analyse(
         evidence: table of networks trained alone.
         architectures: folder of their YAML files, with `index.json`.
         further: CSV of other scores of the same networks, zero-cost ones say, by digest.
+        finetuned: table of networks trained on from the supernet and from scratch.
 
     Raises:
         UserError: where a file is missing or too few networks are in both tables.
@@ -181,6 +236,8 @@ def analyse(
         "over_all": compare(scores, truth, None, own),
         "inside_bands": compare(scores, truth, groups, own) if inside >= 10 else [],
     }
+    if finetuned is not None:
+        report["inheritance"] = inheritance(finetuned)
     return report
 
 
@@ -212,7 +269,24 @@ def markdown(report: dict[str, Any]) -> str:
             lines.append(
                 f"| {row['score']} | {row['tau']:.3f} | {low:.3f} to {high:.3f} | {text} |"
             )
+    if "inheritance" in report:
+        lines += _inheritance_lines(report["inheritance"])
     return "\n".join(lines) + "\n"
+
+
+def _inheritance_lines(found: dict[str, Any]) -> list[str]:
+    low, high = found["interval"]
+    head = "| network | steps | inherited | trained on | from scratch | gain |"
+    lines = ["", "## Trained on from the supernet, and from scratch", "", head, "|---" * 6 + "|"]
+    lines += [
+        f"| {row['architecture']} | {row['steps']} | {row['inherited']:.2f} | "
+        f"{row['fine_tuned']:.2f} | {row['scratch']:.2f} | {row['gain']:+.2f} |"
+        for row in found["networks"]
+    ]
+    text = (
+        f"Top-1 in %; mean gain {found['mean_gain']:+.2f} points (95 % {low:+.2f} to {high:+.2f})."
+    )
+    return [*lines, "", text]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -223,10 +297,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--evidence", type=Path, default=Path("results/accuracy/evidence.csv"))
     add("--architectures", type=Path, default=Path("results/accuracy/architectures"))
     add("--scores", type=Path, help="CSV of other scores of the same networks, by digest")
+    add("--finetuned", type=Path, help="table of networks trained on from the supernet")
     add("--out", type=Path, required=True)
     options = parser.parse_args(arguments)
     try:
-        report = analyse(options.inherited, options.evidence, options.architectures, options.scores)
+        report = analyse(
+            options.inherited,
+            options.evidence,
+            options.architectures,
+            options.scores,
+            options.finetuned,
+        )
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -68,6 +68,12 @@ def test_analysis_end_to_end(tmp_path, capsys):
     lines = ["digest,zico,label", *(f"{d},{n},x" for n, d in enumerate(sorted(digests)))]
     (tmp_path / "scores.csv").write_text("\n".join(lines) + "\n")
     arguments += ["--scores", str(tmp_path / "scores.csv")]
+    tuned = ["architecture,digest,start,before,steps,top1"]
+    for number in range(3):
+        tuned.append(f"n{number},d{number},inherited,10,32,{20 + number}")
+        tuned.append(f"n{number},d{number},scratch,1,32,{15 + 2 * number}")
+    (tmp_path / "tuned.csv").write_text("\n".join(tuned) + "\n")
+    arguments += ["--finetuned", str(tmp_path / "tuned.csv")]
     assert main(arguments) == 0
     report = json.loads((tmp_path / "out" / "ranking.json").read_text())
     assert report["networks"] == 14
@@ -76,7 +82,12 @@ def test_analysis_end_to_end(tmp_path, capsys):
     assert "zico" in names
     assert "label" not in names
     assert report["inside_bands"][0]["tau"] == 1
-    assert "inherited top-1 | 1.000" in capsys.readouterr().out
+    # Gains of 5, 4 and 3 points: 4 +- 4.303 / sqrt(3).
+    assert report["inheritance"]["mean_gain"] == 4
+    assert report["inheritance"]["interval"] == pytest.approx([1.516, 6.484], abs=1e-3)
+    out = capsys.readouterr().out
+    assert "inherited top-1 | 1.000" in out
+    assert "mean gain +4.00 points (95 % +1.52 to +6.48)" in out
 
 
 def test_too_few_networks_are_refused(tmp_path):
