@@ -61,6 +61,9 @@ def test_a_failed_write_leaves_the_old_file(held, tmp_path, monkeypatch):
 def test_missing_damaged_and_foreign_files(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
         checkpoints.load(tmp_path / "none.pt")
+    (tmp_path / "text.pt").write_text("epochs: 30\nbatch_size: 16\n")
+    with pytest.raises(UserError, match="damaged or no checkpoint"):
+        checkpoints.load(tmp_path / "text.pt")
     (tmp_path / "bad.pt").write_bytes(b"damaged")
     with pytest.raises(UserError, match="damaged or no checkpoint"):
         checkpoints.load(tmp_path / "bad.pt")
