@@ -35,6 +35,25 @@ _FAMILY_DISTANCE = 2.0  # two families are this many scales apart, times the squ
 
 
 @dataclass(frozen=True)
+class Seen:
+    """What the estimate sees of n networks.
+
+    Attributes:
+        design: columns of the linear terms, (n, 1 + slopes + distilled + families).
+        points: where the smooth residual is evaluated, (n, d).
+        distance: from the known networks' range, in scales (n,).
+        mixing: 0 for one family, 1 for two in equal parts (n,).
+        shares: of the families (n, 4).
+    """
+
+    design: Array
+    points: Array
+    distance: Array
+    mixing: Array
+    shares: Array
+
+
+@dataclass(frozen=True)
 class Hyperparameters:
     """What the estimate assumes before it sees the networks.
 
@@ -70,6 +89,10 @@ class Estimate:
 
     Attributes:
         hyperparameters: the prior.
+        means: prior means of the linear terms.
+        variances: their prior variances.
+        known_distilled: 1 where a known network was trained with distillation, else 0 (n,).
+        known_log_error: log of the known networks' top-1 error in percent (n,).
         low: least value of each column of the known networks' shapes.
         high: greatest value.
         log_evidence: log marginal likelihood of the known networks' errors.
@@ -88,7 +111,8 @@ class Estimate:
         """
         self.hyperparameters = h = hyperparameters
         means, stds = _linear_prior(h)
-        self._means, self._variances = means, stds**2
+        self.means, self.variances = means, stds**2
+        self.known_distilled, self.known_log_error = distilled, np.log(100 - top1)
         self._scales = np.array([h.scales[name] for name in SHAPE])
         shapes, shares = shape(totals), family_shares(totals)
         self._design = _design(totals, distilled, shares)
@@ -99,7 +123,7 @@ class Estimate:
         covariance = self._covariance(self._design, self._points)
         covariance += h.noise_std**2 * np.eye(len(totals))
         self._factor = cho_factor(covariance, lower=True)
-        residual = np.log(100 - top1) - self._design @ means
+        residual = self.known_log_error - self._design @ means
         self._weights = cho_solve(self._factor, residual)
         self._inverse = cho_solve(self._factor, np.eye(len(totals)))
         log_determinant = 2 * np.log(np.diag(self._factor[0])).sum()
@@ -115,29 +139,30 @@ class Estimate:
             distilled: the recipe to estimate for, 0 or 1.
         """
         h = self.hyperparameters
-        shapes, shares = shape(totals), family_shares(totals)
-        design = _design(totals, distilled, shares)
-        points = self._coordinates(shapes, shares)
-        cross = self._covariance(design, points)
-        mean = design @ self._means + cross @ self._weights
-        prior = (design**2) @ self._variances + h.residual_std**2
+        seen = self.seen(totals, distilled)
+        cross = self._covariance(seen.design, seen.points)
+        mean = seen.design @ self.means + cross @ self._weights
+        prior = (seen.design**2) @ self.variances + h.residual_std**2
         variance = prior - ((cross @ self._inverse) * cross).sum(1)
-        distance = np.sqrt((self._outside(shapes, shares) ** 2).sum(1))
-        mean = mean + h.outside_mean * distance
-        mixing = 2 * (1 - (shares**2).sum(1))  # 0 for one family, 1 for two in equal parts
-        variance = np.maximum(variance, 0) + h.noise_std**2 + h.mixing_std**2 * mixing
-        variance = variance + (h.outside_std * distance) ** 2
+        mean = mean + h.outside_mean * seen.distance
+        variance = np.maximum(variance, 0) + h.noise_std**2 + h.mixing_std**2 * seen.mixing
+        variance = variance + (h.outside_std * seen.distance) ** 2
         return mean, np.sqrt(variance)
 
-    def top1(self, totals: Array, distilled: Array | float = 0.0) -> tuple[Array, Array]:
-        """Return mean and standard deviation of top-1 in percent, (n,) each.
+    def seen(self, totals: Array, distilled: Array | float = 0.0) -> Seen:
+        """Return the model's columns of n networks, from their totals (n, len(TOTALS))."""
+        shapes, shares = shape(totals), family_shares(totals)
+        return Seen(
+            _design(totals, distilled, shares),
+            self._coordinates(shapes, shares),
+            np.sqrt((self._outside(shapes, shares) ** 2).sum(1)),
+            2 * (1 - (shares**2).sum(1)),
+            shares,
+        )
 
-        The log error is Gaussian, so the error is log-normal; its mean is held at chance, 99.9%,
-        where a network is so far from everything known that it would pass it.
-        """
-        mean, std = self.log_error(totals, distilled)
-        error = np.exp(mean + std**2 / 2)
-        return 100 - np.minimum(error, _CHANCE_ERROR), error * np.sqrt(np.expm1(std**2))
+    def top1(self, totals: Array, distilled: Array | float = 0.0) -> tuple[Array, Array]:
+        """Return mean and standard deviation of top-1 in percent, (n,) each; see `top1_of`."""
+        return top1_of(*self.log_error(totals, distilled))
 
     def outside(self, totals: Array) -> Array:
         """Return how far each shape lies outside the known range, in scales, (n, len(SHAPE))."""
@@ -152,9 +177,9 @@ class Estimate:
     def slopes(self) -> dict[str, tuple[float, float]]:
         """Return mean and standard deviation of every linear coefficient, given the networks."""
         names = ("intercept", *SLOPES, "distilled", *FAMILIES)
-        gain = self._variances[:, None] * self._design.T
-        means = self._means + gain @ self._weights
-        variances = self._variances - np.einsum("ij,jk,ik->i", gain, self._inverse, gain)
+        gain = self.variances[:, None] * self._design.T
+        means = self.means + gain @ self._weights
+        variances = self.variances - np.einsum("ij,jk,ik->i", gain, self._inverse, gain)
         return {
             name: (float(m), float(np.sqrt(max(v, 0))))
             for name, m, v in zip(names, means, variances, strict=True)
@@ -163,7 +188,7 @@ class Estimate:
     def _covariance(self, design: Array, points: Array) -> Array:
         """Return prior covariances of networks (n) with the known ones (k), (n, k)."""
         h = self.hyperparameters
-        linear = (design * self._variances) @ self._design.T
+        linear = (design * self.variances) @ self._design.T
         gaps = ((points[:, None] - self._points[None]) ** 2).sum(-1)
         kernel = h.residual_std**2 * np.exp(-gaps / (2 * h.residual_length**2))
         covariance: Array = linear + kernel
@@ -181,6 +206,16 @@ class Estimate:
         values = shapes.copy()
         values[:, _ATTENTION] -= shares @ self._family_attention
         return values
+
+
+def top1_of(mean: Array, std: Array) -> tuple[Array, Array]:
+    """Return mean and standard deviation of top-1 in percent, of those of the log error.
+
+    The log error is Gaussian, so the error is log-normal; its mean is held at chance, 99.9%,
+    where a network is so far from everything known that it would pass it.
+    """
+    error = np.exp(mean + std**2 / 2)
+    return 100 - np.minimum(error, _CHANCE_ERROR), error * np.sqrt(np.expm1(std**2))
 
 
 def _linear_prior(h: Hyperparameters) -> tuple[Array, Array]:

@@ -91,6 +91,13 @@ def _parser() -> argparse.ArgumentParser:
         default=0,
         help="networks, spread over cost, trained at 3 times the epochs too, into OUT-fidelity.csv",
     )
+    add(
+        "--cheapest",
+        type=float,
+        default=1.0,
+        metavar="SHARE",
+        help="take the networks of --repeat and --fidelity among this share, by cost",
+    )
     add("--limit", type=int, help="only that many networks, spread over cost")
     add("--order", choices=("longest", "shuffled"), default="longest")
     add("--no-mps", action="store_true", help="do not start NVIDIA's Multi-Process Service")
@@ -119,10 +126,11 @@ def _run(options: argparse.Namespace) -> int:
         options.repeat_seeds,
         options.limit,
         capture=not options.no_graphs,
+        cheapest=options.cheapest,
     )
     if options.benchmark is not None:
         return _benchmark(options, tasks, device)
-    longer = fidelity_tasks(tasks, options.fidelity)
+    longer = fidelity_tasks(tasks, options.fidelity, options.cheapest)
     table, long_table = Table(options.out), Table(fidelity_path(options.out))
     tasks = tasks + longer
     if options.list:
@@ -194,6 +202,7 @@ def make_tasks(
     repeat_seeds: Sequence[int] = (1, 2),
     limit: int | None = None,
     capture: bool = True,
+    cheapest: float = 1.0,
 ) -> list[Task]:
     """Lists what is to be trained.
 
@@ -206,6 +215,7 @@ def make_tasks(
         repeat_seeds: Those seeds.
         limit: Keeps only that many networks, spread evenly over cost.
         capture: Whether CUDA graphs may be used.
+        cheapest: Share of the networks, by cost, among which those `repeat` are.
 
     Raises:
         UserError: No architectures there, or one of them cannot be read.
@@ -225,7 +235,7 @@ def make_tasks(
     )
     if limit is not None:
         singles = _spread(singles, limit)
-    further = {task.digest for task in _spread(singles, repeat)}
+    further = {task.digest for task in _spread(_cheapest(singles, cheapest), repeat)}
     return [
         Task(task.path, task.digest, seed, task.cost, recipe, capture)
         for task in singles
@@ -233,10 +243,17 @@ def make_tasks(
     ]
 
 
-def fidelity_tasks(tasks: Sequence[Task], count: int) -> list[Task]:
-    """Returns `count` of the tasks, spread evenly over cost, with three times the epochs."""
+def fidelity_tasks(tasks: Sequence[Task], count: int, cheapest: float = 1.0) -> list[Task]:
+    """Returns `count` of the tasks, spread evenly over cost, with three times the epochs.
+
+    Args:
+        tasks: The tasks to choose from.
+        count: How many.
+        cheapest: Share of them, by cost, among which they are.
+    """
     firsts = {task.digest: task for task in reversed(tasks)}
-    chosen = _spread(sorted(firsts.values(), key=lambda task: (task.work, task.digest)), count)
+    ordered = sorted(firsts.values(), key=lambda task: (task.work, task.digest))
+    chosen = _spread(_cheapest(ordered, cheapest), count)
     recipe = tasks[0].recipe
     longer = recipe.replace(epochs=3 * recipe.epochs)
     return [replace(task, recipe=longer) for task in chosen]
@@ -245,6 +262,10 @@ def fidelity_tasks(tasks: Sequence[Task], count: int) -> list[Task]:
 def fidelity_path(table: Path) -> Path:
     """Returns where the rows of three times the epochs go: `NAME-fidelity.csv` beside a table."""
     return table.with_name(f"{table.stem}-fidelity{table.suffix}")
+
+
+def _cheapest(tasks: list[Task], share: float) -> list[Task]:
+    return tasks[: max(1, round(share * len(tasks)))]
 
 
 def _spread(tasks: list[Task], count: int) -> list[Task]:

@@ -97,6 +97,15 @@ def test_repeats_and_longer_trainings_are_spread_over_cost(command, tree, archit
     assert [row.epochs for row in companion.rows] == [9]
 
 
+def test_repeats_and_longer_trainings_can_be_of_the_cheapest(tree, architectures, quick):
+    tasks = evidence.make_tasks(architectures, tree, quick, repeat=1, cheapest=0.01)
+    least = min(tasks, key=lambda task: task.work).work
+    assert {task.work for task in tasks if task.seed != 0} == {least}
+    assert [task.digest for task in evidence.fidelity_tasks(tasks, 1, cheapest=0.01)] == [
+        min(tasks, key=lambda task: task.work).digest
+    ]
+
+
 def test_costs_match_the_network(architectures, tree, quick):
     tasks = {task.path.stem: task for task in evidence.make_tasks(architectures, tree, quick)}
     from searchspace import Architecture, build

@@ -1,0 +1,121 @@
+"""The proxy card: how well each accuracy score ranks networks of this space that were trained."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from effsearch.accuracy import degenerates
+from effsearch.accuracy.counted import Counted
+from effsearch.accuracy.evidence import crossval, networks
+from effsearch.accuracy.evidence.card_figure import draw
+from effsearch.accuracy.evidence.card_text import markdown
+from effsearch.accuracy.evidence.judge import COUNTS, PUBLISHED, judge, on_published, planted
+from effsearch.accuracy.imagenet import ImagenetEstimate
+from effsearch.accuracy.trained import DATA, TrainedEstimate
+from effsearch.published import published
+
+TARGETS = {"all": 0.75, "near": 0.40, "lead": 0.10}
+SHIPPED = "joint, ImageNet"  # what the source `trained` gives, of networks left out
+
+
+@dataclass(frozen=True)
+class Files:
+    """What a card is made of.
+
+    Attributes:
+        table: trained networks.
+        architectures: folder of their YAML files.
+        scores: zero-cost scores; left out where there is no such file.
+        fidelity: JSON of `effsearch.training.fidelity`; likewise.
+        inherited: CSV of top-1 with a supernet's weights; likewise.
+    """
+
+    table: Path = networks.TABLE
+    architectures: Path = networks.ARCHITECTURES
+    scores: Path = networks.SCORES
+    fidelity: Path = Path("results/accuracy/fidelity.json")
+    inherited: Path = Path("results/supernet/small/inherited.csv")
+
+
+def make(
+    files: Files,
+    repeats: int = crossval.REPEATS,
+    progress: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Return the card.
+
+    Raises:
+        UserError: where the table or the architectures cannot be used.
+    """
+    trained = networks.load(files.table, files.architectures)
+    source = ImagenetEstimate.load()
+    scores = files.scores if files.scores.exists() else None
+    card = judge(trained, source, scores, _inherited(files.inherited), progress, repeats)
+    if files.fidelity.exists():
+        card["fidelity"] = json.loads(files.fidelity.read_text())["fidelity"]
+    progress("placing the planted degenerates")
+    others = {name: Counted(name).score for name in COUNTS}
+    if DATA.exists():
+        others["trained"] = TrainedEstimate.load().score
+    card["planted"] = planted(source, others)
+    card["planted_of"] = len(degenerates.load())
+    if scores is not None:
+        records = {name: (r.top1, r.distilled) for name, r in published().items()}
+        card["published"] = on_published(scores, records)
+    card["verdict"] = verdict(card["agreement"])
+    return card
+
+
+def write(card: Mapping[str, Any], out: Path) -> None:
+    """Write proxy_card.json, proxy_card.md and proxy_card.png into a folder."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "proxy_card.json").write_text(json.dumps(card, indent=1) + "\n")
+    (out / "proxy_card.md").write_text(markdown(card))
+    draw(card, out / "proxy_card.png")
+
+
+def verdict(agreement: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the numbers say of the default score.
+
+    `trained` replaces the published estimate only where its lead over it is certain, over all
+    pairs or near ones, and it is behind in neither; otherwise the simpler one stays.
+    """
+    taus = {key: {row["score"]: row for row in table["scores"]} for key, table in agreement.items()}
+    texts, better, worse = [], False, False
+    for key, rows in taus.items():
+        own, other = rows[SHIPPED], rows[PUBLISHED]
+        better |= own["lead_over_published_interval"][0] > 0
+        worse |= own["tau"] < other["tau"]
+        best = max((r for r in rows.values() if r["group"] == "trained"), key=lambda r: r["tau"])
+        met = "met" if best["tau"] >= TARGETS[key] and best["lead"] >= TARGETS["lead"] else "missed"
+        where = "over all pairs" if key == "all" else "between networks of near latency"
+        texts.append(
+            f"{where[0].upper() + where[1:]}, the best trained predictor is {best['score']} with "
+            f"tau {best['tau']:.2f}, {best['lead']:+.2f} against {best['rival']} (target "
+            f"{TARGETS[key]:.2f} and +{TARGETS['lead']:.2f}: {met}); the source `trained`, which "
+            f"states ImageNet top-1, has {own['tau']:.2f}, the published estimate "
+            f"{other['tau']:.2f}."
+        )
+    wins = better and not worse
+    texts.append(
+        "The source `trained` is certainly ahead of the published estimate and becomes the default."
+        if wins
+        else "The data do not tell `trained` and the published estimate apart for certain, so the "
+        "simpler one, `imagenet`, stays the default."
+    )
+    return {"default": "trained" if wins else PUBLISHED, "text": " ".join(texts)}
+
+
+def _inherited(path: Path) -> dict[str, float] | None:
+    if not path.exists():
+        return None
+    with path.open(newline="") as file:
+        found = {row["digest"]: float(row["top1"]) for row in csv.DictReader(file)}
+    return found if any(np.isfinite(value) for value in found.values()) else None

@@ -1,0 +1,79 @@
+"""Fits the source `trained`: `python -m effsearch.accuracy.evidence.fit`.
+
+Writes `effsearch/accuracy/data/trained.json`, which the package ships: the trained networks as the
+model sees them, and its scales.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from effsearch.accuracy.evidence import networks
+from effsearch.accuracy.evidence.encoding import NAMES
+from effsearch.accuracy.evidence.joint import Joint, Points
+from effsearch.accuracy.evidence.judge import known_points, points_of
+from effsearch.accuracy.evidence.predictors import log_odds
+from effsearch.accuracy.features import TOTALS
+from effsearch.accuracy.imagenet import ImagenetEstimate
+from effsearch.accuracy.trained import DATA, SCHEMA
+from searchspace.errors import UserError
+
+COMMAND = "python -m effsearch.accuracy.evidence.fit"
+
+
+def fit(trained: networks.Trained, source: ImagenetEstimate) -> dict[str, Any]:
+    """Return the contents of the data file."""
+    raw = points_of(source, trained.architectures)
+    points = Points(raw.totals.round(6), raw.encodings.round(6))  # as the file holds them
+    model = Joint(source.estimate, known_points(source), points, log_odds(trained.top1.round(3)))
+    return {
+        "schema": SCHEMA,
+        "kind": "estimated",
+        "unit": "ImageNet-1k top-1, %",
+        "command": COMMAND,
+        "recipe": trained.recipe,
+        "scales": {name: round(value, 6) for name, value in asdict(model.scales).items()},
+        "totals": list(TOTALS),
+        "encoding": list(NAMES),
+        "networks": [
+            {
+                "digest": digest,
+                "top1": round(float(top1), 3),
+                "totals": totals.tolist(),
+                "encoding": encoding.tolist(),
+            }
+            for digest, top1, totals, encoding in zip(
+                trained.digests, trained.top1, points.totals, points.encodings, strict=True
+            )
+        ],
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Fit and write."""
+    parser = argparse.ArgumentParser(prog=COMMAND)
+    parser.add_argument("--table", type=Path, default=networks.TABLE)
+    parser.add_argument("--architectures", type=Path, default=networks.ARCHITECTURES)
+    parser.add_argument("--out", type=Path, default=DATA, help="the package's data file")
+    options = parser.parse_args(arguments)
+    try:
+        trained = networks.load(options.table, options.architectures)
+        card = fit(trained, ImagenetEstimate.load())
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    options.out.write_text(
+        json.dumps(card, separators=(",", ":")).replace('{"dig', '\n{"dig') + "\n"
+    )
+    print(f"{len(trained)} networks; {card['scales']}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

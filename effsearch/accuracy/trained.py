@@ -1,0 +1,143 @@
+"""`TrainedEstimate`: the ImageNet estimate, corrected by networks of this space trained for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from effsearch.accuracy.estimate import top1_of
+from effsearch.accuracy.evidence.encoding import NAMES, Encoder
+from effsearch.accuracy.evidence.joint import Joint, Points, Scales
+from effsearch.accuracy.evidence.predictors import Scaler, log_odds
+from effsearch.accuracy.features import TOTALS, Array, Features
+from effsearch.accuracy.imagenet import ImagenetEstimate
+from effsearch.accuracy.score import Score
+from searchspace import Architecture, zoo
+from searchspace.errors import UserError
+
+SCHEMA = 1
+DATA = Path(__file__).parent / "data" / "trained.json"
+
+
+class TrainedEstimate:
+    """Top-1 in percent: published networks say what size is worth, trained ones what design adds.
+
+    See `effsearch.accuracy.evidence.joint` for the model and
+    `python -m effsearch.accuracy.evidence.fit` for where its numbers come from.
+
+    Attributes:
+        model: the conditioned model.
+        card: everything else that the data file says.
+    """
+
+    name = "trained"
+    kind = "estimated"
+    unit = "ImageNet-1k top-1, %"
+
+    def __init__(self, card: Mapping[str, Any], published: ImagenetEstimate | None = None) -> None:
+        """Build from the contents of a data file.
+
+        Raises:
+            UserError: where a field is missing or of the wrong shape; names it.
+        """
+        rows = _checked(card)
+        self.card = card
+        source = published or ImagenetEstimate.load()
+        self._features = Features(source.card["option_ranges"])
+        self._encoder = Encoder(self._features)
+        self.model = Joint(
+            source.estimate,
+            self.points([zoo.load(row["network"]) for row in source.card["networks"]]),
+            Points(
+                np.array([row["totals"] for row in rows], dtype=float),
+                np.array([row["encoding"] for row in rows], dtype=float),
+            ),
+            log_odds(np.array([row["top1"] for row in rows], dtype=float)),
+            Scaler.of(np.array([row["encoding"] for row in rows], dtype=float)),
+            Scales(**card["scales"]),
+        )
+        self.note = (
+            f"Published networks and {len(rows)} networks of this space, trained for "
+            f"{card['recipe']['epochs']} epochs on {card['recipe']['data']}; as if trained on "
+            "ImageNet-1k without distillation; candidates are ranked by the lower bound (80%)."
+        )
+
+    @classmethod
+    def load(cls, path: str | Path = DATA) -> TrainedEstimate:
+        """Read the shipped data file, or another.
+
+        Raises:
+            UserError: where it is missing, not JSON, or not of this schema.
+        """
+        try:
+            card = json.loads(Path(path).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise UserError(f"{path}: no such score file") from None
+        except (OSError, ValueError):
+            raise UserError(f"{path}: not a readable JSON file; a score file is JSON") from None
+        try:
+            return cls(card)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
+
+    def points(self, architectures: Sequence[Architecture]) -> Points:
+        """Return what the model sees of networks."""
+        totals = np.array([self._features(a) for a in architectures])
+        encodings = [self._encoder(a, t) for a, t in zip(architectures, totals, strict=True)]
+        return Points(totals, np.array(encodings))
+
+    def score_points(self, points: Points) -> tuple[Array, Array]:
+        """Return scores and standard deviations in percent, (n,) each."""
+        return top1_of(*self.model.log_error(points))
+
+    def score(self, architecture: Architecture) -> Score:
+        """Return the estimate for one architecture."""
+        mean, std = self.score_points(self.points([architecture]))
+        return Score(float(mean[0]), float(std[0]))
+
+
+def _checked(card: object) -> list[Mapping[str, Any]]:
+    """Return the trained networks of a data file.
+
+    Raises:
+        UserError: where a field is missing or wrong.
+    """
+    if not isinstance(card, Mapping):
+        raise UserError("not a mapping of fields")
+    if card.get("schema") != SCHEMA:
+        raise UserError(f"schema: {card.get('schema')!r} is not {SCHEMA}; fit the file again")
+    for name, known in (("totals", TOTALS), ("encoding", NAMES)):
+        if tuple(card.get(name, ())) != known:
+            raise UserError(f"{name}: its columns are not this version's; fit the file again")
+    scales = card.get("scales")
+    wanted = set(Scales.__dataclass_fields__)
+    if not isinstance(scales, Mapping) or set(scales) != wanted:
+        raise UserError(f"scales: not the numbers {', '.join(sorted(wanted))}")
+    if not all(_is_number(value) for value in scales.values()):
+        raise UserError("scales: not all are numbers")
+    recipe = card.get("recipe")
+    if not isinstance(recipe, Mapping) or not {"epochs", "data"} <= set(recipe):
+        raise UserError("recipe: epochs or data is missing")
+    rows = card.get("networks")
+    if not isinstance(rows, list) or len(rows) < 2:
+        raise UserError("networks: missing or fewer than two")
+    for number, row in enumerate(rows):
+        where = f"networks[{number}]"
+        if not isinstance(row, Mapping) or not _is_number(row.get("top1")):
+            raise UserError(f"{where}.top1: missing or no number")
+        for name, known in (("totals", TOTALS), ("encoding", NAMES)):
+            values = row.get(name)
+            if not isinstance(values, list) or len(values) != len(known):
+                raise UserError(f"{where}.{name}: not a list of {len(known)} numbers")
+            if not all(_is_number(value) for value in values):
+                raise UserError(f"{where}.{name}: not all are numbers")
+    return rows
+
+
+def _is_number(value: object) -> bool:
+    ok = isinstance(value, int | float) and not isinstance(value, bool)
+    return ok and bool(np.isfinite(float(value)))  # type: ignore[arg-type]
