@@ -148,6 +148,8 @@ def connect_ray(address: str | None, cpus: int) -> tuple[Any, bool]:
         UserError: where there is no cluster at the address.
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Workers are as nice as this process; Ray's own 15 starves them on a busy machine.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     import ray
 
     owner = not ray.is_initialized()
