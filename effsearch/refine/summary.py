@@ -189,7 +189,7 @@ def _statement(refinement: Refinement, winners: Sequence[Record], baseline: Reco
     assert other is not None
     low, high = found["interval"]
     epochs = {first.training.epochs, other.training.epochs}
-    at = "" if len(epochs) == 1 else f" after {found['epoch']} epochs, which both did,"
+    at = "" if len(epochs) == 1 else f" after {_epochs(found['epoch'])}, which both did,"
     verdict = (
         "winner 1 is better there" if low > 0
         else "the published network is better there" if high < 0
@@ -204,9 +204,12 @@ def _statement(refinement: Refinement, winners: Sequence[Record], baseline: Reco
 
 
 def _reached(training: Training) -> str:
-    plural = "s" * (training.epochs != 1)
     stopped = ", where ASHA stopped it" if training.state == STOPPED else ""
-    return f"{training.top1:.2f} % top-1 in {training.epochs} epoch{plural}{stopped}"
+    return f"{training.top1:.2f} % top-1 in {_epochs(training.epochs)}{stopped}"
+
+
+def _epochs(count: int) -> str:
+    return f"{count} epoch" if count == 1 else f"{count} epochs"
 
 
 def trained_numbers(refinement: Refinement, digest: str) -> dict[str, Any] | None:
