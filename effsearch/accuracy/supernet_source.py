@@ -60,6 +60,7 @@ class SupernetScore:
             "network reaches when it is trained; it ranks networks of that space. The error is "
             "that of drawing the images."
         )
+        self.held_out = {"validation_images": self.inherited.images}
         self._folder = options.cache or cache_dir() / "supernet" / self._key()
 
     @cached_property

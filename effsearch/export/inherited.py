@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +32,8 @@ def inherited_weights(source: SupernetScore, architecture: Architecture, folder:
     """
     inherited = source.inherited
     side = inherited.side(architecture)
-    trained = source.network(architecture).cpu()
-    network = build(replace(architecture, resolution=side), len(source.classes)).eval()
-    network.load_state_dict(trained.state_dict())
+    network = build(architecture, len(source.classes)).eval()
+    network.load_state_dict(source.network(architecture).cpu().state_dict())
     data = source.options.data.stem
     text = (
         f"inherited from a supernet of the space {source.space.name} trained on {data} "
@@ -46,7 +44,7 @@ def inherited_weights(source: SupernetScore, architecture: Architecture, folder:
             f"; the model takes {side} px, as the supernet was trained, the latency is that of "
             f"{architecture.resolution} px"
         )
-    checkpoint = folder / f".{architecture.digest()}.pt"
+    checkpoint = folder / f"{architecture.digest()}.pt"
     Checkpoint(
         architecture=architecture.to_yaml(),
         digest=architecture.digest(),
@@ -63,7 +61,7 @@ def inherited_weights(source: SupernetScore, architecture: Architecture, folder:
         right, count = correct(model, batches)
         share = right / count
         return number(
-            100 * share,
+            100 * right / count,
             f"top-1 % on {data}",
             "measured",
             100 * math.sqrt(max(share * (1 - share), 1e-6) / count),
@@ -81,4 +79,4 @@ def inherited_weights(source: SupernetScore, architecture: Architecture, folder:
             classes=list(source.classes),
         )
 
-    return Weights(network, text, checkpoint, accuracy)
+    return Weights(network, text, checkpoint, accuracy, side)

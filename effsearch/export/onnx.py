@@ -123,16 +123,17 @@ def _shape(info: onnx.ValueInfoProto) -> tuple[int, ...] | None:
     return tuple(dims)
 
 
-def to_onnx(network: Network, image_batch: int = 1) -> onnx.ModelProto:
+def to_onnx(network: Network, image_batch: int = 1, side: int | None = None) -> onnx.ModelProto:
     """Return the deployed form of a network as an ONNX model with its weights.
 
     Args:
         network: the network, trained or fresh; left as it is.
         image_batch: batch size, fixed in the file.
+        side: R, fixed in the file; the architecture's resolution where None.
 
     The model takes `input` (N, 3, R, R), float32, and gives `logits` (N, num_classes).
     """
-    resolution = network.architecture.resolution
+    resolution = side or network.architecture.resolution
     deployed = deploy(network)
     graph = trace(deployed, (image_batch, 3, resolution, resolution))
     model = model_proto(graph, _arrays(deployed), name=network.architecture.name or "network")

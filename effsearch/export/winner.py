@@ -29,6 +29,7 @@ class Weights:
     Attributes:
         network: the winner's network with them.
         text: what they are, for the card.
+        side: of the model's input in px; the architecture's resolution where None.
         checkpoint: a file that holds them, copied beside the model; None for none.
         accuracy: measures the exported model, for the card; None where it is not measured.
     """
@@ -37,6 +38,7 @@ class Weights:
     text: str
     checkpoint: Path | None = None
     accuracy: Callable[[onnx.ModelProto], Mapping[str, Any]] | None = None
+    side: int | None = None
 
 
 def write_winner(
@@ -67,18 +69,20 @@ def write_winner(
     label = architecture.name or architecture.digest()
     torch.manual_seed(seed)
     network = build(architecture) if weights is None else weights.network
-    proven = build(network.architecture, network.num_classes)
+    side = architecture.resolution
+    if weights is not None and weights.side is not None:
+        side = weights.side
+    proven = build(architecture, network.num_classes)
     randomise(proven, seed)
-    parity = check_onnx(proven, to_onnx(proven), seed)
+    parity = check_onnx(proven, to_onnx(proven, side=side), seed)
     require_parity(label, parity)
-    model = to_onnx(network)
+    model = to_onnx(network, side=side)
     shipped = check_onnx(network, model, seed)
     require_parity(label, shipped)
 
     measured = {}
     if weights is not None and weights.accuracy is not None:
         measured = {"accuracy": weights.accuracy(model)}
-    side = network.architecture.resolution
 
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)

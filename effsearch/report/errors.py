@@ -11,7 +11,7 @@ def error_text(held_out: Mapping[str, Any]) -> str:
 
     Args:
         held_out: of a latency table (`leave_network_out`) or of a score source
-            (`leave_one_network_out`).
+            (`leave_one_network_out`; `validation_images` where it measures on images).
     """
     latency = held_out.get("leave_network_out")
     if isinstance(latency, Mapping):
@@ -25,6 +25,9 @@ def error_text(held_out: Mapping[str, Any]) -> str:
             f"RMSE {score['rmse']:.2f}, Kendall's tau {score['kendall_tau']:.2f}, on "
             f"{score['networks']} networks left out one by one"
         )
+    drawn = held_out.get("validation_images")
+    if drawn is not None:
+        return f"that of drawing {drawn} validation images, no other"
     return "not stated"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -26,7 +27,7 @@ from effsearch.report.tables import write_tables
 from effsearch.report.write import regenerate
 from effsearch.search.evaluation import Evaluator
 from effsearch.search.executors import make_executor, one_thread
-from effsearch.search.inherited import SCORES, check_source, evaluator_spec
+from effsearch.search.inherited import check_source, evaluator_spec
 from effsearch.search.loop import search
 from effsearch.search.measured import MeasuredHere
 from effsearch.search.planner import Planner
@@ -315,9 +316,13 @@ def _export(
         if trained is not None:
             facts["trained"] = trained
         weights = trained_weights(refinement, architecture)
+    place = folder / "winners" / str(rank)
     if weights is None and request.supernet is not None:
-        weights = _inherited(evaluator, architecture, folder)
-    write_winner(folder / "winners" / str(rank), architecture, facts, request.seed, weights)
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            weights = _inherited(evaluator, architecture, Path(scratch))
+            write_winner(place, architecture, facts, request.seed, weights)
+        return
+    write_winner(place, architecture, facts, request.seed, weights)
 
 
 def _inherited(evaluator: Evaluator, architecture: Architecture, folder: Path) -> Weights:
@@ -325,7 +330,7 @@ def _inherited(evaluator: Evaluator, architecture: Architecture, folder: Path) -
     from effsearch.export.inherited import inherited_weights
 
     assert isinstance(evaluator.source, SupernetScore)
-    return inherited_weights(evaluator.source, architecture, folder / SCORES)
+    return inherited_weights(evaluator.source, architecture, folder)
 
 
 def _second_opinion(
