@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, permutations
 
-from scipy.stats import kendalltau
+import numpy as np
+from numpy.typing import NDArray
 
 from effsearch.latency.table import Z80
 
 FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
 # An order that agrees this well by chance in one case of ten says something; in more it does not.
 CHANCE = 0.1
+_EXACT = 8  # networks whose orders are all looked at
 
 
 @dataclass(frozen=True)
@@ -80,14 +82,27 @@ def _place(training: Training, order: Sequence[Training]) -> int:
     return max(place for place, count in enumerate(disagreements) if count == least)
 
 
+def level(order: Sequence[Training]) -> list[list[Training]]:
+    """Return an order's groups of equals: as many epochs, and the same top-1 after them."""
+    groups: list[list[Training]] = []
+    for training in order:
+        last = groups[-1][-1] if groups else None
+        if last is not None and (last.epochs, last.top1) == (training.epochs, training.top1):
+            groups[-1].append(training)
+        else:
+            groups.append([training])
+    return groups
+
+
 @dataclass(frozen=True)
 class Agreement:
     """How well two orders of the same networks agree.
 
     Attributes:
         networks: how many.
-        tau: Kendall's tau, -1 to 1; NaN for fewer than two networks.
+        tau: Kendall's tau-b, -1 to 1; NaN where one order tells no two networks apart.
         kept: pairs in the same order.
+        level: pairs that the second order does not tell apart.
         pairs: all pairs.
         chance: how often random orders agree at least as well.
     """
@@ -95,34 +110,62 @@ class Agreement:
     networks: int
     tau: float
     kept: int
+    level: int
     pairs: int
     chance: float
 
 
-def agreement(before: Sequence[str], after: Sequence[str]) -> Agreement:
-    """Return how well two orders of the same names agree."""
-    count = len(before)
-    pairs = count * (count - 1) // 2
-    if count < 2:
-        return Agreement(count, math.nan, 0, 0, 1.0)
-    places = [after.index(name) for name in before]
-    kept = sum(a < b for a, b in combinations(places, 2))
-    found = kendalltau(range(count), places, alternative="greater", method="exact")
-    return Agreement(count, float(found.statistic), kept, pairs, float(found.pvalue))
+def agreement(before: Sequence[str], after: Sequence[Sequence[str]]) -> Agreement:
+    """Return how well two orders of the same names agree.
+
+    Args:
+        before: names, best first.
+        after: the same names in groups of equals, best first.
+    """
+    places = {name: place for place, group in enumerate(after) for name in group}
+    ranks = np.array([places[name] for name in before])
+    count = len(ranks)
+    first, second = np.triu_indices(count, 1)
+    signs = np.sign(ranks[second] - ranks[first])
+    kept, equal, pairs = int((signs > 0).sum()), int((signs == 0).sum()), len(signs)
+    found = int(signs.sum())
+    if pairs == equal:
+        return Agreement(count, math.nan, kept, equal, pairs, 1.0)
+    orders = _orders(count)
+    sums = np.sign(ranks[orders[:, second]] - ranks[orders[:, first]]).sum(1)
+    return Agreement(
+        count,
+        found / math.sqrt(pairs * (pairs - equal)),
+        kept,
+        equal,
+        pairs,
+        float((sums >= found).mean()),
+    )
+
+
+def _orders(count: int) -> NDArray[np.int64]:
+    """Return all orders of so many, or 50 000 random ones where there are more."""
+    if count <= _EXACT:
+        return np.array(list(permutations(range(count))))
+    rng = np.random.default_rng(0)
+    return rng.permuted(np.tile(np.arange(count), (50_000, 1)), axis=1)
 
 
 def sureness(found: Agreement) -> str:
     """Return in words how well two orders agree, and how sure that is."""
     if found.networks < 2:
         return "Fewer than two networks were trained, so there is no order to compare."
+    if math.isnan(found.tau):
+        return "Training left all networks level, so there is no order to compare."
     verdict = (
         "so the score orders these networks better than chance"
         if found.chance <= CHANCE
         else "so this says little on whether the score orders such networks"
     )
+    ties = f", {found.level} came out level" if found.level else ""
     return (
         f"Kendall's tau of the order by score and the order by training is {found.tau:+.2f} over "
-        f"{found.networks} networks: {found.kept} of {found.pairs} pairs kept their order. A "
+        f"{found.networks} networks: {found.kept} of {found.pairs} pairs kept their order{ties}. A "
         f"random order agrees at least as well in {_percent(found.chance)} of all cases, {verdict}."
     )
 

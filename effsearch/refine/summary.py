@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from effsearch.refine.ranking import (
     Training,
     agreement,
     difference,
+    level,
     standard_error,
     sureness,
     undecided,
@@ -81,7 +83,8 @@ def refined_summary(
     order = refinement.order
     paths = {r.candidate.digest: f"winners/{rank}" for rank, r in enumerate(winners, 1)}
     ranked = [e for e in refinement.entrants if e.training.state != FAILED]
-    found = agreement([e.digest for e in ranked], [e.digest for e in order])
+    groups = level([e.training for e in order])
+    found = agreement([e.digest for e in ranked], [[t.digest for t in group] for group in groups])
     close, pairs = undecided([e.training for e in order], images)
     failed = [e for e in refinement.entrants if e.training.state == FAILED]
     devices = sorted({d for e in refinement.entrants for d in e.training.devices})
@@ -106,9 +109,10 @@ def refined_summary(
         "kind": "measured",
         "unit": f"top-1 in % on {wanted.data.name}",
         "rule": RULE,
-        "kendall_tau": None if found.networks < 2 else found.tau,
+        "kendall_tau": None if math.isnan(found.tau) else found.tau,
         "pairs": found.pairs,
         "pairs_kept": found.kept,
+        "pairs_level": found.level,
         "chance": found.chance,
         "pairs_undecided": close,
         "sureness": " ".join(words),

@@ -4,6 +4,7 @@ import math
 from itertools import permutations
 
 import pytest
+from scipy.stats import kendalltau
 
 from effsearch.refine.ranking import (
     FAILED,
@@ -12,6 +13,7 @@ from effsearch.refine.ranking import (
     Training,
     agreement,
     difference,
+    level,
     rank,
     standard_error,
     sureness,
@@ -55,13 +57,39 @@ def test_equals_keep_their_order_and_failures_have_none():
 
 def test_agreement_counts_pairs_and_chance_exactly():
     names_ = "abcd"
-    everything = [agreement(names_, list(p)) for p in permutations(names_)]
+    everything = [agreement(names_, [[n] for n in p]) for p in permutations(names_)]
     for found in everything:
         as_good = sum(other.kept >= found.kept for other in everything)
         assert found.chance == pytest.approx(as_good / 24)
         assert found.tau == pytest.approx((2 * found.kept - found.pairs) / found.pairs)
     assert agreement(names_, names_).tau == 1
     assert math.isnan(agreement("a", "a").tau)
+
+
+def test_equals_are_no_agreement():
+    trainings = [training("a", 50, 60), training("b", 40, 60), training("c", 30, 50)]
+    groups = [[t.digest for t in group] for group in level(rank(trainings))]
+    assert groups == [["a", "b"], ["c"]]
+    found = agreement("abc", groups)
+    assert (found.kept, found.level, found.pairs) == (2, 1, 3)
+    assert found.tau == pytest.approx(kendalltau([1, 2, 3], [1, 1, 2]).statistic)
+    assert found.chance == pytest.approx(1 / 3)
+    assert "1 came out level" in sureness(found)
+    same = agreement("abc", ["abc"])
+    assert math.isnan(same.tau)
+    assert same.chance == 1
+    assert "all networks level" in sureness(same)
+
+
+def test_many_networks_are_compared_with_random_orders():
+    names_ = "abcdefghijkl"
+    swapped = ["b", "a", *names_[2:]]
+    found = agreement(names_, swapped)
+    assert found.tau == pytest.approx(kendalltau(range(12), [1, 0, *range(2, 12)]).statistic)
+    assert found.chance < 1e-3
+    again = agreement(names_, [*names_[6:], *names_[:6]])
+    exact = kendalltau(range(12), [*range(6, 12), *range(6)], alternative="greater", method="exact")
+    assert again.chance == pytest.approx(exact.pvalue, abs=0.01)
 
 
 def test_sureness_is_plain():
