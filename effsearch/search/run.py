@@ -41,6 +41,7 @@ from searchspace.architecture import read_yaml
 from searchspace.space import space_names
 
 if TYPE_CHECKING:
+    from effsearch.refine.refiner import Refiner
     from effsearch.refine.request import RefineRequest
     from effsearch.refine.run import Refinement
 
@@ -49,7 +50,7 @@ SPACE_FILE = "space.yaml"
 
 @dataclass(frozen=True)
 class Resources:
-    """What a run may use; none of it changes what is found.
+    """What a run may use; none of it changes what a search finds.
 
     Attributes:
         workers: processes or Ray actors.
@@ -110,10 +111,13 @@ def run(
             progress.close()
             executor.close()
         say(f"{len(records)} candidates evaluated; writing {folder}")
-        trainer = None
+        refiner = None
         if refining is not None:
-            trainer = _Trainer(refining, request, folder, resources, say, stop)
-        return _write(request, folder, space, evaluator, records, began, say, trainer)
+            from effsearch.refine.refiner import Refiner
+
+            cores, address = resources.workers, resources.ray_address
+            refiner = Refiner(refining, request, folder, cores, address, say, stop)
+        return _write(request, folder, space, evaluator, records, began, say, refiner)
     finally:
         store.close()
 
@@ -194,48 +198,6 @@ def _space_text(name: str) -> str:
     return text
 
 
-@dataclass(frozen=True)
-class _Trainer:
-    """Refines a run's finalists."""
-
-    wanted: RefineRequest
-    request: SearchRequest
-    folder: Path
-    resources: Resources
-    say: Callable[[str], None]
-    stop: Callable[[], bool]
-
-    def choose(
-        self, space: SearchSpace, records: list[Record], here: MeasuredHere
-    ) -> tuple[list[Record], Refinement | None]:
-        """Return the winners by training, and what came of it; None where there are none."""
-        from effsearch.refine.finalists import choose_finalists
-        from effsearch.refine.run import FOLDER, refine
-
-        folder, wanted = self.folder / FOLDER, self.wanted
-        count = max(wanted.count, self.request.winners)
-        chosen = choose_finalists(space, records, count, here, folder)
-        if not chosen:
-            return [], None
-        if len(chosen) < wanted.count:
-            self.say(
-                f"--refine {wanted.count}: the search found {len(chosen)} candidates within the "
-                "limits; all of them are trained"
-            )
-        refinement = refine(
-            wanted,
-            self.request.seed,
-            folder,
-            chosen[: wanted.count],
-            baseline_of(records),
-            self.resources.workers,
-            self.resources.ray_address,
-            self.say,
-            self.stop,
-        )
-        return refinement.reorder(chosen)[: self.request.winners], refinement
-
-
 def _write(
     request: SearchRequest,
     folder: Path,
@@ -244,16 +206,16 @@ def _write(
     records: list[Record],
     began: float,
     say: Callable[[str], None],
-    trainer: _Trainer | None = None,
+    refiner: Refiner | None = None,
 ) -> dict[str, Any]:
     write_tables(folder, records)
     seconds = time.perf_counter() - began
     here = MeasuredHere(evaluator.table, request.budget_ms, say)
     refinement = None
-    if trainer is None:
+    if refiner is None:
         winners = choose_winners(space, records, request.winners, here.accept)
     else:
-        winners, refinement = trainer.choose(space, records, here)
+        winners, refinement = refiner.choose(space, records, here)
     shutil.rmtree(folder / "winners", ignore_errors=True)
     if not winners:
         summary = make_summary(request, evaluator, records, [], seconds)
