@@ -37,6 +37,7 @@ from effsearch.training.supernet_evaluate import Inherited, InheritedConfig
 from searchspace import Architecture, Network, SearchSpace, build
 from searchspace.errors import UserError
 
+TRAINING = "training.json"
 MAX_FILE_BYTES = 15 << 20
 
 
@@ -155,7 +156,9 @@ def run(options: argparse.Namespace) -> None:
     _log(f"{len(members)} of {len(found)} architectures are in the space {space.name}")
     report: dict[str, Any] = {"options": {k: str(v) for k, v in vars(options).items()}}
     if not (out / CHECKPOINT).exists():
-        report["training"] = train_supernet(options, space, recipe)
+        train_supernet(options, space, recipe)
+    if (out / TRAINING).exists():
+        report["training"] = json.loads((out / TRAINING).read_text())
     held = states.load(out / CHECKPOINT)
     states.check_space(held.space, space, str(out / CHECKPOINT))
     config = InheritedConfig(options.data, None, options.batches, options.device)
@@ -187,10 +190,8 @@ def run(options: argparse.Namespace) -> None:
     (out / "run.json").write_text(json.dumps(report, indent=1) + "\n")
 
 
-def train_supernet(
-    options: argparse.Namespace, space: SearchSpace, recipe: Recipe
-) -> dict[str, Any]:
-    """Train the supernet, or continue to; keeps its weights in OUT and returns what was done."""
+def train_supernet(options: argparse.Namespace, space: SearchSpace, recipe: Recipe) -> None:
+    """Train the supernet, or continue to; keeps its weights in OUT, and what was done."""
     part: Path = options.out / "training"
     result = train(
         SupernetConfig(
@@ -210,10 +211,11 @@ def train_supernet(
         )
     )
     held = states.load(part / CHECKPOINT)
+    done = {**asdict(result), "checkpoint": CHECKPOINT, "recipe": held.recipe.to_dict()}
+    (options.out / TRAINING).write_text(json.dumps(done, indent=1) + "\n")
     replace(held, training={}).save(options.out / CHECKPOINT)
     (part / CHECKPOINT).unlink()
     part.rmdir()
-    return {**asdict(result), "checkpoint": CHECKPOINT, "recipe": held.recipe.to_dict()}
 
 
 def finetune_best(

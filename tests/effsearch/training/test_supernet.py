@@ -1,4 +1,5 @@
 import csv
+import json
 import os
 import signal
 import subprocess
@@ -351,6 +352,9 @@ def test_evidence_writes_its_tables_once(tree, tmp_path):
     assert tuned[0]["steps"] == tuned[1]["steps"]
     before = (tmp_path / "out" / "inherited.csv").read_bytes()
     assert evidence(arguments) == 0
+    report = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert report["training"]["steps"] == states.load(tmp_path / "out" / CHECKPOINT).step
+    assert report["training"]["recipe"]["batch_size"] == SMALL["batch_size"]
     assert (tmp_path / "out" / "inherited.csv").read_bytes() == before
 
 
