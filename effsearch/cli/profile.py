@@ -20,16 +20,35 @@ def measure(
     targets: Annotated[
         list[str], typer.Argument(help="Published networks, architecture YAMLs or ONNX files.")
     ],
-    threads: Annotated[int, typer.Option("--threads", help="Threads of one operator.")] = 1,
+    threads: Annotated[
+        int | None, typer.Option("--threads", help="Threads of one operator; 1 by default.")
+    ] = None,
     seconds: Annotated[float, typer.Option("--seconds", help="Time for one network.")] = 1.0,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            "--device", help="A table of this machine: its references take turns with the networks."
+        ),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Run networks here on ONNX Runtime: median milliseconds for one image."""
+    """Run networks here on ONNX Runtime: median milliseconds for one image.
+
+    With --device, also what that is at the speed at which the table was measured.
+    """
+    from effsearch.latency.beside import BesideTable
     from effsearch.latency.measure import measure_target
-    from effsearch.latency.runtime import check_threads, cpu_name, host
+    from effsearch.latency.runtime import check_threads, cpu_name, host, matches_this_machine
+    from effsearch.latency.table import DeviceTable
     from effsearch.targets import load_target
     from searchspace import UserError
 
+    beside = BesideTable(DeviceTable.load(device)) if device else None
+    if beside:
+        for difference in matches_this_machine(beside.table.meta):
+            say(f"{beside.table.name} is not this machine's: {difference}")
+    if threads is None:
+        threads = beside.threads if beside else 1
     check_threads(threads)
     if not 0 < seconds <= 600:
         raise UserError(f"--seconds: {seconds} is not a number above 0 and up to 600")
@@ -41,7 +60,10 @@ def measure(
     for target in found:
         subject = target.architecture if target.architecture is not None else target.path
         assert subject is not None
-        m = measure_target(subject, threads, seconds=seconds)
+        if beside:
+            m = beside(subject, threads, seconds)
+        else:
+            m = measure_target(subject, threads, seconds=seconds)
         rows.append(
             {
                 "target": target.label,
@@ -55,11 +77,15 @@ def measure(
                 "noisy": m.noisy,
             }
         )
+        if beside:
+            rows[-1] |= {"device": beside.table.name, "at_table_speed_ms": m.at_table_speed_ms}
         if not as_json:
             print(
                 f"{target.label:<32}{m.median_ms:>7.2f} ms"
                 f"{m.low_ms:>9.2f} -{m.high_ms:>7.2f}{m.runs:>6}"
             )
+            if m.at_table_speed_ms is not None:
+                print(f"{'':<32}{m.at_table_speed_ms:>7.2f} ms at {device}'s speed")
         if m.noisy:
             say(
                 f"{target.label}: the machine was not quiet: runs of one measurement differed by "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +33,8 @@ class Measurement:
         low_ms: 10th percentile of the runs.
         high_ms: 90th percentile.
         noisy: whether `spread` stayed above the limit after repetitions.
+        at_table_speed_ms: the median as it would be at the speed at which a table was measured,
+            by references that took turns with the network; None where there were none.
     """
 
     median_ms: float
@@ -42,6 +44,7 @@ class Measurement:
     low_ms: float
     high_ms: float
     noisy: bool
+    at_table_speed_ms: float | None = None
 
 
 def measure_ms(
@@ -109,47 +112,6 @@ def time_runs(
         run()
         times.append((time.perf_counter() - start) * 1e3)
     return times
-
-
-def time_in_turns(
-    runs: Sequence[Callable[[], None]], rounds: int, seconds: float, min_runs: int = 3
-) -> list[list[list[float]]]:
-    """Return durations in ms of each of several subjects in each of several rounds.
-
-    A machine's speed drifts over seconds. Subjects that take turns all see the same drift, so
-    that their ratios hold where their single medians would not.
-
-    Args:
-        runs: the subjects.
-        rounds: how often each takes its turn.
-        seconds: length of a turn, a first run that warms the caches left out.
-        min_runs: of a turn.
-    """
-    times: list[list[list[float]]] = [[] for _ in runs]
-    for _ in range(rounds):
-        for subject, run in zip(times, runs, strict=True):
-            subject.append(time_runs(run, seconds, min_runs=min_runs, warm_up=1))
-    return times
-
-
-def summarise_turns(
-    turns: Sequence[Sequence[float]],
-    threads: int,
-    noise_limit: float = NOISE_LIMIT,
-    quantile: float = 0.5,
-) -> Measurement:
-    """Return a quantile of the turns' medians; its spread is their interquartile range.
-
-    The median is what a user sees; the lower quartile is what the machine does in quiet moments,
-    for disturbances only ever add.
-    """
-    medians = np.array([np.median(turn) for turn in turns])
-    median = float(np.quantile(medians, quantile))
-    values = np.concatenate([np.asarray(turn) for turn in turns])
-    low, high = (float(q) for q in np.quantile(values, [0.1, 0.9]))
-    lower, upper = np.quantile(medians, [0.25, 0.75])
-    spread = float(upper - lower) / median
-    return Measurement(median, len(values), threads, spread, low, high, spread > noise_limit)
 
 
 def summarise(times_ms: list[float], threads: int, noise_limit: float = NOISE_LIMIT) -> Measurement:

@@ -19,9 +19,10 @@ import numpy as np
 
 from effsearch.latency.cost_model import Array, MeasuredThroughout
 from effsearch.latency.interpolation import Group, Interpolator
+from effsearch.latency.speed import Speed, slowness
 from searchspace.operators import BYTES_PER_VALUE, Operator
 
-FORMAT = 1
+FORMAT = 2
 MIN_ENTRY_MS = 1e-5
 
 # Kinds whose sums are weighed apart when networks are calibrated.
@@ -35,7 +36,9 @@ FEATURES = (
     "interpolated.ms",
     "doubt.ms",  # standard errors of interpolated prices, summed
 )
-TERMS = 10
+# Between these totals of weights, small networks' come to lie in the cache and large ones' beyond.
+WEIGHT_STEPS_MB = (4.0, 7.0, 10.0, 14.0, 18.0, 24.0, 32.0, 50.0)
+TERMS = 8 + len(WEIGHT_STEPS_MB) - 1
 _AT = {name: i for i, name in enumerate(FEATURES)}
 
 Signature = tuple[str, str, tuple[int, ...], tuple[int, ...], int, int, int, str]
@@ -129,6 +132,12 @@ def logarithms(features: Array, total: Array) -> Array:
     return np.asarray(np.log(np.stack([total, weights, activations], axis=1)))
 
 
+def streaming(features: Array) -> Array:
+    """Return the share of networks' time (n,) in which weights stream, of features (n, d)."""
+    total = features[:, : len(SUMS)].sum(axis=1)
+    return np.asarray(np.clip(features[:, _AT["streaming.ms"]] / total, 0.0, 1.0))
+
+
 def correction_terms(
     features: Array,
     total: Array,
@@ -139,14 +148,16 @@ def correction_terms(
     """Return the terms of the correction, (n, TERMS).
 
     One; the clipped logarithms; their excesses over the knots; the share of time in which weights
-    stream, alone and times the logarithm of all weights and its excess: small networks find their
-    weights in the cache, and for operators bound by them that is much.
+    stream, alone and times a ramp between each two steps of all weights: where a network's weights
+    fit a cache, streaming them costs little, and beyond it costs all it can.
     """
     x = np.clip(logarithms(features, total), low, high) - np.asarray(knots)
     excess = np.maximum(x, 0.0)
     share = np.clip(features[:, _AT["streaming.ms"]] / total, 0.0, 1.0)[:, None]
-    by_weights = np.column_stack([np.ones(len(x)), x[:, 1], excess[:, 1]])
-    return np.hstack([np.ones((len(x), 1)), x, excess, share * by_weights])
+    weights = np.log(np.maximum(features[:, _AT["weights.mb"]], 1e-3))[:, None]
+    steps = np.log(WEIGHT_STEPS_MB)
+    ramps = np.clip((weights - steps[:-1]) / np.diff(steps), 0.0, 1.0)
+    return np.hstack([np.ones((len(x), 1)), x, excess, share, share * ramps])
 
 
 @dataclass(frozen=True)
@@ -240,6 +251,29 @@ class MeasuredTable(MeasuredThroughout):
     def drift_std(self) -> float:
         """Standard deviation of the machine's log speed, over the profile."""
         return float(self.card.get("drift", {}).get("std", 0.0))
+
+    @property
+    def speed(self) -> Speed | None:
+        """The machine's speed that the prices hold at; None where the file does not say."""
+        drift = self.card.get("drift", {})
+        keys = ("reference_ms", "product_ms")
+        return Speed(*(float(drift[k]) for k in keys)) if all(k in drift for k in keys) else None
+
+    def slower(self, features: Array, now: Speed) -> Array:
+        """Return how much longer networks (n,) take at another speed than the table's.
+
+        Args:
+            features: of the networks, (n, d).
+            now: the machine's speed, measured beside them.
+        """
+        usual = self.speed
+        if usual is None:
+            return np.ones(len(features))
+        return slowness(
+            streaming(features) / float(self.card["drift"]["reference_streaming"]),
+            now.reference_ms / usual.reference_ms,
+            now.product_ms / usual.product_ms,
+        )
 
     def attribute(self, features: Array) -> Array:
         """Return the ms (n,) that parts of one network add to its mean, the cost of a run aside."""

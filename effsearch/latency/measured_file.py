@@ -95,11 +95,19 @@ def read_table(path: Path) -> MeasuredTable:
         version <= FORMAT, "format",
         f"is {version}, newer than {FORMAT}, the newest that this version reads; update effsearch",
     )  # fmt: skip
+    check(
+        version >= FORMAT, "format",
+        f"is {version}, of an earlier version; make the table again with `effsearch profile`",
+    )  # fmt: skip
     check(card.get("kind") == "measured", "kind", "must be 'measured'")
     for key in _TEXTS:
         check(isinstance(card.get(key), str), key, "must be text")
     check(type(card.get("threads")) is int and card["threads"] >= 1, "threads", "must be 1 or more")
     check(isinstance(card.get("errors"), dict), "errors", "must be an object")
+    if "drift" in card:
+        drift = check.mapping(card, "drift")
+        for key in {"reference_ms", "product_ms", "reference_streaming"} & set(drift):
+            check.positive(drift, key, "drift.")
     peak = check.mapping(card, "peak")
     calibration = check.mapping(card, "calibration")
     values: dict[str, Any] = {

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
+from scipy.optimize import lsq_linear, nnls
 from scipy.stats import spearmanr
 
 from effsearch.errors import WorkFailedError
@@ -18,10 +18,10 @@ from effsearch.latency.cost_model import Array
 from effsearch.latency.hardware import Peak
 from effsearch.latency.interpolation import left_out_errors
 from effsearch.latency.measured import (
-    FEATURES,
     FORMAT,
     SUMS,
     TERMS,
+    WEIGHT_STEPS_MB,
     Calibration,
     Entry,
     MeasuredTable,
@@ -29,20 +29,22 @@ from effsearch.latency.measured import (
     correction_terms,
     logarithms,
     signature,
+    streaming,
     streaming_share,
 )
 from effsearch.latency.record import Record
 from effsearch.latency.runtime import host
-from searchspace import Operator, operators
+from effsearch.latency.speed import LEAST_STREAMING, REFERENCE, Speed, slowness
+from searchspace import Operator, operators, zoo
 
 FOLDS = 5
-_STREAMING = FEATURES.index("streaming.ms")
 ROUNDS = 4  # of prices and network effects, each given the other
 LEAST_SHARE = 0.25  # of a kernel's profiled time that stays when the profiler's cost is taken off
+MOST_STREAMING = 3.0  # of an operator, over the reference network's
 _TRIM = 0.1
 _EFFECT_RIDGE = 0.02
-_SUM_RIDGE = 0.3
-_TERM_RIDGE = 0.001
+_SUM_RIDGE = 1.0
+_TERM_RIDGE = 0.0001
 _NOT_COVERED = (
     "float16 and quantised models (ONNX Runtime's CPU kernels run float32 here)",
     "batches of more than one image",
@@ -82,30 +84,41 @@ def samples(records: Sequence[Record]) -> list[Sample]:
     return found
 
 
-def without_drift(found: Sequence[Sample], features: Array) -> tuple[Array, tuple[float, float]]:
-    """Return networks' latencies (n,) as on a usual moment of the machine, and its drift's slopes.
+def usual_speed(records: Sequence[Record]) -> Speed:
+    """Return the median speed of the machine over a profile."""
+    return Speed(
+        float(np.median([r.reference_ms for r in records])),
+        float(np.median([r.product_ms for r in records])),
+    )
 
-    The reference network that took turns with a batch says how fast the machine was then. How much
-    of its drift others share, and how much more those do that stream their weights as it does, is
-    estimated from what the table leaves unexplained.
+
+def without_drift(
+    found: Sequence[Sample], usual: Speed, reference_share: float, stream_mb_per_ms: float
+) -> list[Sample]:
+    """Return samples with all operators' times as at the machine's usual speed.
+
+    Args:
+        found: the networks.
+        usual: that speed.
+        reference_share: share of the reference network's time in which weights stream.
+        stream_mb_per_ms: rate of streaming.
     """
-    ms = np.array([s.record.ms for s in found])
-    references = np.array([s.record.reference_ms for s in found])
-    drift = np.log(references / np.median(references))
-    share = np.clip(features[:, _STREAMING] / features[:, : len(SUMS)].sum(axis=1), 0, 1)
-    design = np.stack([drift, drift * share], axis=1)
-    slopes = np.array([0.5, 0.0])
-    for _ in range(3):
-        adjusted = ms * np.exp(-design @ slopes)
-        mean, _ = fit_calibration(features, adjusted).evaluate(features)
-        residual = np.log(ms / mean)
-        robust = 1 / np.maximum(1.0, np.abs(residual - design @ slopes) / 0.05)
-        weighed = design * robust[:, None]
-        pull = 1e-3 * np.eye(2)
-        slopes = np.linalg.solve(
-            weighed.T @ design + pull, weighed.T @ residual + pull @ np.array([0.5, 0.0])
+    adjusted = []
+    for s in found:
+        streams = [
+            streaming_share(o, ms, stream_mb_per_ms)
+            for o, ms in zip(s.operators, s.ms, strict=True)
+        ]
+        # An operator that does nothing but stream slows more than the reference network, which
+        # also computes.
+        slower = slowness(
+            np.asarray(streams) / reference_share,
+            s.record.reference_ms / usual.reference_ms,
+            s.record.product_ms / usual.product_ms,
+            MOST_STREAMING,
         )
-    return np.asarray(ms * np.exp(-design @ slopes)), (float(slopes[0]), float(slopes[1]))
+        adjusted.append(replace(s, ms=s.ms / slower))
+    return adjusted
 
 
 def profiler_cost_ms(found: Sequence[Sample]) -> float:
@@ -241,6 +254,13 @@ def table_of(
     )
 
 
+def _reference_share(entries: Mapping[Signature, Entry], peak: Peak) -> float:
+    """Return the share of the reference network's time in which weights stream."""
+    table = table_of(entries, PLAIN, peak, {})
+    features = table.features(operators(zoo.load(REFERENCE), "deploy"))
+    return float(max(streaming(features[None])[0], LEAST_STREAMING))
+
+
 PLAIN = Calibration(
     (1.0,) * len(SUMS), 0.0, (0.0,) * TERMS, (-9.0,) * 3, (9.0,) * 3, (0.0,) * 3, 0.02, 0.5
 )
@@ -266,13 +286,20 @@ def fit_calibration(features: Array, ms: Array) -> Calibration:
     low, knots, high = np.quantile(x, [0.0, 0.3, 0.99], axis=0)
     terms = correction_terms(features, total, low, high, knots)
     residual = np.log(ms / total)
-    penalty = _TERM_RIDGE * len(ms) * np.eye(terms.shape[1])
+    # Streaming never gets cheaper as a network's weights grow, so the ramps' slopes are positive.
+    ramps = terms.shape[1] - (len(WEIGHT_STEPS_MB) - 1)
+    bounds = np.where(np.arange(terms.shape[1]) < ramps, -np.inf, 0.0)
+    penalty = np.sqrt(_TERM_RIDGE * len(ms)) * np.eye(terms.shape[1])
     penalty[0, 0] = 0.0
     robust = np.ones(len(ms))
     coefficients: NDArray[Any] = np.zeros(terms.shape[1])
     for _ in range(5):
-        weighed = terms * robust[:, None]
-        coefficients = np.linalg.solve(weighed.T @ terms + penalty, weighed.T @ residual)
+        root = np.sqrt(robust)
+        coefficients = lsq_linear(
+            np.vstack([terms * root[:, None], penalty]),
+            np.concatenate([residual * root, np.zeros(terms.shape[1])]),
+            bounds=(bounds, np.inf),
+        ).x
         left = np.abs(residual - terms @ coefficients)
         robust = 1 / np.maximum(1.0, left / (2 * max(1e-3, np.median(left))))
     fitted = replace(
@@ -357,11 +384,20 @@ def fit_table(
     if len(found) < 2 * FOLDS:
         raise WorkFailedError(f"only {len(found)} networks are measured; {2 * FOLDS} are needed")
     profiler_ms = profiler_cost_ms(found)
-    features = left_out_features(found, profiler_ms, peak)
-    ms, slopes = without_drift(found, features)
+    usual = usual_speed(records)
+    reference_share = _reference_share(fit_entries(found, profiler_ms, peak.stream_mb_per_ms), peak)
+    steady = without_drift(found, usual, reference_share, peak.stream_mb_per_ms)
+    features = left_out_features(steady, profiler_ms, peak)
+    measured = np.array([s.record.ms for s in found])
+    slower = slowness(
+        streaming(features) / reference_share,
+        np.array([s.record.reference_ms for s in found]) / usual.reference_ms,
+        np.array([s.record.product_ms for s in found]) / usual.product_ms,
+    )
+    ms = measured / slower
     predicted, std = left_out_predictions(features, ms)
     calibration = fit_calibration(features, ms)
-    entries = fit_entries(found, profiler_ms, peak.stream_mb_per_ms)
+    entries = fit_entries(steady, profiler_ms, peak.stream_mb_per_ms)
     errors: dict[str, Any] = error_summary(predicted, ms, std)
     errors["how"] = f"{FOLDS}-fold: networks neither in the entries nor in the calibration"
     machine = host()
@@ -383,10 +419,10 @@ def fit_table(
         "profiler_ms_per_kernel": profiler_ms,
         "peak": asdict(peak),
         "drift": {
-            "reference_ms": float(np.median([s.record.reference_ms for s in found])),
-            "shared": slopes[0],
-            "shared_by_streaming": slopes[1],
-            "std": float(np.std(np.log([f.record.ms for f in found]) - np.log(ms))),
+            "reference_network": REFERENCE,
+            **asdict(usual),
+            "reference_streaming": reference_share,
+            "std": float(np.std(np.log(slower))),
         },
         "errors": errors,
         "profile": dict(profile),

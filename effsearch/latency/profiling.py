@@ -16,18 +16,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 
 from effsearch.errors import WorkFailedError
 from effsearch.latency.hardware import measure_peak
 from effsearch.latency.kernels import credit, read_profile
-from effsearch.latency.measure import Measurement, summarise_turns, time_runs
+from effsearch.latency.measure import Measurement
 from effsearch.latency.record import Record
 from effsearch.latency.runtime import (
     check_threads,
@@ -37,21 +35,36 @@ from effsearch.latency.runtime import (
     session,
     slug,
 )
+from effsearch.latency.speed import REFERENCE, Speed
 from effsearch.latency.tables import user_folder
+from effsearch.latency.turns import (
+    Pace,
+    Subject,
+    Turn,
+    calm_turns,
+    runner,
+    summarise,
+    take_turn,
+    take_turns,
+)
 from searchspace import Architecture, SearchSpace, UserError, build, operators, zoo
 from searchspace.operators import from_graph
 from searchspace.units import Unit, units
 
 BATCH = 16
-ROUNDS = 6
-SECONDS_PER_TURN = 0.03
-PROFILED_PER_TURN = 2
-NETWORK_NOISE_LIMIT = 0.08
-BATCH_NOISE_LIMIT = 0.05  # what is below is taken out by the reference network, halfway
-ATTEMPTS = 3
+SECONDS_PER_NETWORK = 0.9  # a network with short turns takes more of them
+SECONDS_PER_TURN = 0.025
+SECONDS_PROFILED = 0.01
+MIN_RUNS = 2
+PROFILED_RUNS = 3
+MIN_ROUNDS, MAX_ROUNDS = 5, 12
+NETWORK_NOISE_LIMIT = 0.08  # standard error of a network's latency
+BATCH_NOISE_LIMIT = 0.03  # and of the reference network's
+MOVED_LIMIT = 0.25  # less than that is taken out by the references
+LEAST_CALM = 0.35  # of a batch's turns
+ATTEMPTS = 2
 MIN_NETWORKS = 20
 MAX_MINUTES = 24 * 60
-REFERENCE = "shvit_s1"
 CANDIDATES = 8
 
 Report = Callable[[str], None]
@@ -220,39 +233,93 @@ def prepare(architecture: dict[str, Any], path: Path) -> Prepared:
     return Prepared(path, found)
 
 
-def measure_batch(
-    items: Sequence[Prepared], threads: int, folder: Path
-) -> list[tuple[Measurement, list[float], list[int]]]:
-    """Return each network's latency, and its operators' ms and kernels under the profiler.
+class ProfiledSubject(Subject):
+    """A network that takes each turn as it is, and then under ONNX Runtime's profiler.
 
-    Networks take turns, plain and profiled, so that all see the same drift of the machine.
+    Args:
+        item: the network.
+        threads: of one operator.
+        prefix: where the profiler writes.
     """
-    runs: list[Callable[[], None]] = []
-    profiled: list[ort.InferenceSession] = []
-    for number, item in enumerate(items):
+
+    def __init__(self, item: Prepared, threads: int, prefix: Path) -> None:
         model = item.path.read_bytes()
-        plain = session(model, threads, rests=True)
-        profiled.append(session(model, threads, str(folder / f"kernels{number}"), rests=True))
-        feeds = random_feeds(plain)
-        runs.append(partial(plain.run, None, feeds))
-        runs.append(partial(profiled[-1].run, None, feeds))
-    for run in runs:
+        run = runner(model, threads)
+        self.item = item
+        self.opened = session(model, threads, str(prefix), rests=True)
+        self.feeds = random_feeds(self.opened)
+        self.profiled: list[Turn] = []
+        for _ in range(2):
+            run()
+        start = time.perf_counter()
         run()
-    times: list[list[list[float]]] = [[] for _ in items]
-    for _ in range(ROUNDS):
-        for number in range(len(items)):
-            times[number].append(time_runs(runs[2 * number], SECONDS_PER_TURN, 2, warm_up=1))
-            for _ in range(PROFILED_PER_TURN):
-                runs[2 * number + 1]()
-    results = []
-    for item, opened, turns in zip(items, profiled, times, strict=True):
-        trace = Path(opened.end_profiling())
-        # The first run of a turn finds cold caches, the very first cold code too.
-        cold = [0, *range(1, ROUNDS * PROFILED_PER_TURN, PROFILED_PER_TURN)]
-        ms, kernels = credit(read_profile(trace, skip=cold), item.operators)
+        seconds = time.perf_counter() - start
+        # A plain turn and a profiled one, each with a run that does not count.
+        cost = max(SECONDS_PER_TURN, MIN_RUNS * seconds) + 2 * seconds
+        cost += max(SECONDS_PROFILED, PROFILED_RUNS * seconds)
+        rounds = int(np.clip(SECONDS_PER_NETWORK / cost, MIN_ROUNDS, MAX_ROUNDS))
+        super().__init__(run, rounds, SECONDS_PER_TURN, MIN_RUNS)
+
+    def take(self) -> None:
+        """Take a turn plain, and one profiled."""
+        super().take()
+        self.profiled.append(take_turn(self._run_profiled, SECONDS_PROFILED, PROFILED_RUNS))
+
+    def _run_profiled(self) -> object:
+        return self.opened.run(None, self.feeds)
+
+    def kernels(self, calm: Sequence[bool]) -> tuple[list[float], list[int]]:
+        """Return ms and kernels of each operator, over the runs that were left alone."""
+        trace = Path(self.opened.end_profiling())
+        skip: list[int] = []
+        number = 0
+        for turn, good in zip(self.profiled, calm, strict=True):
+            skip.append(number)  # the first finds cold caches
+            skip += [number + 1 + i for i, kept in enumerate(turn.kept) if not (kept and good)]
+            number += 1 + len(turn.kept)
+        if len(skip) >= number:
+            skip = []
+        found = credit(read_profile(trace, skip=skip), self.item.operators)
         trace.unlink()
-        results.append((summarise_turns(turns, threads, quantile=0.25), ms, kernels))
-    return results
+        return found
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What was measured of networks that took turns.
+
+    Attributes:
+        speed: the machine's, meanwhile.
+        error: relative standard error of the reference network's latency.
+        calm: share of the turns that count.
+        networks: each network's latency, and its operators' ms and kernels under the profiler.
+    """
+
+    speed: Speed
+    error: float
+    calm: float
+    networks: list[tuple[Measurement, list[float], list[int]]]
+
+
+def measure_batch(reference: Prepared, items: Sequence[Prepared], threads: int) -> Batch:
+    """Measure networks in turns, plain and profiled, beside the references."""
+    with tempfile.TemporaryDirectory(prefix="effsearch-kernels-") as folder:
+        pace = Pace(reference.path, threads)
+        subjects = [
+            ProfiledSubject(item, threads, Path(folder) / f"kernels{number}")
+            for number, item in enumerate(items)
+        ]
+        speed, error = take_turns(subjects, pace)
+        calm = calm_turns(subjects)
+        return Batch(
+            speed,
+            error,
+            float(np.mean([good for turns in calm for good in turns])),
+            [
+                (summarise(s, good, threads, NETWORK_NOISE_LIMIT), *s.kernels(good))
+                for s, good in zip(subjects, calm, strict=True)
+            ],
+        )
 
 
 class Profiler:
@@ -292,9 +359,12 @@ class Profiler:
             ]
             fresh = enumerate(sequence(self.plan))
             ahead = (pair for pair in fresh if pair[0] > max(done, default=-1))
-            while time.monotonic() < end:
+            longest = 0.0
+            while time.monotonic() + longest < end:
+                begun = time.monotonic()
                 batch = [waiting.pop(0) if waiting else next(ahead) for _ in range(BATCH)]
                 self._batch(batch, reference, pool, folder)
+                longest = max(longest, time.monotonic() - begun)
                 left = max(0.0, end - time.monotonic()) / 60
                 self.report(f"{len(self.records)} networks measured, {left:.1f} minutes left")
         finally:
@@ -315,42 +385,52 @@ class Profiler:
         jobs = [pool.submit(prepare, a.to_dict(), folder / f"{index}.onnx") for index, a in batch]
         prepared = [job.result() for job in jobs]
         for attempt in range(ATTEMPTS):
-            own, *measured = measure_batch([reference, *prepared], self.plan.threads, folder)
-            noise = self._noise(own[0])
-            if noise <= BATCH_NOISE_LIMIT:
+            measured = measure_batch(reference, prepared, self.plan.threads)
+            complaint = self._complaint(measured)
+            if not complaint:
                 break
             self.report(
-                f"the machine was not quiet: the reference network moved by {noise:.1%} "
-                f"(limit {BATCH_NOISE_LIMIT:.0%}); "
+                f"the machine was not quiet: {complaint}; "
                 + ("measuring again" if attempt < ATTEMPTS - 1 else "leaving these networks out")
             )
         for item in prepared:
             item.path.unlink()
-        if noise > BATCH_NOISE_LIMIT:
+        if complaint:
             self.store.append([], repeats=attempt, left_out=True)
             return
-        self.references.append(own[0].median_ms)
+        self.references.append(measured.speed.reference_ms)
         records = [
             Record(
                 index,
                 a,
                 m.median_ms,
                 m.spread,
-                own[0].median_ms,
+                measured.speed.reference_ms,
                 tuple(round(x, 5) for x in ms),
                 tuple(kernels),
+                measured.speed.product_ms,
             )
-            for (index, a), (m, ms, kernels) in zip(batch, measured, strict=True)
-            if m.spread <= NETWORK_NOISE_LIMIT
+            for (index, a), (m, ms, kernels) in zip(batch, measured.networks, strict=True)
+            if not m.noisy
         ]
         self.records += records
         self.store.append(records, repeats=attempt)
 
-    def _noise(self, reference: Measurement) -> float:
-        """Return how far the reference network is from its usual latency, or from itself."""
-        usual = float(np.median(self.references)) if self.references else reference.median_ms
-        moved = max(reference.median_ms, usual) / min(reference.median_ms, usual) - 1
-        return max(moved, reference.spread / 2)
+    def _complaint(self, batch: Batch) -> str | None:
+        """Return what makes a batch no good, if anything does."""
+        if batch.calm < LEAST_CALM:
+            return f"only {batch.calm:.0%} of the turns were undisturbed"
+        if batch.error > BATCH_NOISE_LIMIT:
+            return (
+                f"the reference network's latency is known to {batch.error:.1%} only "
+                f"(limit {BATCH_NOISE_LIMIT:.0%})"
+            )
+        now = batch.speed.reference_ms
+        usual = float(np.median(self.references)) if self.references else now
+        moved = max(now, usual) / min(now, usual) - 1
+        if moved > MOVED_LIMIT:
+            return f"the reference network moved by {moved:.0%} (limit {MOVED_LIMIT:.0%})"
+        return None
 
     def _check_quiet(self) -> None:
         batches, _, left_out = self.store.batches()

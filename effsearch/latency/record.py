@@ -16,10 +16,11 @@ class Record:
         index: its place in the sequence.
         architecture: the network.
         ms: median latency without the profiler.
-        spread: of the medians within that measurement.
-        reference_ms: the reference network's latency around it.
+        spread: relative standard error of that median.
+        reference_ms: the reference network's latency in its batch.
         operator_ms: under the profiler, credited to each operator of `operators(.., "deploy")`.
         operator_kernels: number of kernels credited to each.
+        product_ms: the reference product's latency in its batch.
     """
 
     index: int
@@ -29,6 +30,7 @@ class Record:
     reference_ms: float
     operator_ms: tuple[float, ...]
     operator_kernels: tuple[int, ...]
+    product_ms: float
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
@@ -45,4 +47,5 @@ class Record:
             float(data["reference_ms"]),
             tuple(data["operator_ms"]),
             tuple(data["operator_kernels"]),
+            float(data["product_ms"]),
         )

@@ -49,19 +49,6 @@ def test_runs_are_counted_and_warm_up_is_left_out():
     assert len(measure.time_runs(lambda: None, seconds=10.0, max_runs=20)) == 20
 
 
-def test_turns_see_the_same_drift():
-    order = []
-    runs = [lambda: order.append("a"), lambda: order.append("b")]
-    times = measure.time_in_turns(runs, rounds=3, seconds=0.0, min_runs=2)
-    assert "".join(order) == "aaabbb" * 3, "one run to warm up, two that count, three times each"
-    assert [[len(turn) for turn in subject] for subject in times] == [[2, 2, 2], [2, 2, 2]]
-    found = measure.summarise_turns([[1.0, 1.0], [1.2, 1.2], [1.1, 9.0, 1.1]], threads=1)
-    assert found.median_ms == 1.1
-    assert found.runs == 7
-    assert found.spread == pytest.approx(0.1 / 1.1)
-    assert found.noisy
-
-
 def test_larger_products_take_longer():
     small = measure.measure_ms(matmul_model(32), seconds=0.05, attempts=1)
     large = measure.measure_ms(matmul_model(2048), seconds=0.05, attempts=1)

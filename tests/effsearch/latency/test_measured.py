@@ -26,6 +26,7 @@ from effsearch.latency.measured_fit import (
     table_of,
 )
 from effsearch.latency.record import Record
+from effsearch.latency.speed import Speed
 from effsearch.latency.table import DeviceTable
 from effsearch.latency.tables import SHIPPED
 from searchspace import SearchSpace, UserError, operators, zoo
@@ -53,7 +54,7 @@ def record(index, architecture, rng, noise=0.01, slow_from_mb=np.inf):
     ms = base * slow * rng.lognormal(0, noise, len(base))
     return Record(
         index, architecture, float(ms.sum()) + 0.05, 0.005, 2.5,
-        tuple(ms + PROFILER_MS * kernels), tuple(int(k) for k in kernels),
+        tuple(ms + PROFILER_MS * kernels), tuple(int(k) for k in kernels), 0.5,
     )  # fmt: skip
 
 
@@ -202,6 +203,36 @@ def test_calibration_learns_what_sums_miss():
     assert (std > 0).all()
 
 
+def test_the_machines_speed_is_taken_out(records):
+    """Networks measured while the machine was slow come out as if it had not been."""
+    rng = np.random.default_rng(8)
+    slow = [
+        replace(
+            r, ms=r.ms * f, reference_ms=r.reference_ms * f, product_ms=r.product_ms * f,
+            operator_ms=tuple(f * x for x in r.operator_ms),
+        )
+        for r, f in zip(records, rng.choice([1.0, 1.2], len(records), p=[0.7, 0.3]), strict=True)
+    ]  # fmt: skip
+    steady = fit_table(records, PEAK, "toy", 1, {"space": "tiny"})
+    table = fit_table(slow, PEAK, "toy", 1, {"space": "tiny"})
+    assert table.speed == steady.speed == Speed(2.5, 0.5)
+    space = SearchSpace.load("tiny")
+    features = np.stack([table.features(operators(space.sample(rng), "deploy")) for _ in range(20)])
+    again, _ = table.evaluate(features)
+    usual, _ = steady.evaluate(features)
+    assert np.median(np.abs(again / usual - 1)) < 0.02
+    assert table.drift_std > 0.05 > steady.drift_std
+    np.testing.assert_allclose(table.slower(features, Speed(3.0, 0.6)), 1.2)
+    np.testing.assert_allclose(table.slower(features, table.speed), 1.0)
+
+
+def test_a_table_that_names_no_speed_corrects_nothing(table):
+    card = {k: v for k, v in table.card.items() if k != "drift"}
+    other = table_of(dict(table.entries), table.calibration, PEAK, card)
+    assert other.speed is None
+    assert other.slower(np.ones((2, len(FEATURES))), Speed(3.0, 0.6)).tolist() == [1.0, 1.0]
+
+
 def test_error_summary_of_known_errors():
     measured = np.full(100, 2.0) + np.arange(100) / 100
     predicted = measured * np.where(np.arange(100) < 90, 1.01, 1.2)
@@ -246,6 +277,8 @@ def _set(body, path, value):
         ("calibration.std", float("nan"), r"calibration\.std"),
         ("group_errors", 3, "group_errors"),
         ("errors", [], "errors"),
+        ("drift", [], "drift"),
+        ("drift.reference_ms", 0, r"drift\.reference_ms"),
     ],
 )
 def test_broken_cards_name_file_and_field(table, tmp_path, field, value, expected):

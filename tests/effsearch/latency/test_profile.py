@@ -1,6 +1,7 @@
 """Profiles: kernels credited to operators, sequences, resuming, noise, and the whole command."""
 
 import json
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -8,10 +9,11 @@ import pytest
 
 from effsearch.cli import main
 from effsearch.errors import WorkFailedError
-from effsearch.latency import profiling
+from effsearch.latency import profiling, turns
 from effsearch.latency.kernels import Kernel, calm_mean, credit, read_profile
-from effsearch.latency.measure import summarise_turns
+from effsearch.latency.measure import Measurement
 from effsearch.latency.profiling import (
+    Batch,
     Prepared,
     ProfilePlan,
     Profiler,
@@ -21,6 +23,7 @@ from effsearch.latency.profiling import (
 )
 from effsearch.latency.record import Record
 from effsearch.latency.runtime import random_feeds, session
+from effsearch.latency.speed import Speed
 from effsearch.latency.table import DeviceTable
 from searchspace import SearchSpace, UserError, operators, zoo
 from searchspace.operators import Operator
@@ -99,13 +102,13 @@ def test_records_survive_an_interruption_in_the_middle_of_a_line(tmp_path):
     plan = ProfilePlan("x", space="tiny")
     store = Store(tmp_path / "work", plan)
     architecture = SearchSpace.load("tiny").sample(np.random.default_rng(0))
-    one = Record(0, architecture, 1.5, 0.01, 2.5, (0.1, 0.2), (1, 0))
+    one = Record(0, architecture, 1.5, 0.01, 2.5, (0.1, 0.2), (1, 0), 0.5)
     store.append([one])
     with store.path.open("a") as file:
         file.write('{"index": 1, "architec')
     again = Store(tmp_path / "work", plan)
     assert again.read() == [one]
-    again.append([Record(2, architecture, 1.6, 0.01, 2.5, (0.1, 0.2), (1, 0))])
+    again.append([Record(2, architecture, 1.6, 0.01, 2.5, (0.1, 0.2), (1, 0), 0.5)])
     assert [r.index for r in again.read()] == [0, 2]
 
 
@@ -119,24 +122,27 @@ def test_another_plans_measurements_are_not_mixed_in(tmp_path):
 
 
 class Clockwork:
-    """A machine whose reference network takes the given times, one batch after another."""
+    """A machine with the given reference latencies, errors and calm shares, batch after batch."""
 
-    def __init__(self, monkeypatch, references):
-        self.references = list(references)
+    def __init__(self, monkeypatch, batches):
+        self.batches = list(batches)
         self.networks = 0
         monkeypatch.setattr(profiling, "measure_batch", self.measure)
 
-    def measure(self, items, threads, folder):
-        reference = self.references.pop(0)
-        self.networks += len(items) - 1
-        return [
-            (
-                summarise_turns([[ms] * 3] * 5, threads),
-                [0.1] * len(item.operators),
-                [1] * len(item.operators),
-            )
-            for item, ms in zip(items, [reference, *[1.0] * (len(items) - 1)], strict=True)
-        ]
+    def measure(self, reference, items, threads):
+        reference_ms, error, calm = self.batches.pop(0)
+        self.networks += len(items)
+        one = Measurement(1.0, 20, threads, 0.01, 1.0, 1.0, False)
+        noisy = replace(one, noisy=True)
+        return Batch(
+            Speed(reference_ms, 0.5),
+            error,
+            calm,
+            [
+                (noisy if i % 2 else one, [0.1] * len(item.operators), [1] * len(item.operators))
+                for i, item in enumerate(items)
+            ],
+        )
 
 
 class Job:
@@ -153,45 +159,74 @@ class Pool:
         return Job(Prepared(path, (CHAIN[0],)))
 
 
-def run_batch(monkeypatch, tmp_path, references):
-    clock = Clockwork(monkeypatch, references)
+def run_batch(monkeypatch, tmp_path, batches):
+    clock = Clockwork(monkeypatch, batches)
     said = []
     plan = ProfilePlan("x", space="tiny")
     profiler = Profiler(plan, Store(tmp_path / "work", plan), said.append)
     architecture = SearchSpace.load("tiny").sample(np.random.default_rng(0))
     profiler.references = [2.5]  # of batches before
-    profiler._batch([(0, architecture)], Prepared(tmp_path, ()), Pool(), tmp_path)
+    reference = Prepared(tmp_path, ())
+    profiler._batch([(0, architecture), (1, architecture)], reference, Pool(), tmp_path)
     return profiler, clock, said
 
 
-def test_a_quiet_batch_is_kept(monkeypatch, tmp_path):
-    profiler, clock, said = run_batch(monkeypatch, tmp_path, [2.52])
-    assert [r.index for r in profiler.records] == [0]
-    assert clock.networks == 1
+QUIET = (2.52, 0.01, 0.9)
+NOISY = {
+    "moved": (3.8, 0.01, 0.9),
+    "known to 7.0% only": (2.5, 0.07, 0.9),
+    "only 20% of the turns": (2.5, 0.01, 0.2),
+}
+
+
+def test_of_a_quiet_batch_the_calm_networks_are_kept(monkeypatch, tmp_path):
+    profiler, clock, said = run_batch(monkeypatch, tmp_path, [QUIET])
+    assert [r.index for r in profiler.records] == [0], "the other one came out noisy"
+    assert profiler.records[0].reference_ms == 2.52
+    assert profiler.records[0].product_ms == 0.5
+    assert clock.networks == 2
     assert not said
 
 
-def test_a_noisy_batch_is_measured_again(monkeypatch, tmp_path):
-    profiler, clock, said = run_batch(monkeypatch, tmp_path, [2.8, 2.51])
-    assert clock.networks == 2
+@pytest.mark.parametrize("complaint", sorted(NOISY))
+def test_a_noisy_batch_is_measured_again(monkeypatch, tmp_path, complaint):
+    profiler, clock, said = run_batch(monkeypatch, tmp_path, [NOISY[complaint], QUIET])
+    assert clock.networks == 4
     assert len(profiler.records) == 1
-    assert "not quiet" in said[0]
+    assert complaint in said[0]
     assert "measuring again" in said[0]
 
 
 def test_a_batch_that_stays_noisy_is_left_out_and_the_profile_refused(monkeypatch, tmp_path):
-    profiler, _, said = run_batch(monkeypatch, tmp_path, [2.8] * profiling.ATTEMPTS)
+    batches = [NOISY["moved"]] * profiling.ATTEMPTS
+    profiler, _, said = run_batch(monkeypatch, tmp_path, batches)
     assert profiler.records == []
     assert "leaving these networks out" in said[-1]
     with pytest.raises(WorkFailedError, match="noisy"):
         profiler._check_quiet()
 
 
+def test_a_batch_measures_networks_and_their_operators(prepared):
+    _, item = prepared
+    batch = profiling.measure_batch(item, [item, item], 1)
+    assert batch.speed.reference_ms > 0
+    assert batch.speed.product_ms > 0
+    assert 0 <= batch.calm <= 1
+    assert len(batch.networks) == 2
+    for found, ms, kernels in batch.networks:
+        assert found.median_ms > 0
+        assert found.runs >= profiling.MIN_ROUNDS
+        assert len(ms) == len(kernels) == len(item.operators)
+        assert sum(ms) > 0
+
+
 @pytest.mark.slow
 def test_the_command_makes_a_table_and_resumes(tmp_path, capsys, monkeypatch):
     # What is tested is the path from runs to a table; a busy machine must not fail it.
-    monkeypatch.setattr(profiling, "BATCH_NOISE_LIMIT", 10.0)
-    monkeypatch.setattr(profiling, "NETWORK_NOISE_LIMIT", 10.0)
+    for limit in ("BATCH_NOISE_LIMIT", "NETWORK_NOISE_LIMIT", "MOVED_LIMIT"):
+        monkeypatch.setattr(profiling, limit, 10.0)
+    monkeypatch.setattr(profiling, "LEAST_CALM", 0.0)
+    monkeypatch.setattr(turns, "MIN_CALM_TURNS", 0)
     arguments = [
         "profile", "--device", "here", "--space", "tiny", "--no-zoo", "--minutes", "0.25",
         "--work", str(tmp_path / "work"), "--out", str(tmp_path / "tables"), "--json",

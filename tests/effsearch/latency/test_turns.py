@@ -1,0 +1,113 @@
+"""Turns, calm ones, the two references, and what their times say of a network."""
+
+import numpy as np
+import pytest
+
+from effsearch.latency import turns
+from effsearch.latency.beside import measure_beside
+from effsearch.latency.speed import Speed, slowness
+from effsearch.latency.turns import Subject, Turn, calm_turns, median_error, summarise, take_turn
+
+
+def subject(times, products, kept=None):
+    found = Subject(lambda: None, len(times), 0.0)
+    kept = kept or [True] * len(times)
+    found.turns = [Turn((ms, ms), (good, good)) for ms, good in zip(times, kept, strict=True)]
+    found.products = [(p, p) for p in products]
+    return found
+
+
+class Clockwork:
+    """Preemptions at the given runs; the first run of a turn does not count."""
+
+    def __init__(self, monkeypatch, disturbed):
+        self.runs = 0
+        self.lost = 0
+        self.disturbed = set(disturbed)
+        monkeypatch.setattr(turns, "preemptions", lambda: self.lost)
+
+    def run(self):
+        self.lost += self.runs in self.disturbed
+        self.runs += 1
+
+
+def test_a_turn_goes_on_until_enough_runs_were_left_alone(monkeypatch):
+    clock = Clockwork(monkeypatch, disturbed=[1, 3])
+    turn = take_turn(clock.run, seconds=0.0, min_runs=2)
+    assert turn.kept == (False, True, False, True)
+    assert clock.runs == 5, "one to fill the caches"
+    assert not turn.disturbed
+
+
+def test_a_turn_gives_up_where_the_cores_are_never_its_own(monkeypatch):
+    clock = Clockwork(monkeypatch, disturbed=range(100))
+    turn = take_turn(clock.run, seconds=0.0, min_runs=2)
+    assert len(turn.times_ms) == turns.PATIENCE * 2
+    assert turn.disturbed
+    assert turn.median_ms > 0
+
+
+def test_runs_that_were_disturbed_do_not_count_for_the_median():
+    assert Turn((1.0, 9.0, 1.2), (True, False, True)).median_ms == pytest.approx(1.1)
+
+
+def test_turns_beside_a_slow_product_do_not_count():
+    slow = [0.5, 0.5, 0.9, 0.5, 0.5, 0.5]
+    one = subject([2.0, 2.0, 3.6, 2.0, 2.1, 9.0], slow, [True] * 5 + [False])
+    (calm,) = calm_turns([one])
+    assert calm == [True, True, False, True, True, False]
+    found = summarise(one, calm, threads=1, limit=0.03)
+    assert found.median_ms == 2.0
+    assert not found.noisy
+    assert summarise(one, [True, True] + [False] * 4, threads=1, limit=0.03).noisy, "too few"
+
+
+def test_the_error_of_a_median_falls_with_the_turns():
+    rng = np.random.default_rng(0)
+    medians = [np.median(rng.normal(1.0, 0.1, 40)) for _ in range(400)]
+    estimated = np.mean([median_error(rng.normal(1.0, 0.1, 40)) for _ in range(400)])
+    assert estimated == pytest.approx(np.std(medians), rel=0.15)
+    assert median_error([1.0] * 9) == 0.0
+
+
+def test_subjects_with_fewer_rounds_sit_some_out():
+    order = []
+    few, many = (Subject(lambda name=name: order.append(name), rounds, 0.0, 1)
+                 for name, rounds in (("a", 2), ("b", 4)))  # fmt: skip
+
+    class Still:
+        networks = 0
+
+        def product(self):
+            return 0.5
+
+        def network(self):
+            self.networks += 1
+
+        def speed(self, products):
+            return Speed(2.5, float(np.median(products))), 0.0
+
+    pace = Still()
+    speed, _ = turns.take_turns([few, many], pace)
+    assert (len(few.turns), len(many.turns)) == (2, 4)
+    assert len(few.products) == 2
+    assert pace.networks == 4
+    assert speed == Speed(2.5, 0.5)
+
+
+def test_networks_lie_between_the_references():
+    streams = np.array([0.0, 0.5, 1.0, 2.0, 9.0])
+    found = slowness(streams, 1.44, 1.0)
+    np.testing.assert_allclose(found, [1.0, 1.2, 1.44, 1.44, 1.44])
+    np.testing.assert_allclose(slowness(streams, 1.1, 1.1), 1.1)
+    np.testing.assert_allclose(slowness(streams, 1.44, 1.0, most=2.0)[3:], 1.44**2)
+
+
+def test_models_are_measured_beside_the_references():
+    small = turns.product_model()
+    found = measure_beside([small, small], small, 1, seconds=0.05)
+    assert len(found.measurements) == 2
+    assert all(m.median_ms > 0 and m.threads == 1 for m in found.measurements)
+    assert found.speed.reference_ms > 0
+    assert found.speed.product_ms > 0
+    assert 0 <= found.calm <= 1
