@@ -16,119 +16,46 @@ import argparse
 import csv
 import json
 import sys
-from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import t as student
 
 from effsearch.accuracy.counted import Counted
-from effsearch.training.evidence_table import Table
+from effsearch.accuracy.evidence.agreement import (
+    Pairs,
+    Values,
+    all_pairs,
+    bootstrap,
+    interval,
+    pair_tau,
+    same_group,
+)
+from effsearch.accuracy.evidence.networks import by_digest, further_scores
 from searchspace import Architecture
 from searchspace.errors import UserError
 
-Values = npt.NDArray[np.float64]
 TARGET_TAU = 0.60
-DRAWS = 1000
-
-
-def pair_tau(score: Values, truth: Values, groups: Values | None = None) -> float:
-    """Return Kendall's tau-b over pairs, of the same group only where groups are given.
-
-    Ties count neither way in the numerator. NaN where no pair is left.
-    """
-    s = np.sign(score[:, None] - score[None, :])
-    t = np.sign(truth[:, None] - truth[None, :])
-    upper = np.triu(np.ones((len(score), len(score)), dtype=bool), 1)
-    if groups is not None:
-        upper &= (groups[:, None] == groups[None, :]) & (groups >= 0)[:, None]
-    s, t = s[upper], t[upper]
-    scale = np.sqrt(float((s != 0).sum()) * float((t != 0).sum()))
-    return float((s * t).sum() / scale) if scale else float("nan")
-
-
-def bootstrap(
-    scores: dict[str, Values], truth: Values, groups: Values | None, seed: int = 0
-) -> dict[str, Values]:
-    """Return tau of every score on the same bootstrap draws of the networks, (DRAWS,).
-
-    A network that was drawn twice makes no pair with itself: such ties count neither way.
-    """
-    rng = np.random.default_rng(seed)
-    found: dict[str, list[float]] = {name: [] for name in scores}
-    for _ in range(DRAWS):
-        rows = rng.integers(len(truth), size=len(truth))
-        of_rows = None if groups is None else groups[rows]
-        for name, score in scores.items():
-            found[name].append(pair_tau(score[rows], truth[rows], of_rows))
-    return {name: np.array(values) for name, values in found.items()}
-
-
-def standalone(path: Path) -> dict[str, float]:
-    """Return the mean stand-alone top-1 in % by digest, of the table's most used recipe.
-
-    Raises:
-        UserError: where the table is missing or empty.
-    """
-    rows = Table(path).rows
-    if not rows:
-        raise UserError(f"{path} holds no trained networks")
-    recipe, _ = Counter(row.recipe_digest for row in rows).most_common(1)[0]
-    seeds: dict[str, list[float]] = defaultdict(list)
-    for row in rows:
-        if row.recipe_digest == recipe and not row.note:
-            seeds[row.digest].append(row.top1)
-    return {digest: float(np.mean(values)) for digest, values in seeds.items()}
 
 
 def compare(
-    scores: dict[str, Values], truth: Values, groups: Values | None, own: str
+    scores: dict[str, Values], truth: Values, pairs: Pairs, own: str
 ) -> list[dict[str, Any]]:
     """Return tau, its interval, and the lead of `own` over each score with its interval."""
-    draws = bootstrap(scores, truth, groups)
+    draws = bootstrap(scores, truth, pairs)
     rows = []
     for name, score in scores.items():
-        low, high = np.nanpercentile(draws[name], [2.5, 97.5])
         row: dict[str, Any] = {
             "score": name,
-            "tau": round(pair_tau(score, truth, groups), 4),
-            "interval": [round(float(low), 4), round(float(high), 4)],
+            "tau": round(pair_tau(score, truth, pairs), 4),
+            "interval": interval(draws[name]),
         }
         if name != own:
-            lead = np.nanpercentile(draws[own] - draws[name], [2.5, 97.5])
-            row["lead_of_inherited"] = [round(float(v), 4) for v in lead]
+            row["lead_of_inherited"] = interval(draws[own] - draws[name])
         rows.append(row)
     return rows
-
-
-def further_scores(path: Path, digests: Sequence[str]) -> dict[str, Values]:
-    """Return other scores of the same networks: the numeric columns of a CSV with a `digest`.
-
-    Raises:
-        UserError: where the file has no such column, or lacks a network.
-    """
-    try:
-        with path.open(newline="") as file:
-            rows = {row["digest"]: row for row in csv.DictReader(file)}
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    except KeyError:
-        raise UserError(f"{path}: has no column digest") from None
-    lacking = [digest for digest in digests if digest not in rows]
-    if lacking:
-        raise UserError(f"{path}: has no row for {lacking[0]} (and {len(lacking) - 1} more)")
-    found = {}
-    for name in rows[digests[0]]:
-        if name == "seconds":
-            continue  # what scoring took
-        try:
-            found[name] = np.array([float(rows[digest][name]) for digest in digests])
-        except (TypeError, ValueError):
-            continue
-    return {name: values for name, values in found.items() if np.isfinite(values).all()}
 
 
 def inheritance(path: Path) -> dict[str, Any]:
@@ -202,7 +129,7 @@ def analyse(
         index = json.loads((architectures / "index.json").read_text())
     except OSError as error:
         raise UserError(f"{error.filename}: cannot be read: {error.strerror}") from error
-    truth_of = standalone(evidence)
+    truth_of = {digest: float(np.mean(v)) for digest, v in by_digest(evidence)[0].items()}
     rows = [row for row in rows if row["digest"] in truth_of]
     if len(rows) < 10:
         raise UserError(f"only {len(rows)} networks are in both tables; 10 are needed")
@@ -219,7 +146,8 @@ def analyse(
         scores[name] = np.array([source.score(net).score for net in nets])
     if further is not None:
         others = further_scores(further, [row["digest"] for row in rows])
-        scores |= {name: values for name, values in others.items() if name not in scores}
+        defined = {name: values for name, values in others.items() if np.isfinite(values).all()}
+        scores |= {name: values for name, values in defined.items() if name not in scores}
     own = "inherited top-1"
     inside = int((groups >= 0).sum())
     report = {
@@ -233,8 +161,8 @@ def analyse(
         "standalone_top1": _spread(truth),
         "inherited_top1": _spread(scores[own]),
         "target_tau": TARGET_TAU,
-        "over_all": compare(scores, truth, None, own),
-        "inside_bands": compare(scores, truth, groups, own) if inside >= 10 else [],
+        "over_all": compare(scores, truth, all_pairs(len(truth)), own),
+        "inside_bands": compare(scores, truth, same_group(groups), own) if inside >= 10 else [],
     }
     if finetuned is not None:
         report["inheritance"] = inheritance(finetuned)

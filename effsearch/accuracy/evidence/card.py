@@ -16,7 +16,14 @@ from effsearch.accuracy.counted import Counted
 from effsearch.accuracy.evidence import crossval, networks
 from effsearch.accuracy.evidence.card_figure import draw
 from effsearch.accuracy.evidence.card_text import markdown
-from effsearch.accuracy.evidence.judge import COUNTS, PUBLISHED, judge, on_published, planted
+from effsearch.accuracy.evidence.judge import (
+    COUNTS,
+    PUBLISHED,
+    judge,
+    milliseconds,
+    on_published,
+    planted,
+)
 from effsearch.accuracy.imagenet import ImagenetEstimate
 from effsearch.accuracy.trained import DATA, TrainedEstimate
 from effsearch.published import published
@@ -63,7 +70,10 @@ def make(
     progress("placing the planted degenerates")
     others = {name: Counted(name).score for name in COUNTS}
     if DATA.exists():
-        others["trained"] = TrainedEstimate.load().score
+        estimate = TrainedEstimate.load()
+        others["trained"] = estimate.score
+        ms = milliseconds(estimate.score, trained.architectures)
+        card["ms_per_candidate"][SHIPPED] = round(ms, 3)
     card["planted"] = planted(source, others)
     card["planted_of"] = len(degenerates.load())
     if scores is not None:

@@ -103,8 +103,8 @@ def judge(
         found += [Judged(n, "zero-cost", columns[n][None]) for n in zero_cost.NAMES]
         found.append(Judged("az-nas", "zero-cost", _az_nas(columns, found[1].values[0])[None]))
     published, _ = source.score_features(points.totals)
-    seconds = _seconds(lambda a: source.score(a), trained.architectures)
-    found.append(Judged(PUBLISHED, "published", published[None], seconds))
+    ms = milliseconds(source.score, trained.architectures)
+    found.append(Judged(PUBLISHED, "published", published[None], ms))
     clean = None if costs is None else np.nan_to_num(costs)
     held: dict[str, dict[str, float]] = {}
     fits = crossval.contenders(source, known_points(source), points, top1, clean)
@@ -245,10 +245,12 @@ def _line_error(values: Values, truth: Values, distilled: Values) -> float | Non
 def _count(name: str, architectures: Sequence[Architecture]) -> Judged:
     counted = Counted(name)
     values = np.array([counted.score(a).score for a in architectures])
-    return Judged(name, "count", values[None], _seconds(counted.score, architectures))
+    return Judged(name, "count", values[None], milliseconds(counted.score, architectures))
 
 
-def _seconds(score: Callable[[Architecture], object], networks: Sequence[Architecture]) -> float:
+def milliseconds(
+    score: Callable[[Architecture], object], networks: Sequence[Architecture]
+) -> float:
     """Return milliseconds for one network, their operators known."""
     times = []
     for network in networks:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from effsearch.accuracy.evidence.agreement import Values
-from effsearch.training.evidence_table import Table
+from effsearch.training.evidence_table import Row, Table
 from searchspace import Architecture
 from searchspace.errors import UserError
 
@@ -62,25 +62,17 @@ def load(table: Path = TABLE, architectures: Path = ARCHITECTURES) -> Trained:
     Raises:
         UserError: where a file is missing or damaged, or too few networks are trained.
     """
-    rows = Table(table).rows
-    if not rows:
-        raise UserError(f"{table} holds no trained networks; python -m effsearch.training.evidence")
-    most, _ = Counter(row.recipe_digest for row in rows).most_common(1)[0]
-    rows = [row for row in rows if row.recipe_digest == most and not row.note]
+    top1, first = by_digest(table)
     try:
         index = json.loads((architectures / "index.json").read_text())
         members = {member["digest"]: member for member in index["members"]}
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{architectures / 'index.json'}: cannot be read ({error})") from None
-    found: dict[str, list[float]] = defaultdict(list)
-    for row in rows:
-        if row.digest in members:
-            found[row.digest].append(row.top1)
+    found = {digest: values for digest, values in top1.items() if digest in members}
     if len(found) < LEAST:
         raise UserError(f"{table}: {len(found)} trained networks are too few; {LEAST} are needed")
     digests = sorted(found)
     own = [members[digest] for digest in digests]
-    first = rows[0]
     return Trained(
         digests,
         [Architecture.from_yaml(architectures / f"{digest}.yaml") for digest in digests],
@@ -93,13 +85,33 @@ def load(table: Path = TABLE, architectures: Path = ARCHITECTURES) -> Trained:
         str(index["device"]),
         {
             "name": first.recipe,
-            "digest": most,
+            "digest": first.recipe_digest,
             "epochs": first.epochs,
             "side_px": first.side_px,
             "data": first.data,
             "trained_on": first.device,
         },
     )
+
+
+def by_digest(table: Path) -> tuple[dict[str, list[float]], Row]:
+    """Return top-1 in % of every seed by digest, of the table's most used recipe, and a row of it.
+
+    Diverged trainings are left out.
+
+    Raises:
+        UserError: where the table is damaged, missing or empty.
+    """
+    rows = Table(table).rows
+    if not rows:
+        raise UserError(f"{table} holds no trained networks; python -m effsearch.training.evidence")
+    most, _ = Counter(row.recipe_digest for row in rows).most_common(1)[0]
+    rows = [row for row in rows if row.recipe_digest == most]
+    found: dict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        if not row.note:
+            found[row.digest].append(row.top1)
+    return dict(found), rows[0]
 
 
 def _noise(groups: Sequence[Sequence[float]]) -> float:

@@ -2,40 +2,20 @@ import json
 
 import numpy as np
 import pytest
-from scipy.stats import kendalltau
 
+from effsearch.accuracy.evidence.agreement import all_pairs
 from effsearch.training.evidence_table import Row, Table
-from effsearch.training.supernet_analysis import analyse, bootstrap, compare, main, pair_tau
+from effsearch.training.supernet_analysis import analyse, compare, main
 from searchspace import SearchSpace, UserError
-
-
-def test_pair_tau_is_kendalls():
-    rng = np.random.default_rng(0)
-    for ties in (False, True):
-        a, b = rng.normal(size=40), rng.normal(size=40)
-        b += a
-        if ties:
-            a, b = a.round(), b.round(1)
-        assert pair_tau(a, b) == pytest.approx(kendalltau(a, b).statistic)
-
-
-def test_groups_restrict_the_pairs():
-    truth = np.arange(8.0)
-    groups = np.array([0, 0, 0, 0, 1, 1, 1, -1.0])
-    score = np.array([3, 2, 1, 0, 6, 5, 4, 9.0])  # wrong inside, right between
-    assert pair_tau(score, truth, groups) == -1
-    assert pair_tau(score, truth) > 0
-    assert np.isnan(pair_tau(score, truth, np.full(8, -1.0)))
 
 
 def test_a_better_score_leads():
     rng = np.random.default_rng(1)
     truth = rng.normal(size=60)
     scores = {"good": truth + rng.normal(size=60) / 2, "bad": rng.normal(size=60)}
-    rows = {row["score"]: row for row in compare(scores, truth, None, "good")}
+    rows = {row["score"]: row for row in compare(scores, truth, all_pairs(60), "good")}
     assert rows["good"]["interval"][0] < rows["good"]["tau"] < rows["good"]["interval"][1]
     assert rows["bad"]["lead_of_inherited"][0] > 0
-    assert len(bootstrap({"bad": scores["bad"]}, truth, None)["bad"]) == 1000
 
 
 def write_inputs(tmp_path, count):

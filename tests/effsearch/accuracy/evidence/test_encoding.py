@@ -15,7 +15,8 @@ def test_encodings_are_finite_and_name_their_columns(source):
     assert encoded.shape == (60, len(NAMES))
     assert np.isfinite(encoded).all()
     assert len(set(NAMES)) == len(NAMES)
-    assert sorted(sum((columns([group]) for group in GROUPS), [])) == list(range(len(NAMES)))
+    found = [column for group in GROUPS for column in columns([group])]
+    assert sorted(found) == list(range(len(NAMES)))
 
 
 def test_it_sees_what_a_network_is_made_of(source):
