@@ -266,7 +266,10 @@ def _show(folder: Path, summary: dict[str, Any]) -> None:
 def _row(label: str, row: dict[str, Any], text: str) -> None:
     latency = f"{row['mean_ms']:.3f} ± {row['std_ms']:.3f}"
     if "measured_ms" in row:
-        text += f" (measured here: {row['measured_ms']:.3f} ms)"
+        text += f" (measured here: {row['measured_ms']:.3f} ms"
+        if "measured_at_table_speed_ms" in row:
+            text += f", {row['measured_at_table_speed_ms']:.3f} at the table's speed"
+        text += ")"
     score = f"{row['score']:.2f} ± {row['score_std']:.2f}"
     params, macs = f"{row['params'] / 1e6:.2f} M", f"{row['macs'] / 1e6:.0f} M"
     print(f"{label:<4}{latency:<18}{row['kind']:<13}{score:<18}{params:<10}{macs:<10}{text}")

@@ -96,6 +96,8 @@ def winner_row(
     row = {"path": f"winners/{rank}", **_numbers(record, table), "blocks": describe(record)}
     if measured is not None:
         row["measured_ms"] = measured.median_ms
+        if measured.at_table_speed_ms is not None:
+            row["measured_at_table_speed_ms"] = measured.at_table_speed_ms
     return row
 
 

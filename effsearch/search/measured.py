@@ -31,14 +31,14 @@ class MeasuredHere:
         table: DeviceTable,
         budget_ms: float,
         say: Callable[[str], None],
-        measure: Callable[..., Measurement] = measure_architecture,
+        measure: Callable[..., Measurement] | None = None,
     ) -> None:
         self.budget_ms = budget_ms
         self.found: dict[str, Measurement] = {}
         self.dropped = 0
         self.notes: list[str] = []
         self._ratios: list[float] = []
-        self._say, self._measure = say, measure
+        self._say = say
         self.active = False
         if table.kind == "measured":
             differences = matches_this_machine(table.meta)
@@ -49,6 +49,7 @@ class MeasuredHere:
                     "Winners were not measured: this is not the machine that the table was "
                     f"measured on ({'; '.join(differences)})."
                 )
+        self._measure = measure or (_measuring(table) if self.active else measure_architecture)
 
     def accept(self, record: Record) -> bool:
         """Measure a candidate and return whether it meets the budget."""
@@ -66,7 +67,8 @@ class MeasuredHere:
             self.dropped += 1
         self._say(
             f"measured {record.candidate.digest}: {found.median_ms:.3f} ms"
-            f"{' (noisy)' if found.noisy else ''}, predicted {record.outcome.mean_ms:.3f} ms"
+            f"{_at_table_speed(found)}{' (noisy)' if found.noisy else ''}, "
+            f"predicted {record.outcome.mean_ms:.3f} ms"
             f"{'' if fits else '; over the budget, dropped'}"
         )
         return fits
@@ -94,9 +96,37 @@ class MeasuredHere:
         typical = statistics.median(self._ratios) - 1
         if abs(typical) <= DRIFT:
             return None
-        return (
+        text = (
             f"The {len(self._ratios)} networks measured here took {abs(typical):.0%} "
-            f"{'longer' if typical > 0 else 'less'} than the table says (median): the machine is "
-            "not as fast as when it was profiled, or the table is off; `effsearch profile` makes "
-            "a new one."
+            f"{'longer' if typical > 0 else 'less'} than the table says (median)"
         )
+        speeds = [
+            m.median_ms / m.at_table_speed_ms for m in self.found.values() if m.at_table_speed_ms
+        ]
+        if speeds:
+            slower = statistics.median(speeds) - 1
+            text += (
+                f"; by the references that ran beside them, the machine is {abs(slower):.0%} "
+                f"{'slower' if slower > 0 else 'faster'} than when it was profiled."
+            )
+            if abs((1 + typical) / (1 + slower) - 1) <= DRIFT:
+                return text
+            return f"{text} What is left is the table's: `effsearch profile` makes a new one."
+        return (
+            f"{text}: the machine is not as fast as when it was profiled, or the table is off; "
+            "`effsearch profile` makes a new one."
+        )
+
+
+def _measuring(table: DeviceTable) -> Callable[..., Measurement]:
+    """Return what measures a network, beside the table's references where it names their speed."""
+    if getattr(table.model, "speed", None) is None:
+        return measure_architecture
+    from effsearch.latency.beside import BesideTable
+
+    return BesideTable(table)
+
+
+def _at_table_speed(found: Measurement) -> str:
+    ms = found.at_table_speed_ms
+    return "" if ms is None else f" ({ms:.3f} ms at the table's speed)"

@@ -22,6 +22,7 @@ from effsearch.export.card import (
     score_numbers,
 )
 from effsearch.export.winner import Weights, write_winner
+from effsearch.latency.measure import Measurement
 from effsearch.report.summary import baseline_of, make_summary, write_summary
 from effsearch.report.tables import write_tables
 from effsearch.report.write import regenerate
@@ -269,6 +270,7 @@ def _export(
             runs=measured.runs,
             threads=measured.threads,
             spread=measured.spread,
+            **_at_table_speed(measured),
         )
     weights = None
     if refinement is not None:
@@ -285,6 +287,12 @@ def _export(
             write_winner(place, architecture, facts, request.seed, weights)
         return
     write_winner(place, architecture, facts, request.seed, weights)
+
+
+def _at_table_speed(measured: Measurement) -> dict[str, float]:
+    """Return the measurement as it would be at the table's speed, where that is known."""
+    ms = measured.at_table_speed_ms
+    return {} if ms is None else {"at_table_speed_ms": ms}
 
 
 def _inherited(evaluator: Evaluator, architecture: Architecture, folder: Path) -> Weights:

@@ -73,6 +73,23 @@ def test_a_machine_that_drifted_from_its_table_is_said(records):
         assert word in here.drift() if word else here.drift() is None
 
 
+def test_a_slower_machine_is_told_from_a_table_that_is_off(records):
+    means = {r.candidate.architecture.digest(): r.outcome.mean_ms for r in records[:3]}
+    for at_table_speed, words in ((1.0, "20% slower than when"), (1.15, "What is left")):
+
+        def measure(architecture, threads, factor=at_table_speed):
+            ms = means[architecture.digest()]
+            return Measurement(1.2 * ms, 15, threads, 0.0, ms, ms, False, factor * ms)
+
+        said = []
+        here = MeasuredHere(table(), 100, said.append, measure)
+        for record in records[:3]:
+            here.accept(record)
+        assert words in here.drift()
+        assert ("effsearch profile" in here.drift()) is (at_table_speed != 1.0)
+        assert all("at the table's speed" in line for line in said)
+
+
 def test_measuring_ends_where_nothing_fits(tiny, records, monkeypatch):
     monkeypatch.setattr(measured, "MOST", 4)
     measure = clock([1.0] * 100)
