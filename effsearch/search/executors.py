@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -20,6 +21,7 @@ from effsearch.search.records import Outcome
 from searchspace import Architecture, UserError
 
 ENGINES = ("local", "ray")
+_REACH_S = 10
 _CHUNKS = 4  # parts of a batch for each worker, so that they finish together
 
 Gather = Callable[[], list[Outcome]]
@@ -152,6 +154,8 @@ def connect_ray(address: str | None, cpus: int) -> tuple[Any, bool]:
     os.environ.setdefault("RAY_worker_niceness", "0")
     import ray
 
+    if address is not None:
+        _reach(address)
     owner = not ray.is_initialized()
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
@@ -163,6 +167,17 @@ def connect_ray(address: str | None, cpus: int) -> tuple[Any, bool]:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"--ray-address: no Ray cluster at {address!r} ({reason})") from None
     return ray, owner
+
+
+def _reach(address: str) -> None:
+    """Knock at a cluster's port: Ray itself waits for minutes where nobody opens."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return  # a name such as `auto`, which Ray looks up
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_S).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(f"--ray-address: no Ray cluster at {address!r} ({error})") from None
 
 
 class _RayWorker:

@@ -16,6 +16,7 @@ from effsearch.search.executors import (
     RayExecutor,
     SerialExecutor,
     chunks,
+    connect_ray,
     make_executor,
 )
 from searchspace import UserError
@@ -92,6 +93,12 @@ def test_a_ray_cluster_gives_what_this_process_gives(networks, expected):
         assert executor.start(networks)() == expected
     finally:
         executor.close()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:99999"])
+def test_a_cluster_that_is_not_there_is_a_quick_mistake(address):
+    with pytest.raises(UserError, match="--ray-address: no Ray cluster at"):
+        connect_ray(address, 1)
 
 
 @pytest.mark.parametrize(
