@@ -193,7 +193,7 @@ def _statement(refinement: Refinement, winners: Sequence[Record], baseline: Reco
     assert other is not None
     low, high = found["interval"]
     epochs = {first.training.epochs, other.training.epochs}
-    at = "" if len(epochs) == 1 else f" after {_epochs(found['epoch'])}, which both did,"
+    at = "" if len(epochs) == 1 else f" after {_epochs(found['epoch'])}, which both did"
     verdict = (
         "winner 1 is better there" if low > 0
         else "the published network is better there" if high < 0

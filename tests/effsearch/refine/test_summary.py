@@ -89,7 +89,10 @@ def test_statement_says_which_is_better(refinement, networks, baseline, change, 
 def test_statement_compares_at_the_epoch_that_both_did(refinement, networks, baseline):
     stopped = with_training(refinement, 3, 45, state=STOPPED)
     text = refined_summary(stopped, [networks[1]], baseline)["statement"]
-    assert "45.00 % top-1 in 1 epoch, where ASHA stopped it: +5.00 after 1 epoch," in text
+    assert (
+        "45.00 % top-1 in 1 epoch, where ASHA stopped it: +5.00 after 1 epoch, which both did (80%"
+        in text
+    )
     failed = with_training(refinement, 3, state=FAILED)
     text = refined_summary(failed, [networks[1]], baseline)["statement"]
     assert "baseline's training failed" in text
