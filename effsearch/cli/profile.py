@@ -113,7 +113,8 @@ def profile(
     as_json: JsonFlag = False,
 ) -> None:
     """Measure a latency table for this machine; run the same command again to resume."""
-    from effsearch.latency.profiling import ProfilePlan, make_table
+    from effsearch.latency.profile_plan import ProfilePlan
+    from effsearch.latency.profiling import make_table
 
     plan = ProfilePlan(
         device=device, space=space, minutes=minutes, threads=threads, zoo=zoo, seed=seed

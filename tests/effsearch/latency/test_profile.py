@@ -9,18 +9,12 @@ import pytest
 
 from effsearch.cli import main
 from effsearch.errors import WorkFailedError
-from effsearch.latency import profiling, turns
+from effsearch.latency import profile_batch, profiling, turns
 from effsearch.latency.kernels import Kernel, calm_mean, credit, read_profile
 from effsearch.latency.measure import Measurement
-from effsearch.latency.profiling import (
-    Batch,
-    Prepared,
-    ProfilePlan,
-    Profiler,
-    Store,
-    prepare,
-    sequence,
-)
+from effsearch.latency.profile_batch import Batch, Prepared, measure_batch, prepare
+from effsearch.latency.profile_plan import ProfilePlan, Store, sequence
+from effsearch.latency.profiling import Profiler
 from effsearch.latency.record import Record
 from effsearch.latency.runtime import random_feeds, session
 from effsearch.latency.speed import Speed
@@ -208,14 +202,14 @@ def test_a_batch_that_stays_noisy_is_left_out_and_the_profile_refused(monkeypatc
 
 def test_a_batch_measures_networks_and_their_operators(prepared):
     _, item = prepared
-    batch = profiling.measure_batch(item, [item, item], 1)
+    batch = measure_batch(item, [item, item], 1)
     assert batch.speed.reference_ms > 0
     assert batch.speed.product_ms > 0
     assert 0 <= batch.calm <= 1
     assert len(batch.networks) == 2
     for found, ms, kernels in batch.networks:
         assert found.median_ms > 0
-        assert found.runs >= profiling.MIN_ROUNDS
+        assert found.runs >= profile_batch.MIN_ROUNDS
         assert len(ms) == len(kernels) == len(item.operators)
         assert sum(ms) > 0
 
@@ -223,8 +217,9 @@ def test_a_batch_measures_networks_and_their_operators(prepared):
 @pytest.mark.slow
 def test_the_command_makes_a_table_and_resumes(tmp_path, capsys, monkeypatch):
     # What is tested is the path from runs to a table; a busy machine must not fail it.
-    for limit in ("BATCH_NOISE_LIMIT", "NETWORK_NOISE_LIMIT", "MOVED_LIMIT"):
+    for limit in ("BATCH_NOISE_LIMIT", "MOVED_LIMIT"):
         monkeypatch.setattr(profiling, limit, 10.0)
+    monkeypatch.setattr(profile_batch, "NETWORK_NOISE_LIMIT", 10.0)
     monkeypatch.setattr(profiling, "LEAST_CALM", 0.0)
     monkeypatch.setattr(turns, "MIN_CALM_TURNS", 0)
     arguments = [

@@ -1,12 +1,17 @@
 """Turns, calm ones, the two references, and what their times say of a network."""
 
+import json
+
 import numpy as np
 import pytest
 
-from effsearch.latency import turns
-from effsearch.latency.beside import measure_beside
+from effsearch.cli import main
+from effsearch.latency import DeviceTable, beside, turns
+from effsearch.latency.beside import Beside, BesideTable, measure_beside
+from effsearch.latency.measure import Measurement
 from effsearch.latency.speed import Speed, slowness
 from effsearch.latency.turns import Subject, Turn, calm_turns, median_error, summarise, take_turn
+from searchspace import UserError, zoo
 
 
 def subject(times, products, kept=None):
@@ -45,6 +50,12 @@ def test_a_turn_gives_up_where_the_cores_are_never_its_own(monkeypatch):
     assert len(turn.times_ms) == turns.PATIENCE * 2
     assert turn.disturbed
     assert turn.median_ms > 0
+
+
+def test_a_blip_in_a_long_run_does_not_matter(monkeypatch):
+    monkeypatch.setattr(turns, "MS_PER_BLIP", 1e-6)
+    clock = Clockwork(monkeypatch, disturbed=range(100))
+    assert take_turn(clock.run, seconds=0.0, min_runs=2).kept == (True, True)
 
 
 def test_runs_that_were_disturbed_do_not_count_for_the_median():
@@ -111,3 +122,37 @@ def test_models_are_measured_beside_the_references():
     assert found.speed.reference_ms > 0
     assert found.speed.product_ms > 0
     assert 0 <= found.calm <= 1
+
+
+def test_a_network_is_measured_beside_a_tables_references(monkeypatch, tmp_path):
+    table = DeviceTable.load("epyc-zen5-1t")
+    usual = table.model.speed
+    slow = Speed(usual.reference_ms * 1.25, usual.product_ms * 1.25)
+    one = Measurement(4.0, 30, 1, 0.01, 3.9, 4.1, False)
+    monkeypatch.setattr(
+        beside, "measure_beside", lambda *given, **more: Beside((one,), slow, 0.01, 1.0)
+    )
+    here = BesideTable(table)
+    found = here(zoo.load("shvit_s1"))
+    assert found.median_ms == 4.0
+    assert found.at_table_speed_ms == pytest.approx(4.0 / 1.25)
+    path = tmp_path / "shvit.onnx"
+    path.write_bytes(here.reference)
+    assert here(path).at_table_speed_ms == pytest.approx(4.0 / 1.25)
+    with pytest.raises(UserError, match="threads"):
+        here(zoo.load("shvit_s1"), threads=2)
+    with pytest.raises(UserError, match="effsearch profile"):
+        BesideTable(DeviceTable.load("iphone12"))
+
+
+def test_the_command_says_both(monkeypatch, capsys):
+    one = Measurement(4.0, 30, 1, 0.01, 3.9, 4.1, False, 3.2)
+    monkeypatch.setattr(BesideTable, "__call__", lambda self, *given, **more: one)
+    with pytest.raises(SystemExit) as exit_:
+        main(["measure", "shvit_s1", "--device", "epyc-zen5-1t", "--json"])
+    assert exit_.value.code == 0
+    (row,) = json.loads(capsys.readouterr().out)["measurements"]
+    assert (row["median_ms"], row["at_table_speed_ms"], row["device"]) == (4.0, 3.2, "epyc-zen5-1t")
+    with pytest.raises(SystemExit) as exit_:
+        main(["measure", "shvit_s1", "--device", "iphone12"])
+    assert exit_.value.code == 2
