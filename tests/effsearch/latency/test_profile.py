@@ -220,6 +220,8 @@ def test_the_command_makes_a_table_and_resumes(tmp_path, capsys, monkeypatch):
     for limit in ("BATCH_NOISE_LIMIT", "MOVED_LIMIT"):
         monkeypatch.setattr(profiling, limit, 10.0)
     monkeypatch.setattr(profile_batch, "NETWORK_NOISE_LIMIT", 10.0)
+    monkeypatch.setattr(profile_batch, "SECONDS_PER_NETWORK", 0.1)
+    monkeypatch.setattr(profiling, "BATCH", 24)  # one is enough for a table
     monkeypatch.setattr(profiling, "LEAST_CALM", 0.0)
     monkeypatch.setattr(turns, "MIN_CALM_TURNS", 0)
     arguments = [
