@@ -159,8 +159,8 @@ def page(summary: dict[str, Any]) -> str:
             "(median) than when the table was measured, by two references that took turns with "
             "the networks: SHViT-S1, which streams its weights from beyond the core's caches, and "
             "a product inside them. *Speed corrected* divides each measurement by what the "
-            "references say for a network that streams as much as it does; none of their or the "
-            "networks' errors enters that factor.",
+            "references say for a network that streams as much as it does; that factor comes from "
+            "the references and the table alone.",
             "",
             "Targets (3 %, 5 %, 10 %, 0.995; published within 10 %):",
             "",
