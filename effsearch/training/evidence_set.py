@@ -27,6 +27,7 @@ from searchspace import Architecture, SearchSpace, Stage, UserError, operators, 
 
 BAND_WIDTH = 1.08  # a band reaches from its centre divided to its centre multiplied by this
 MAX_GMACS = 1.6  # dearer networks would take the time of several others
+OUTSIDE_BANDS = ("small published", "degenerate")  # origins
 SCALES = (0.5, 0.75)  # widths of the small versions of published networks
 
 
@@ -138,6 +139,33 @@ def degenerates(table: DeviceTable, limit: int, max_gmacs: float = MAX_GMACS) ->
     return [Member(a, "degenerate", -1, table.predict(a).mean_ms) for a in spread]
 
 
+def reprice(folder: Path, table: DeviceTable) -> None:
+    """Write the latencies of another table into the index, and bands of as many networks each.
+
+    Raises:
+        UserError: where there is no index.
+    """
+    try:
+        body = json.loads((folder / "index.json").read_text())
+    except (OSError, ValueError):
+        raise UserError(f"{folder / 'index.json'}: cannot be read") from None
+    for member in body["members"]:
+        architecture = Architecture.from_yaml(folder / f"{member['digest']}.yaml")
+        member["mean_ms"] = round(table.predict(architecture).mean_ms, 4)
+    drawn = sorted(
+        (m for m in body["members"] if m["origin"] not in OUTSIDE_BANDS), key=lambda m: m["mean_ms"]
+    )
+    bands = [list(b) for b in np.array_split(np.array(drawn, object), len(body["centres_ms"]))]
+    for number, band in enumerate(bands):
+        for member in band:
+            member["band"] = number
+    latencies = [[m["mean_ms"] for m in band] for band in bands if band]
+    body["centres_ms"] = [round(float(np.exp(np.log(b).mean())), 3) for b in latencies]
+    body["band_width"] = round(max(math.sqrt(max(b) / min(b)) for b in latencies), 3)
+    body["device"] = table.name
+    (folder / "index.json").write_text(json.dumps(body, indent=1) + "\n")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write the architectures and an index of them."""
     parser = argparse.ArgumentParser(prog="python -m effsearch.training.evidence_set")
@@ -156,8 +184,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--max-gmacs", type=float, default=MAX_GMACS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("results/accuracy/architectures"))
+    parser.add_argument(
+        "--reprice", action="store_true", help="only put the table's latencies into the index"
+    )
     options = parser.parse_args(arguments)
     table, most = DeviceTable.load(options.device), options.max_gmacs
+    if options.reprice:
+        reprice(options.out, table)
+        return
     named = [text.partition(":") for text in options.space]
     wanted = [(SearchSpace.load(name), int(n or options.per_band)) for name, _, n in named]
     centres = [float(v) for v in options.centres_ms.split(",") if v] or _centres(

@@ -35,3 +35,24 @@ def test_the_command_writes_architectures_and_an_index(tmp_path, capsys):
     for member in index["members"]:
         found = Architecture.from_yaml(tmp_path / f"{member['digest']}.yaml")
         assert found.digest() == member["digest"]
+
+
+def test_an_index_takes_the_latencies_of_another_table(tmp_path):
+    arguments = ["--space", "tiny", "--centres-ms", "0.6,0.8", "--per-band", "3"]
+    evidence_set.main([*arguments, "--device", "iphone12", "--out", str(tmp_path)])
+    evidence_set.main(["--reprice", "--device", "iphone13", "--out", str(tmp_path)])
+    index, table = json.loads((tmp_path / "index.json").read_text()), DeviceTable.load("iphone13")
+    assert index["device"] == "iphone13"
+    for member in index["members"]:
+        mean_ms = table.predict(
+            Architecture.from_yaml(tmp_path / f"{member['digest']}.yaml")
+        ).mean_ms
+        assert abs(member["mean_ms"] - mean_ms) < 1e-3
+    drawn = [m for m in index["members"] if m["origin"] == "tiny"]
+    for band in (0, 1):
+        assert len([m for m in drawn if m["band"] == band]) in (
+            len(drawn) // 2,
+            -(-len(drawn) // 2),
+        )
+    below = [m["mean_ms"] for m in drawn if m["band"] == 0]
+    assert max(below) <= min(m["mean_ms"] for m in drawn if m["band"] == 1)
