@@ -9,6 +9,7 @@ from effsearch.accuracy.counted import Counted
 from effsearch.accuracy.imagenet import ImagenetEstimate
 from effsearch.accuracy.options import SUPERNET, SupernetOptions
 from effsearch.accuracy.score import LOWER_BOUND_CONFIDENCE, Score, ScoreSource, Z
+from effsearch.accuracy.trained import SCALES, TrainedEstimate
 from searchspace.errors import UserError
 
 __all__ = [
@@ -22,7 +23,7 @@ __all__ = [
 ]
 
 DEFAULT = "imagenet"
-NAMES = (DEFAULT, "zero-cost", SUPERNET, *Counted.UNITS)
+NAMES = (DEFAULT, *SCALES, "zero-cost", SUPERNET, *Counted.UNITS)
 
 
 def load_source(
@@ -62,4 +63,6 @@ def load_source(
             raise UserError(f"zero-cost: {error}") from None
     if options:
         raise UserError(f"{name}: takes no options, got {', '.join(options)}")
+    if name in SCALES:
+        return TrainedEstimate.load(name)
     return ImagenetEstimate.load() if name == DEFAULT else Counted(name)

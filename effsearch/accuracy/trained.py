@@ -1,4 +1,9 @@
-"""`TrainedEstimate`: the ImageNet estimate, corrected by networks of this space trained for it."""
+"""`TrainedEstimate`: what networks of this space, trained for it, say of an architecture.
+
+One model, two scales: `trained` is top-1 in the very training that those networks had, short and
+on small images; `imagenet+trained` is the published ImageNet estimate, corrected by what they say
+of design at equal size and family.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +17,7 @@ import numpy as np
 from effsearch.accuracy.estimate import top1_of
 from effsearch.accuracy.evidence.encoding import NAMES, Encoder
 from effsearch.accuracy.evidence.joint import Joint, Points, Scales
-from effsearch.accuracy.evidence.predictors import Scaler, log_odds
+from effsearch.accuracy.evidence.scaling import Scaler, from_log_odds, log_odds
 from effsearch.accuracy.features import TOTALS, Array, Features
 from effsearch.accuracy.imagenet import ImagenetEstimate
 from effsearch.accuracy.score import Score
@@ -23,30 +28,37 @@ SCHEMA = 1
 DATA = Path(__file__).parent / "data" / "trained.json"
 
 
+SCALES = SHORT, JOINED = "trained", "imagenet+trained"
+
+
 class TrainedEstimate:
-    """Top-1 in percent: published networks say what size is worth, trained ones what design adds.
+    """Top-1 in percent, of the joint model of published and trained networks.
 
     See `effsearch.accuracy.evidence.joint` for the model and
     `python -m effsearch.accuracy.evidence.fit` for where its numbers come from.
 
     Attributes:
+        name: `trained` or `imagenet+trained`: the scale of its scores.
         model: the conditioned model.
         card: everything else that the data file says.
     """
 
-    name = "trained"
     kind = "estimated"
-    unit = "ImageNet-1k top-1, %"
 
-    def __init__(self, card: Mapping[str, Any], published: ImagenetEstimate | None = None) -> None:
+    def __init__(self, card: Mapping[str, Any], name: str = SHORT) -> None:
         """Build from the contents of a data file.
+
+        Args:
+            card: those contents.
+            name: `trained` or `imagenet+trained`.
 
         Raises:
             UserError: where a field is missing or of the wrong shape; names it.
         """
         rows = _checked(card)
         self.card = card
-        source = published or ImagenetEstimate.load()
+        self.name = name
+        source = ImagenetEstimate.load()
         self._features = Features(source.card["option_ranges"])
         self._encoder = Encoder(self._features)
         self.model = Joint(
@@ -60,15 +72,26 @@ class TrainedEstimate:
             Scaler.of(np.array([row["encoding"] for row in rows], dtype=float)),
             Scales(**card["scales"]),
         )
-        self.note = (
-            f"Published networks and {len(rows)} networks of this space, trained for "
-            f"{card['recipe']['epochs']} epochs on {card['recipe']['data']}; as if trained on "
-            "ImageNet-1k without distillation; candidates are ranked by the lower bound (80%)."
-        )
+        recipe = card["recipe"]
+        training = f"{recipe['epochs']} epochs on {recipe['data']} at {recipe['side_px']} px"
+        if name == JOINED:
+            self.unit = "ImageNet-1k top-1, %"
+            self.note = (
+                f"As if trained without distillation; {len(rows)} networks of this space, trained "
+                f"for {training}, say what design adds. Candidates are ranked by the lower bound "
+                "(80%)."
+            )
+        else:
+            self.unit = f"top-1 after {training}, %"
+            self.note = (
+                f"Learnt from {len(rows)} networks of this space: which designs learn fast, not "
+                "what a long training on ImageNet reaches, and little of what size is worth "
+                "there. Candidates are ranked by the lower bound (80%)."
+            )
 
     @classmethod
-    def load(cls, path: str | Path = DATA) -> TrainedEstimate:
-        """Read the shipped data file, or another.
+    def load(cls, name: str = SHORT, path: str | Path = DATA) -> TrainedEstimate:
+        """Read the shipped data file, or another, for one of the scales.
 
         Raises:
             UserError: where it is missing, not JSON, or not of this schema.
@@ -80,7 +103,7 @@ class TrainedEstimate:
         except (OSError, ValueError):
             raise UserError(f"{path}: not a readable JSON file; a score file is JSON") from None
         try:
-            return cls(card)
+            return cls(card, name)
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
 
@@ -92,7 +115,11 @@ class TrainedEstimate:
 
     def score_points(self, points: Points) -> tuple[Array, Array]:
         """Return scores and standard deviations in percent, (n,) each."""
-        return top1_of(*self.model.log_error(points))
+        if self.name == JOINED:
+            return top1_of(*self.model.log_error(points))
+        mean, std = self.model.log_odds(points)
+        top1 = from_log_odds(mean)
+        return top1, std * top1 * (1 - top1 / 100)
 
     def score(self, architecture: Architecture) -> Score:
         """Return the estimate for one architecture."""
@@ -120,8 +147,8 @@ def _checked(card: object) -> list[Mapping[str, Any]]:
     if not all(_is_number(value) for value in scales.values()):
         raise UserError("scales: not all are numbers")
     recipe = card.get("recipe")
-    if not isinstance(recipe, Mapping) or not {"epochs", "data"} <= set(recipe):
-        raise UserError("recipe: epochs or data is missing")
+    if not isinstance(recipe, Mapping) or not {"epochs", "data", "side_px"} <= set(recipe):
+        raise UserError("recipe: epochs, data or side_px is missing")
     rows = card.get("networks")
     if not isinstance(rows, list) or len(rows) < 2:
         raise UserError("networks: missing or fewer than two")

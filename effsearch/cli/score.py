@@ -21,7 +21,9 @@ def score(
     proxy: Annotated[
         str,
         typer.Option(
-            "--proxy", help="imagenet, zero-cost, supernet, params, macs, depth or depth+macs."
+            "--proxy",
+            help="imagenet, trained, imagenet+trained, zero-cost, supernet, params, macs, depth "
+            "or depth+macs.",
         ),
     ] = "imagenet",
     checkpoint: Annotated[

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effsearch.accuracy.evidence.joint import Joint, Points
-from effsearch.accuracy.evidence.predictors import PREDICTORS, Predictor, log_odds
+from effsearch.accuracy.evidence.predictors import PREDICTORS, Predictor
+from effsearch.accuracy.evidence.scaling import log_odds
 from effsearch.accuracy.features import Array
 from effsearch.accuracy.imagenet import ImagenetEstimate
 
@@ -103,7 +104,7 @@ def contenders(
         known: its networks.
         points: the trained networks.
         top1: theirs in % (n,).
-        zero_cost: their zero-cost scores (n, d), of which some predictors then know too.
+        zero_cost: their zero-cost scores (n, d), tamed, of which some predictors then know too.
     """
     z = log_odds(top1)
     published, _ = source.score_features(points.totals)
@@ -114,7 +115,7 @@ def contenders(
     found["chosen inside"] = chosen_of(members, z)
     if zero_cost is not None:
         more = np.column_stack([x, zero_cost])
-        found["ridge, zero-cost too"] = direct(PREDICTORS["ridge"], more, z)
-        found["mean of all, zero-cost too"] = direct(PREDICTORS["mean of all"], more, z)
+        for name in ("ridge", "gaussian process", "ridge and process", "mean of all"):
+            found[f"{name}, zero-cost too"] = direct(PREDICTORS[name], more, z)
     found["joint, ImageNet"] = joint_imagenet(source, known, points, z)
     return found

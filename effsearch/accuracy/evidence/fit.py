@@ -1,4 +1,4 @@
-"""Fits the source `trained`: `python -m effsearch.accuracy.evidence.fit`.
+"""Fits `trained` and `imagenet+trained`: `python -m effsearch.accuracy.evidence.fit`.
 
 Writes `effsearch/accuracy/data/trained.json`, which the package ships: the trained networks as the
 model sees them, and its scales.
@@ -18,7 +18,7 @@ from effsearch.accuracy.evidence import networks
 from effsearch.accuracy.evidence.encoding import NAMES
 from effsearch.accuracy.evidence.joint import Joint, Points
 from effsearch.accuracy.evidence.judge import known_points, points_of
-from effsearch.accuracy.evidence.predictors import log_odds
+from effsearch.accuracy.evidence.scaling import log_odds
 from effsearch.accuracy.features import TOTALS
 from effsearch.accuracy.imagenet import ImagenetEstimate
 from effsearch.accuracy.trained import DATA, SCHEMA
@@ -35,7 +35,6 @@ def fit(trained: networks.Trained, source: ImagenetEstimate) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "kind": "estimated",
-        "unit": "ImageNet-1k top-1, %",
         "command": COMMAND,
         "recipe": trained.recipe,
         "scales": {name: round(value, 6) for name, value in asdict(model.scales).items()},

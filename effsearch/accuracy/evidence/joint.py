@@ -25,7 +25,7 @@ from scipy.optimize import minimize
 
 from effsearch.accuracy.estimate import Estimate
 from effsearch.accuracy.evidence.encoding import GROUPS, columns
-from effsearch.accuracy.evidence.predictors import Scaler
+from effsearch.accuracy.evidence.scaling import Scaler
 from effsearch.accuracy.features import Array
 
 _DESIGN = columns([name for name in GROUPS if name != "sizes"])

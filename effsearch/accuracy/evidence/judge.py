@@ -29,7 +29,7 @@ from effsearch.accuracy.evidence.agreement import (
 from effsearch.accuracy.evidence.encoding import Encoder
 from effsearch.accuracy.evidence.joint import Points
 from effsearch.accuracy.evidence.networks import Trained, further_scores
-from effsearch.accuracy.evidence.predictors import from_log_odds, log_odds
+from effsearch.accuracy.evidence.scaling import from_log_odds, log_odds, tamed
 from effsearch.accuracy.features import Features
 from effsearch.accuracy.imagenet import ImagenetEstimate
 from effsearch.accuracy.score import Score
@@ -105,7 +105,7 @@ def judge(
     published, _ = source.score_features(points.totals)
     ms = milliseconds(source.score, trained.architectures)
     found.append(Judged(PUBLISHED, "published", published[None], ms))
-    clean = None if costs is None else np.nan_to_num(costs)
+    clean = None if costs is None else tamed(costs)
     held: dict[str, dict[str, float]] = {}
     fits = crossval.contenders(source, known_points(source), points, top1, clean)
     for name, fit in fits.items():
@@ -210,7 +210,7 @@ def on_published(scores: Path, top1: Mapping[str, tuple[float, bool]]) -> list[d
         ):
             tau = kendalltau(values[chosen], truth[chosen], nan_policy="omit")[0]
             row[key] = round(float(tau), 3)
-        line = np.sign(values) * np.log1p(np.abs(values))
+        line = tamed(values) if np.isfinite(values).all() else values
         row["line_rmse_points"] = _line_error(line, truth, distilled)
         rows.append(row)
     return rows

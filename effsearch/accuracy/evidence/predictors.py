@@ -7,13 +7,13 @@ judged on. Targets are log odds of top-1.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize
 from sklearn.ensemble import ExtraTreesRegressor, GradientBoostingRegressor
 
+from effsearch.accuracy.evidence.scaling import Scaler
 from effsearch.accuracy.features import Array
 
 _FLOOR_STD = 1e-3
@@ -24,38 +24,6 @@ Fitted = Callable[[Array], tuple[Array, Array]]
 
 Predictor = Callable[[Array, Array], Fitted]
 """Fits encodings (n, d) to log odds (n,)."""
-
-
-def log_odds(top1: Array) -> Array:
-    """Return the log odds of top-1 in %; kept away from 0 and 100."""
-    share = np.clip(top1, 0.1, 99.9) / 100
-    odds: Array = np.log(share / (1 - share))
-    return odds
-
-
-def from_log_odds(value: Array) -> Array:
-    """Return top-1 in %."""
-    top1: Array = 100 / (1 + np.exp(-value))
-    return top1
-
-
-@dataclass(frozen=True)
-class Scaler:
-    """Standardises columns; a column that doesn't vary becomes 0."""
-
-    mean: Array
-    std: Array
-
-    @classmethod
-    def of(cls, x: Array) -> Scaler:
-        """Return the scaler of encodings (n, d)."""
-        std = x.std(0)
-        return cls(x.mean(0), np.where(std > 1e-9, std, np.inf))
-
-    def __call__(self, x: Array) -> Array:
-        """Return standardised encodings, at most 4 standard deviations out."""
-        scaled: Array = np.clip((x - self.mean) / self.std, -4, 4)
-        return scaled
 
 
 def ridge(x: Array, y: Array) -> Fitted:
@@ -173,5 +141,6 @@ PREDICTORS: Mapping[str, Predictor] = {
     "gaussian process": gaussian_process,
     "boosted trees": boosted_trees,
     "random trees": random_trees,
+    "ridge and process": mean_of(ridge, gaussian_process),
     "mean of all": mean_of(ridge, gaussian_process, boosted_trees, random_trees),
 }

@@ -30,7 +30,8 @@ def test_contract(name):
     assert source.score(zoo.load("shvit_s1")) == score
 
 
-@pytest.mark.parametrize("name", CHEAP)
+# `trained` ranks by a short training, in which larger networks learn no faster.
+@pytest.mark.parametrize("name", [name for name in CHEAP if name != "trained"])
 def test_larger_is_better_within_a_family(name):
     source = load_source(name)
     assert source.score(zoo.load("shvit_s4")).score > source.score(zoo.load("shvit_s1")).score

@@ -5,7 +5,7 @@ import pytest
 
 from effsearch.accuracy.evidence import networks
 from effsearch.accuracy.evidence.judge import points_of
-from effsearch.accuracy.evidence.predictors import from_log_odds
+from effsearch.accuracy.evidence.scaling import from_log_odds
 from effsearch.accuracy.imagenet import ImagenetEstimate
 from effsearch.training.evidence_table import Row, Table
 from searchspace import SearchSpace

@@ -4,7 +4,7 @@ import pytest
 from effsearch.accuracy.evidence.agreement import pair_tau
 from effsearch.accuracy.evidence.joint import Joint, Scales
 from effsearch.accuracy.evidence.judge import known_points, points_of
-from effsearch.accuracy.evidence.predictors import log_odds
+from effsearch.accuracy.evidence.scaling import log_odds
 from searchspace import zoo
 
 

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from effsearch.accuracy.evidence.predictors import PREDICTORS, from_log_odds, log_odds
+from effsearch.accuracy.evidence.predictors import PREDICTORS
+from effsearch.accuracy.evidence.scaling import from_log_odds, log_odds
 
 
 @pytest.mark.parametrize("name", PREDICTORS)
