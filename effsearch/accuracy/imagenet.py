@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from effsearch.accuracy.estimate import SLOPES, Estimate, Hyperparameters
 from effsearch.accuracy.features import SHAPE, TOTALS, Array, Features
 from effsearch.accuracy.score import Score
+from effsearch.accuracy.score_file import load_score_file
 from searchspace import Architecture
 from searchspace.errors import UserError
 from searchspace.units import Unit
@@ -61,16 +61,7 @@ class ImagenetEstimate:
         Raises:
             UserError: where it is missing, not JSON, or not of this schema.
         """
-        try:
-            card = json.loads(Path(path).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise UserError(f"{path}: no such score file") from None
-        except (OSError, ValueError):
-            raise UserError(f"{path}: not a readable JSON file; a score file is JSON") from None
-        try:
-            return cls(card)
-        except UserError as error:
-            raise UserError(f"{path}: {error}") from None
+        return load_score_file(path, cls)
 
     @cached_property
     def held_out(self) -> dict[str, Any]:

@@ -7,7 +7,6 @@ of design at equal size and family.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,13 @@ from typing import Any
 import numpy as np
 
 from effsearch.accuracy.estimate import top1_of
-from effsearch.accuracy.evidence.encoding import NAMES, Encoder
-from effsearch.accuracy.evidence.joint import Joint, Points, Scales
+from effsearch.accuracy.evidence.encoding import NAMES, Encoder, Points
+from effsearch.accuracy.evidence.joint import Joint, Scales
 from effsearch.accuracy.evidence.scaling import Scaler, from_log_odds, log_odds
 from effsearch.accuracy.features import TOTALS, Array, Features
 from effsearch.accuracy.imagenet import ImagenetEstimate
 from effsearch.accuracy.score import Score
+from effsearch.accuracy.score_file import load_score_file
 from searchspace import Architecture, zoo
 from searchspace.errors import UserError
 
@@ -59,8 +59,7 @@ class TrainedEstimate:
         self.card = card
         self.name = name
         source = ImagenetEstimate.load()
-        self._features = Features(source.card["option_ranges"])
-        self._encoder = Encoder(self._features)
+        self._encoder = Encoder(Features(source.card["option_ranges"]))
         self.model = Joint(
             source.estimate,
             self.points([zoo.load(row["network"]) for row in source.card["networks"]]),
@@ -96,22 +95,11 @@ class TrainedEstimate:
         Raises:
             UserError: where it is missing, not JSON, or not of this schema.
         """
-        try:
-            card = json.loads(Path(path).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise UserError(f"{path}: no such score file") from None
-        except (OSError, ValueError):
-            raise UserError(f"{path}: not a readable JSON file; a score file is JSON") from None
-        try:
-            return cls(card, name)
-        except UserError as error:
-            raise UserError(f"{path}: {error}") from None
+        return load_score_file(path, lambda card: cls(card, name))
 
     def points(self, architectures: Sequence[Architecture]) -> Points:
         """Return what the model sees of networks."""
-        totals = np.array([self._features(a) for a in architectures])
-        encodings = [self._encoder(a, t) for a, t in zip(architectures, totals, strict=True)]
-        return Points(totals, np.array(encodings))
+        return self._encoder.points(architectures)
 
     def score_points(self, points: Points) -> tuple[Array, Array]:
         """Return scores and standard deviations in percent, (n,) each."""

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from effsearch.report.elements import kind_mark as _kind
+from effsearch.report.elements import plot
 from effsearch.report.elements import table as _table
 from effsearch.report.errors import error_text
 from effsearch.report.figure import (
@@ -130,14 +131,7 @@ def _plot(trials: pd.DataFrame, front: pd.DataFrame, summary: Mapping[str, Any])
     )
     figure.update_xaxes(title=x_label, type="log", range=[math.log10(left), math.log10(right)])
     figure.update_yaxes(title=y_label, range=[bottom, top])
-    return str(
-        figure.to_html(
-            full_html=False,
-            include_plotlyjs=True,
-            div_id="front",
-            config={"displaylogo": False, "responsive": True},
-        )
-    )
+    return plot(figure, "front", with_library=True)
 
 
 def _scatter(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from effsearch.report.elements import kind_mark, table
+from effsearch.report.elements import kind_mark, plot, table
 from effsearch.report.figure import short_label
 
 _UP, _DOWN, _SAME = "#2e8b57", "#d1495b", "#52606d"
@@ -146,11 +146,4 @@ def _curves(refined: Mapping[str, Any]) -> str:
         xaxis_title="epochs",
         yaxis_title=refined["unit"],
     )
-    return str(
-        figure.to_html(
-            full_html=False,
-            include_plotlyjs=False,
-            div_id="curves",
-            config={"displaylogo": False, "responsive": True},
-        )
-    )
+    return plot(figure, "curves")

@@ -32,6 +32,7 @@ from effsearch.accuracy.evidence.agreement import (
     interval,
     pair_tau,
     same_group,
+    spread,
 )
 from effsearch.accuracy.evidence.networks import by_digest, further_scores
 from searchspace import Architecture
@@ -158,8 +159,8 @@ def analyse(
         "supernet_steps": int(rows[0]["supernet_steps"]),
         "images": int(rows[0]["images"]),
         "recalibration_batches": int(rows[0]["recalibration_batches"]),
-        "standalone_top1": _spread(truth),
-        "inherited_top1": _spread(scores[own]),
+        "standalone_top1": spread(truth),
+        "inherited_top1": spread(scores[own]),
         "target_tau": TARGET_TAU,
         "over_all": compare(scores, truth, all_pairs(len(truth)), own),
         "inside_bands": compare(scores, truth, same_group(groups), own) if inside >= 10 else [],
@@ -167,14 +168,6 @@ def analyse(
     if finetuned is not None:
         report["inheritance"] = inheritance(finetuned)
     return report
-
-
-def _spread(values: Values) -> dict[str, float]:
-    return {
-        "min": round(float(values.min()), 2),
-        "median": round(float(np.median(values)), 2),
-        "max": round(float(values.max()), 2),
-    }
 
 
 def markdown(report: dict[str, Any]) -> str:

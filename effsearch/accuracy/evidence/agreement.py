@@ -54,7 +54,9 @@ def bootstrap(
 ) -> dict[str, Values]:
     """Return tau of every score on the same bootstrap draws of the networks, (draws,).
 
-    A network that was drawn twice makes no pair with itself: such ties count neither way.
+    A score is (n,), or (repeats, n) where it was predicted repeatedly: then each draw takes one of
+    the repeats, so that their spread is part of the interval. A network that was drawn twice makes
+    no pair with itself: such ties count neither way.
     """
     rng = np.random.default_rng(seed)
     count = len(truth)
@@ -65,7 +67,8 @@ def bootstrap(
         rows = rng.integers(count, size=count)
         of_rows = both[np.ix_(rows, rows)] & all_pairs(count)
         for name, score in scores.items():
-            found[name].append(pair_tau(score[rows], truth[rows], of_rows))
+            values = score if score.ndim == 1 else score[rng.integers(len(score))]
+            found[name].append(pair_tau(values[rows], truth[rows], of_rows))
     return {name: np.array(values) for name, values in found.items()}
 
 
@@ -99,3 +102,12 @@ def noise_ceiling(
         return pair_tau(exact, exact + rng.normal(0, noise_std, len(exact)), pairs)
 
     return float(np.nanmean([once() for _ in range(draws)]))
+
+
+def spread(values: Values) -> dict[str, float]:
+    """Return the least, the median and the greatest value."""
+    return {
+        "min": round(float(values.min()), 2),
+        "median": round(float(np.median(values)), 2),
+        "max": round(float(values.max()), 2),
+    }

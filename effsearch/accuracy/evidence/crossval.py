@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from effsearch.accuracy.evidence.joint import Joint, Points
+from effsearch.accuracy.evidence.encoding import Points
+from effsearch.accuracy.evidence.joint import Joint
 from effsearch.accuracy.evidence.predictors import PREDICTORS, Predictor
 from effsearch.accuracy.evidence.scaling import log_odds
 from effsearch.accuracy.features import Array

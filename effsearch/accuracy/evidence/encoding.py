@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -64,6 +66,23 @@ def _block(unit: Unit) -> tuple[Array, Array, int]:
         if found.get(name):
             values[i], counts[i] = math.log2(found[name]), 1
     return values, counts, sum(unit.side <= edge for edge in SIDES)
+
+
+@dataclass(frozen=True)
+class Points:
+    """What the predictors see of networks.
+
+    Attributes:
+        totals: (n, len(TOTALS)).
+        encodings: (n, len(NAMES)).
+    """
+
+    totals: Array
+    encodings: Array
+
+    def take(self, rows: Any) -> Points:
+        """Return some of the networks."""
+        return Points(self.totals[rows], self.encodings[rows])
 
 
 class Encoder:
@@ -124,6 +143,8 @@ class Encoder:
         encoded: Array = np.concatenate([np.asarray(part, dtype=float) for part in out])
         return encoded
 
-    def many(self, architectures: Sequence[Architecture]) -> Array:
-        """Return the encodings (n, len(NAMES))."""
-        return np.array([self(a) for a in architectures])
+    def points(self, architectures: Sequence[Architecture]) -> Points:
+        """Return totals and encodings of networks."""
+        totals = np.array([self._features(a) for a in architectures])
+        encodings = [self(a, t) for a, t in zip(architectures, totals, strict=True)]
+        return Points(totals, np.array(encodings))

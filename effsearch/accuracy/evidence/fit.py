@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from effsearch.accuracy.evidence import networks
-from effsearch.accuracy.evidence.encoding import NAMES
-from effsearch.accuracy.evidence.joint import Joint, Points
+from effsearch.accuracy.evidence.encoding import NAMES, Points
+from effsearch.accuracy.evidence.joint import Joint
 from effsearch.accuracy.evidence.judge import known_points, points_of
 from effsearch.accuracy.evidence.scaling import log_odds
 from effsearch.accuracy.features import TOTALS

@@ -17,14 +17,13 @@ alone.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize
 
 from effsearch.accuracy.estimate import Estimate
-from effsearch.accuracy.evidence.encoding import GROUPS, columns
+from effsearch.accuracy.evidence.encoding import GROUPS, Points, columns
 from effsearch.accuracy.evidence.scaling import Scaler
 from effsearch.accuracy.features import Array
 
@@ -34,23 +33,6 @@ _SLOPE_STD = 1.0  # of log odds per unit of log size or share: wide
 _JITTER = 1e-6
 _START = np.log([1.0, 0.02, 0.3, 1.0, 0.15])  # -rho, design, own, own's length, noise
 _PRIOR_STD = np.array([1.0, 0.7, 1.0, 0.7, 1.0])
-
-
-@dataclass(frozen=True)
-class Points:
-    """What the model sees of networks.
-
-    Attributes:
-        totals: (n, len(TOTALS)).
-        encodings: (n, len(encoding.NAMES)).
-    """
-
-    totals: Array
-    encodings: Array
-
-    def take(self, rows: Any) -> Points:
-        """Return some of the networks."""
-        return Points(self.totals[rows], self.encodings[rows])
 
 
 @dataclass(frozen=True)

@@ -16,18 +16,18 @@ from effsearch.accuracy import degenerates, zero_cost
 from effsearch.accuracy.counted import Counted
 from effsearch.accuracy.evidence import crossval
 from effsearch.accuracy.evidence.agreement import (
-    DRAWS,
     Pairs,
     Values,
     all_pairs,
+    bootstrap,
     interval,
     near_pairs,
     noise_ceiling,
     pair_tau,
     same_group,
+    spread,
 )
-from effsearch.accuracy.evidence.encoding import Encoder
-from effsearch.accuracy.evidence.joint import Points
+from effsearch.accuracy.evidence.encoding import Encoder, Points
 from effsearch.accuracy.evidence.networks import Trained, further_scores
 from effsearch.accuracy.evidence.scaling import from_log_odds, log_odds, tamed
 from effsearch.accuracy.features import Features
@@ -61,11 +61,7 @@ class Judged:
 
 def points_of(source: ImagenetEstimate, architectures: Sequence[Architecture]) -> Points:
     """Return what the predictors see of networks."""
-    features = Features(source.card["option_ranges"])
-    encoder = Encoder(features)
-    totals = np.array([features(a) for a in architectures])
-    encodings = [encoder(a, t) for a, t in zip(architectures, totals, strict=True)]
-    return Points(totals, np.array(encodings))
+    return Encoder(Features(source.card["option_ranges"])).points(architectures)
 
 
 def known_points(source: ImagenetEstimate) -> Points:
@@ -133,7 +129,7 @@ def judge(
         "networks": len(trained),
         "device": trained.device,
         "recipe": trained.recipe,
-        "top1": _spread(top1),
+        "top1": spread(top1),
         "seed_noise_std_points": None if np.isnan(noise) else round(noise, 3),
         "networks_with_more_seeds": int((trained.seeds > 1).sum()),
         "near_within": NEAR,
@@ -152,22 +148,13 @@ def compare(found: Sequence[Judged], truth: Values, pairs: Pairs) -> list[dict[s
     The best of the others is the one that is best on these very networks: the lead is not flattered
     by the choice. All intervals are of the same bootstrap draws of networks.
     """
-    rng = np.random.default_rng(0)
-    both = pairs | pairs.T
     taus = {j.name: _mean_tau(j.values, truth, pairs) for j in found}
-    draws: dict[str, list[float]] = {j.name: [] for j in found}
-    for _ in range(DRAWS):
-        rows = rng.integers(len(truth), size=len(truth))
-        chosen = both[np.ix_(rows, rows)] & all_pairs(len(rows))
-        for judged in found:
-            # One of the repeats at a time: its spread is part of the interval.
-            values = judged.values[rng.integers(len(judged.values))]
-            draws[judged.name].append(pair_tau(values[rows], truth[rows], chosen))
+    draws = bootstrap({j.name: j.values for j in found}, truth, pairs)
     others = [j.name for j in found if j.group in ("count", "zero-cost", "published")]
     rival = max(others, key=lambda name: np.nan_to_num(taus[name], nan=-1))
     rows_out = []
     for judged in found:
-        own = np.array(draws[judged.name])
+        own = draws[judged.name]
         row: dict[str, Any] = {
             "score": judged.name,
             "group": judged.group,
@@ -177,8 +164,8 @@ def compare(found: Sequence[Judged], truth: Values, pairs: Pairs) -> list[dict[s
         if judged.group in ("trained", "inherited"):
             row["rival"] = rival
             row["lead"] = round(taus[judged.name] - taus[rival], 3)
-            row["lead_interval"] = interval(own - np.array(draws[rival]))
-            ahead = interval(own - np.array(draws[PUBLISHED]))
+            row["lead_interval"] = interval(own - draws[rival])
+            ahead = interval(own - draws[PUBLISHED])
             row["lead_over_published_interval"] = ahead
         rows_out.append(row)
     return rows_out
@@ -316,11 +303,3 @@ def _places(found: Sequence[Judged], trained: Trained) -> list[dict[str, Any]]:
         for i, origin in enumerate(trained.origins)
         if origin == "degenerate"
     ]
-
-
-def _spread(values: Values) -> dict[str, float]:
-    return {
-        "min": round(float(values.min()), 2),
-        "median": round(float(np.median(values)), 2),
-        "max": round(float(values.max()), 2),
-    }

@@ -11,7 +11,7 @@ def encoder(source):
 
 def test_encodings_are_finite_and_name_their_columns(source):
     space, rng = SearchSpace.load("mobile"), np.random.default_rng(0)
-    encoded = encoder(source).many([space.sample(rng) for _ in range(60)])
+    encoded = encoder(source).points([space.sample(rng) for _ in range(60)]).encodings
     assert encoded.shape == (60, len(NAMES))
     assert np.isfinite(encoded).all()
     assert len(set(NAMES)) == len(NAMES)
@@ -32,6 +32,6 @@ def test_it_sees_what_a_network_is_made_of(source):
 
 def test_heads_and_partial_ratio_are_seen(source):
     space, rng = SearchSpace.load("mobile"), np.random.default_rng(1)
-    encoded = encoder(source).many([space.sample(rng) for _ in range(80)])
+    encoded = encoder(source).points([space.sample(rng) for _ in range(80)]).encodings
     for name in ("heads.log2", "partial_ratio.log2", "kernel.log2", "expansion.log2"):
         assert encoded[:, NAMES.index(name)].std() > 0.05

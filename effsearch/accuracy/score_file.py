@@ -1,0 +1,30 @@
+"""Reading a score source's data file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from searchspace.errors import UserError
+
+T = TypeVar("T")
+
+
+def load_score_file(path: str | Path, build: Callable[[Any], T]) -> T:
+    """Return what is built from a JSON file's contents.
+
+    Raises:
+        UserError: where it is missing, not JSON, or `build` refuses it; names the file.
+    """
+    try:
+        card = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such score file") from None
+    except (OSError, ValueError):
+        raise UserError(f"{path}: not a readable JSON file; a score file is JSON") from None
+    try:
+        return build(card)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
