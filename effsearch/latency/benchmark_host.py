@@ -19,12 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from effsearch.latency.benchmark_timings import measure_all
+from effsearch.latency.benchmark_timings import MOVED_LIMIT, measure_all
 from effsearch.latency.measure import NOISE_LIMIT
 from effsearch.latency.measured import MeasuredTable
 from effsearch.latency.measured_fit import error_summary
 from effsearch.latency.runtime import host, matches_this_machine
 from effsearch.latency.table import DeviceTable
+from effsearch.latency.turns import SLOW
 from searchspace import Architecture, SearchSpace, UserError, zoo
 
 NOISY_SHARE = 0.1
@@ -160,7 +161,10 @@ def page(summary: dict[str, Any]) -> str:
             "the networks: SHViT-S1, which streams its weights from beyond the core's caches, and "
             "a product inside them. *Speed corrected* divides each measurement by what the "
             "references say for a network that streams as much as it does; that factor comes from "
-            "the references and the table alone.",
+            "the references and the table alone. Turns next to which a reference was more than "
+            f"{SLOW - 1:.0%} over its calm time did not count, and batches in which the reference "
+            f"network was over {MOVED_LIMIT:.0%} slower than in calmer ones were measured again; "
+            "neither looks at the table.",
             "",
             "Targets (3 %, 5 %, 10 %, 0.995; published within 10 %):",
             "",

@@ -6,7 +6,7 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
@@ -14,12 +14,14 @@ from pathlib import Path
 
 from effsearch.latency.beside import measure_beside
 from effsearch.latency.profile_batch import prepare
+from effsearch.latency.profiling import calm_reference_ms
 from effsearch.latency.runtime import cores
 from effsearch.latency.speed import REFERENCE, Speed
 from searchspace import Architecture, zoo
 
 BATCH = 20
-ATTEMPTS = 2
+ATTEMPTS = 3
+MOVED_LIMIT = 0.15  # of the reference network, over its calm
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,13 @@ class Timed:
     runs: int
     noisy: bool
     speed: Speed
+
+    def better_than(self, other: Timed) -> bool:
+        """Whether the machine was calmer than at another measurement of the network."""
+        slower = self.speed.reference_ms / other.speed.reference_ms - 1
+        if abs(slower) > MOVED_LIMIT:
+            return slower < 0
+        return self.spread < other.spread
 
 
 class Timings:
@@ -51,6 +60,23 @@ class Timings:
                 rest = {k: body[k] for k in ("median_ms", "spread", "runs", "noisy")}
                 self.found[body["network"]] = Timed(speed=speed, **rest)
 
+    def open(self, digests: Iterable[str], again: bool) -> list[str]:
+        """Return which networks to measure: those not yet measured, or also those to repeat.
+
+        Args:
+            digests: of all networks.
+            again: whether to repeat those that came out noisy, and those measured while the
+                reference network was slow.
+        """
+        known = [t.speed.reference_ms for t in self.found.values()]
+        limit = (1 + MOVED_LIMIT) * calm_reference_ms(known) if known else 0.0
+        return [
+            d
+            for d in digests
+            if d not in self.found
+            or (again and (self.found[d].noisy or self.found[d].speed.reference_ms > limit))
+        ]
+
     def add(self, network: str, timed: Timed) -> None:
         """Keep one, in place of an earlier one of the same network."""
         self.found[network] = timed
@@ -65,7 +91,8 @@ def measure_all(networks: Sequence[Architecture], threads: int, work: Path | Non
     """Return each network's latency with the machine's speed meanwhile.
 
     Graphs are prepared while nothing is timed. The networks of a batch take turns; those that come
-    out noisy are measured once more, and the calmer of the two counts.
+    out noisy, or while the references say that the machine was slow, are measured up to twice more,
+    and the calmest counts.
     """
     timings = Timings(work, threads)
     by_digest = {a.digest(): a for a in networks}
@@ -76,7 +103,7 @@ def measure_all(networks: Sequence[Architecture], threads: int, work: Path | Non
             pool.submit(prepare, zoo.load(REFERENCE).to_dict(), reference).result()
             for attempt in range(ATTEMPTS):
                 found = timings.found
-                open_ = [d for d in by_digest if d not in found or (attempt and found[d].noisy)]
+                open_ = timings.open(by_digest, again=attempt > 0)
                 for start in range(0, len(open_), BATCH):
                     batch = open_[start : start + BATCH]
                     paths = [folder / f"{digest}.onnx" for digest in batch]
@@ -89,7 +116,7 @@ def measure_all(networks: Sequence[Architecture], threads: int, work: Path | Non
                     measured = measure_beside(paths, reference, threads)
                     for digest, m in zip(batch, measured.measurements, strict=True):
                         one = Timed(m.median_ms, m.spread, m.runs, m.noisy, measured.speed)
-                        if digest not in found or one.spread < found[digest].spread:
+                        if digest not in found or one.better_than(found[digest]):
                             timings.add(digest, one)
                     for path in paths:
                         path.unlink()

@@ -13,10 +13,11 @@ import numpy as np
 from effsearch.export.onnx import read_graph, to_onnx
 from effsearch.latency.measure import NOISE_LIMIT, Measurement
 from effsearch.latency.measured import MeasuredTable
+from effsearch.latency.pace import Pace, runner
 from effsearch.latency.runtime import check_threads, with_weights
 from effsearch.latency.speed import REFERENCE, Speed
 from effsearch.latency.table import DeviceTable
-from effsearch.latency.turns import Pace, Subject, calm_turns, runner, summarise, take_turns
+from effsearch.latency.turns import Subject, calm_turns, summarise, take_turns
 from searchspace import Architecture, UserError, build, operators, zoo
 from searchspace.operators import from_graph
 

@@ -13,14 +13,13 @@ import numpy as np
 
 from effsearch.latency.kernels import credit, read_profile
 from effsearch.latency.measure import Measurement
+from effsearch.latency.pace import Pace, runner
 from effsearch.latency.runtime import random_feeds, session
 from effsearch.latency.speed import Speed
 from effsearch.latency.turns import (
-    Pace,
     Subject,
     Turn,
     calm_turns,
-    runner,
     summarise,
     take_turn,
     take_turns,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -31,8 +31,8 @@ from searchspace import Architecture, SearchSpace, UserError, zoo
 
 BATCH = 16
 BATCH_NOISE_LIMIT = 0.03  # standard error of the reference network's latency
-MOVED_LIMIT = 0.25  # less than that is taken out by the references
-LEAST_CALM = 0.35  # of a batch's turns
+MOVED_LIMIT = 0.15  # over the machine's calm; less than that is taken out by the references
+LEAST_CALM = 0.2  # of a batch's turns
 ATTEMPTS = 2
 MIN_NETWORKS = 20
 
@@ -88,7 +88,13 @@ class Profiler:
             pool.shutdown(cancel_futures=True)
             shutil.rmtree(folder, ignore_errors=True)
         self._check_quiet()
-        return self.records
+        kept = calm_records(self.records)
+        if len(kept) < len(self.records):
+            self.report(
+                f"{len(self.records) - len(kept)} networks are left out: the machine was slower "
+                "then than it proved to be later"
+            )
+        return kept
 
     def _batch(
         self,
@@ -142,16 +148,16 @@ class Profiler:
                 f"the reference network's latency is known to {batch.error:.1%} only "
                 f"(limit {BATCH_NOISE_LIMIT:.0%})"
             )
+        # A batch faster than those before says that those were slow; `calm_records` sees to them.
         now = batch.speed.reference_ms
-        usual = float(np.median(self.references)) if self.references else now
-        moved = max(now, usual) / min(now, usual) - 1
-        if moved > MOVED_LIMIT:
-            return f"the reference network moved by {moved:.0%} (limit {MOVED_LIMIT:.0%})"
+        slower = now / calm_reference_ms(self.references or [now]) - 1
+        if slower > MOVED_LIMIT:
+            return f"the reference network was slower by {slower:.0%} (limit {MOVED_LIMIT:.0%})"
         return None
 
     def _check_quiet(self) -> None:
         batches, _, left_out = self.store.batches()
-        if len(self.records) >= MIN_NETWORKS and left_out <= batches / 2:
+        if len(calm_records(self.records)) >= MIN_NETWORKS and left_out <= batches / 2:
             return
         raise WorkFailedError(
             f"no table was made: {left_out} of {batches} batches were too noisy "
@@ -159,6 +165,19 @@ class Profiler:
             "programs, or give more --minutes, and run the same command again: what was measured "
             "in quiet moments is kept"
         )
+
+
+def calm_reference_ms(references: Sequence[float]) -> float:
+    """Return what the reference network takes in the calmer batches or networks."""
+    return float(np.quantile(references, 0.25, method="lower"))
+
+
+def calm_records(records: Sequence[Record]) -> list[Record]:
+    """Return those measured while the machine was about as fast as in its calmer moments."""
+    if not records:
+        return []
+    limit = (1 + MOVED_LIMIT) * calm_reference_ms([r.reference_ms for r in records])
+    return [r for r in records if r.reference_ms <= limit]
 
 
 def _take(networks: Iterator[Architecture], count: int) -> list[tuple[int, Architecture]]:
@@ -212,6 +231,7 @@ def make_table(
         "batches": batches,
         "batches_measured_again": repeats,
         "batches_left_out": left_out,
+        "networks_left_out": len(profiler.records) - len(records),
         "ran": sorted(r.architecture.digest() for r in records),
     }
     table = fit_table(records, peak, plan.device, plan.threads, profile)

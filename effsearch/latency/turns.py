@@ -1,10 +1,11 @@
 """Networks timed in turns, beside references that tell how fast the machine is at the moment.
 
 A shared machine changes its speed within seconds: neighbours take caches, clocks change, other
-programs take a core. So networks take short turns over a longer time, and two references take
-theirs in between: a matrix product inside the cache, which follows the clock, and a network that
-streams its weights, which follows the caches as well. Turns in which the operating system gave a
-core to others, or next to which the product was slow, do not count.
+programs take a core. So networks take short turns over a longer time, and two references are probed
+before and after each: a matrix product inside the cache, which follows the clock, and a network
+that streams its weights, which follows the caches and, with several threads, what passes between
+cores. Turns in which the operating system gave a core to others, or next to which a reference was
+slow, do not count; networks that lack turns get more.
 """
 
 from __future__ import annotations
@@ -12,15 +13,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import pairwise
-from pathlib import Path
+from typing import Protocol
 
 import numpy as np
-from onnx import TensorProto, helper, numpy_helper
 
 from effsearch.latency.measure import Measurement
-from effsearch.latency.runtime import random_feeds, session
 from effsearch.latency.speed import Speed
 
 try:
@@ -30,12 +27,11 @@ except ImportError:  # not on Windows: there all runs count as left alone
 
 PATIENCE = 3  # a turn makes at most so many times the runs it needs
 MS_PER_BLIP = 10.0
-SLOW = 1.10  # of the product, over its calm time
+SLOW = 1.10  # of a reference, over its calm time
+CALM_QUANTILE = 0.25
 MIN_CALM_TURNS = 3
-NETWORKS_PER_REFERENCE = 4
-_SIDE = 256
-_PRODUCTS = 4
-_PROBE_RUNS = 3
+CALM_TURNS = 4  # below that a network gets more
+EXTENSION = 1.0  # of the time planned
 _MAX_RUNS = 100
 
 
@@ -109,99 +105,85 @@ class Subject:
     ) -> None:
         self.run, self.rounds, self.seconds, self.min_runs = run, rounds, seconds, min_runs
         self.turns: list[Turn] = []
-        self.products: list[tuple[float, float]] = []
+        self.probes: list[tuple[Speed, Speed]] = []
 
     def take(self) -> None:
         """Take a turn."""
         self.turns.append(take_turn(self.run, self.seconds, self.min_runs))
 
 
-class Pace:
-    """The two references, ready to run.
+class Probe(Protocol):
+    """Something that tells the machine's speed at this moment."""
 
-    Args:
-        reference: the reference network's file.
-        threads: of one operator.
-    """
-
-    def __init__(self, reference: Path | bytes, threads: int) -> None:
-        self._network = Subject(runner(reference, threads), 0, 0.0, 3)
-        self._product = runner(product_model(), threads)
-        self.product()
-        self.network()
-        self._network.turns.clear()
-
-    def product(self) -> float:
-        """Return what the product takes now, in ms."""
-        return take_turn(self._product, 0.0, _PROBE_RUNS).median_ms
-
-    def network(self) -> None:
-        """Give the reference network a turn."""
-        self._network.take()
-
-    def speed(self, products: Sequence[float]) -> tuple[Speed, float]:
-        """Return the speed over all turns so far, and its relative standard error; start anew."""
-        turns = [t.median_ms for t in self._network.turns if not t.disturbed]
-        turns = turns or [t.median_ms for t in self._network.turns]
-        self._network.turns = []
-        return Speed(float(np.median(turns)), float(np.median(products))), median_error(turns)
+    def __call__(self) -> Speed:
+        """Return it."""
 
 
-def runner(model: Path | bytes, threads: int) -> Callable[[], object]:
-    """Return a run of a model whose threads rest in between."""
-    opened = session(model, threads, rests=True)
-    return partial(opened.run, [opened.get_outputs()[0].name], random_feeds(opened))
-
-
-def product_model() -> bytes:
-    """Return a model of products whose one weight stays in the core's own cache."""
-    weight = np.random.default_rng(0).standard_normal((_SIDE, _SIDE)).astype(np.float32) / 16
-    names = ["x", *(f"v{i}" for i in range(_PRODUCTS - 1)), "y"]
-    tensor = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        [helper.make_node("MatMul", [a, "w"], [b]) for a, b in pairwise(names)],
-        "product",
-        [tensor("x", TensorProto.FLOAT, [_SIDE, _SIDE])],
-        [tensor("y", TensorProto.FLOAT, [_SIDE, _SIDE])],
-        [numpy_helper.from_array(weight, "w")],
-    )
-    opset = [helper.make_opsetid("", 20)]
-    return bytes(helper.make_model(graph, opset_imports=opset, ir_version=9).SerializeToString())
-
-
-def take_turns(subjects: Sequence[Subject], pace: Pace) -> tuple[Speed, float]:
+def take_turns(subjects: Sequence[Subject], probe: Probe) -> tuple[Speed, float]:
     """Give all subjects their turns; return the machine's speed and its relative standard error.
 
-    Those with fewer rounds than others sit some out, evenly.
+    Those with fewer rounds than others sit some out, evenly. Those that lack calm turns in the end
+    get more, for as long again.
+
+    Args:
+        subjects: what is timed.
+        probe: tells the machine's speed, before and after each turn.
     """
+    probes = [probe()]
+
+    def turn(subject: Subject) -> None:
+        subject.take()
+        probes.append(probe())
+        subject.probes.append((probes[-2], probes[-1]))
+
+    start = time.perf_counter()
     rounds = max(s.rounds for s in subjects)
-    products: list[float] = []
     for number in range(rounds):
-        taken = 0
         for subject in subjects:
-            due = (number + 1) * subject.rounds // rounds - number * subject.rounds // rounds
-            if not due:
-                continue
-            if taken % NETWORKS_PER_REFERENCE == 0:
-                pace.network()
-            taken += 1
-            before = pace.product()
-            subject.take()
-            after = pace.product()
-            subject.products.append((before, after))
-            products += [before, after]
-    limit = SLOW * float(np.quantile(products, 0.25))
-    return pace.speed([p for p in products if p <= limit])
+            if (number + 1) * subject.rounds // rounds - number * subject.rounds // rounds:
+                turn(subject)
+    now = time.perf_counter()
+    end = now + EXTENSION * (now - start)
+    while lacking := [
+        s
+        for s, calm in zip(subjects, calm_turns(subjects), strict=True)
+        if sum(calm) < min(CALM_TURNS, s.rounds)
+    ]:
+        for subject in lacking:
+            turn(subject)
+        if time.perf_counter() >= end:
+            break
+    return calm_speed(probes)
+
+
+def calm_limits(probes: Sequence[Speed]) -> Speed:
+    """Return what the references may take at most beside a turn that counts."""
+    return Speed(
+        SLOW * float(np.quantile([p.reference_ms for p in probes], CALM_QUANTILE)),
+        SLOW * float(np.quantile([p.product_ms for p in probes], CALM_QUANTILE)),
+    )
+
+
+def calm_speed(probes: Sequence[Speed]) -> tuple[Speed, float]:
+    """Return the median speed over calm probes, and the reference network's standard error."""
+    limit = calm_limits(probes)
+    calm = [p for p in probes if _within(p, limit)] or probes
+    networks = [p.reference_ms for p in calm]
+    products = [p.product_ms for p in calm]
+    return Speed(float(np.median(networks)), float(np.median(products))), median_error(networks)
+
+
+def _within(probe: Speed, limit: Speed) -> bool:
+    return probe.reference_ms <= limit.reference_ms and probe.product_ms <= limit.product_ms
 
 
 def calm_turns(subjects: Sequence[Subject]) -> list[list[bool]]:
-    """Return which turns of each count: left alone, and the product was not slow around them."""
-    products = [p for s in subjects for pair in s.products for p in pair]
-    limit = SLOW * float(np.quantile(products, 0.25))
+    """Return which turns of each count: left alone, and no reference was slow around them."""
+    limit = calm_limits([p for s in subjects for pair in s.probes for p in pair])
     return [
         [
-            not turn.disturbed and max(pair) <= limit
-            for turn, pair in zip(s.turns, s.products, strict=True)
+            not turn.disturbed and all(_within(p, limit) for p in pair)
+            for turn, pair in zip(s.turns, s.probes, strict=True)
         ]
         for s in subjects
     ]

@@ -1,6 +1,7 @@
 """The host benchmark: unseen networks, kept timings, errors with and without the drift."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -74,6 +75,20 @@ def test_timings_are_kept_and_read_again(tmp_path):
     timings.add("a", better)
     assert Timings(path, threads=1).found == {"a": better}
     assert Timings(path, threads=2).found == {}
+
+
+def test_what_was_measured_while_the_machine_was_slow_is_measured_again():
+    timings = Timings(None, threads=1)
+    calm = Timed(2.5, 0.02, 30, False, Speed(2.0, 0.5))
+    noisy = replace(calm, noisy=True)
+    slow = replace(calm, median_ms=3.5, spread=0.001, speed=Speed(2.8, 0.5))
+    for name, timed in zip("abcd", (calm, noisy, slow, calm), strict=True):
+        timings.add(name, timed)
+    assert timings.open("abcde", again=False) == ["e"]
+    assert timings.open("abcde", again=True) == ["b", "c", "e"]
+    assert calm.better_than(slow)
+    assert not slow.better_than(calm)
+    assert replace(calm, spread=0.01).better_than(calm)
 
 
 def test_results_are_written(tmp_path, monkeypatch, table, capsys):

@@ -167,9 +167,9 @@ def run_batch(monkeypatch, tmp_path, batches):
 
 QUIET = (2.52, 0.01, 0.9)
 NOISY = {
-    "moved": (3.8, 0.01, 0.9),
+    "slower by 52%": (3.8, 0.01, 0.9),
     "known to 7.0% only": (2.5, 0.07, 0.9),
-    "only 20% of the turns": (2.5, 0.01, 0.2),
+    "only 10% of the turns": (2.5, 0.01, 0.1),
 }
 
 
@@ -192,12 +192,21 @@ def test_a_noisy_batch_is_measured_again(monkeypatch, tmp_path, complaint):
 
 
 def test_a_batch_that_stays_noisy_is_left_out_and_the_profile_refused(monkeypatch, tmp_path):
-    batches = [NOISY["moved"]] * profiling.ATTEMPTS
+    batches = [NOISY["slower by 52%"]] * profiling.ATTEMPTS
     profiler, _, said = run_batch(monkeypatch, tmp_path, batches)
     assert profiler.records == []
     assert "leaving these networks out" in said[-1]
     with pytest.raises(WorkFailedError, match="noisy"):
         profiler._check_quiet()
+
+
+def test_networks_measured_before_the_machine_became_calm_are_left_out(monkeypatch, tmp_path):
+    profiler, _, said = run_batch(monkeypatch, tmp_path, [(1.9, 0.01, 0.9)])
+    assert not said, "a faster machine is no reason to measure again"
+    (calm,) = profiler.records
+    before = [replace(calm, reference_ms=ms) for ms in (2.5, 2.1)]
+    assert profiling.calm_records([calm, *before]) == [calm, before[1]]
+    assert profiling.calm_records([]) == []
 
 
 def test_a_batch_measures_networks_and_their_operators(prepared):

@@ -1,6 +1,8 @@
 """Turns, calm ones, the two references, and what their times say of a network."""
 
+import itertools
 import json
+import time
 
 import numpy as np
 import pytest
@@ -9,8 +11,18 @@ from effsearch.cli import main
 from effsearch.latency import DeviceTable, beside, turns
 from effsearch.latency.beside import Beside, BesideTable, measure_beside
 from effsearch.latency.measure import Measurement
+from effsearch.latency.pace import product_model
 from effsearch.latency.speed import Speed, slowness
-from effsearch.latency.turns import Subject, Turn, calm_turns, median_error, summarise, take_turn
+from effsearch.latency.turns import (
+    Subject,
+    Turn,
+    calm_speed,
+    calm_turns,
+    median_error,
+    summarise,
+    take_turn,
+    take_turns,
+)
 from searchspace import UserError, zoo
 
 
@@ -18,7 +30,7 @@ def subject(times, products, kept=None):
     found = Subject(lambda: None, len(times), 0.0)
     kept = kept or [True] * len(times)
     found.turns = [Turn((ms, ms), (good, good)) for ms, good in zip(times, kept, strict=True)]
-    found.products = [(p, p) for p in products]
+    found.probes = [(Speed(2.0, p), Speed(2.0, p)) for p in products]
     return found
 
 
@@ -73,6 +85,28 @@ def test_turns_beside_a_slow_product_do_not_count():
     assert summarise(one, [True, True] + [False] * 4, threads=1, limit=0.03).noisy, "too few"
 
 
+def test_turns_beside_a_slow_reference_network_do_not_count():
+    one = subject([2.0] * 6, [0.5] * 6)
+    one.probes[2] = (Speed(2.0, 0.5), Speed(2.9, 0.5))
+    assert calm_turns([one]) == [[True, True, False, True, True, True]]
+    speeds = [Speed(2.0, 0.5), Speed(2.1, 0.5), Speed(2.0, 0.9), Speed(2.9, 0.5), Speed(2.05, 0.5)]
+    assert calm_speed(speeds)[0] == Speed(2.05, 0.5)
+
+
+def test_networks_that_lack_calm_turns_get_more():
+    """While the machine is slow, and until there are enough calm ones or the time is over."""
+    slow = iter([True] * 4 + [False] * 100)
+    one = Subject(lambda: time.sleep(0.002), 5, 0.0, 1)
+    take_turns([one], lambda: Speed(4.0 if next(slow) else 2.0, 0.5))
+    (calm,) = calm_turns([one])
+    assert sum(calm) >= min(turns.CALM_TURNS, len(one.turns) - 3)
+    assert len(one.turns) > 5
+    never = Subject(lambda: time.sleep(0.002), 5, 0.0, 1)
+    steps = itertools.count(2.0, 1.0)
+    take_turns([never], lambda: Speed(next(steps), 0.5))
+    assert 5 < len(never.turns) < 40
+
+
 def test_the_error_of_a_median_falls_with_the_turns():
     rng = np.random.default_rng(0)
     medians = [np.median(rng.normal(1.0, 0.1, 40)) for _ in range(400)]
@@ -86,24 +120,12 @@ def test_subjects_with_fewer_rounds_sit_some_out():
     few, many = (Subject(lambda name=name: order.append(name), rounds, 0.0, 1)
                  for name, rounds in (("a", 2), ("b", 4)))  # fmt: skip
 
-    class Still:
-        networks = 0
-
-        def product(self):
-            return 0.5
-
-        def network(self):
-            self.networks += 1
-
-        def speed(self, products):
-            return Speed(2.5, float(np.median(products))), 0.0
-
-    pace = Still()
-    speed, _ = turns.take_turns([few, many], pace)
+    probes = itertools.count()
+    speed, error = take_turns([few, many], lambda: Speed(2.5, 0.5 + 0 * next(probes)))
     assert (len(few.turns), len(many.turns)) == (2, 4)
-    assert len(few.products) == 2
-    assert pace.networks == 4
-    assert speed == Speed(2.5, 0.5)
+    assert len(few.probes) == 2
+    assert next(probes) == 7, "one before all turns, and one after each"
+    assert (speed, error) == (Speed(2.5, 0.5), 0.0)
 
 
 def test_networks_lie_between_the_references():
@@ -115,7 +137,7 @@ def test_networks_lie_between_the_references():
 
 
 def test_models_are_measured_beside_the_references():
-    small = turns.product_model()
+    small = product_model()
     found = measure_beside([small, small], small, 1, seconds=0.05)
     assert len(found.measurements) == 2
     assert all(m.median_ms > 0 and m.threads == 1 for m in found.measurements)
