@@ -24,7 +24,7 @@ from effsearch.accuracy.score_file import load_score_file
 from searchspace import Architecture, zoo
 from searchspace.errors import UserError
 
-SCHEMA = 1
+SCHEMA = 2
 DATA = Path(__file__).parent / "data" / "trained.json"
 
 
@@ -97,6 +97,11 @@ class TrainedEstimate:
         """
         return load_score_file(path, lambda card: cls(card, name))
 
+    @property
+    def held_out(self) -> dict[str, Any]:
+        """How well it ranks trained networks that it has not seen, for this scale."""
+        return dict(self.card["held_out"][self.name])
+
     def points(self, architectures: Sequence[Architecture]) -> Points:
         """Return what the model sees of networks."""
         return self._encoder.points(architectures)
@@ -134,6 +139,9 @@ def _checked(card: object) -> list[Mapping[str, Any]]:
         raise UserError(f"scales: not the numbers {', '.join(sorted(wanted))}")
     if not all(_is_number(value) for value in scales.values()):
         raise UserError("scales: not all are numbers")
+    held_out = card.get("held_out")
+    if not isinstance(held_out, Mapping) or not set(SCALES) <= set(held_out):
+        raise UserError(f"held_out: not the errors of {' and '.join(SCALES)}")
     recipe = card.get("recipe")
     if not isinstance(recipe, Mapping) or not {"epochs", "data", "side_px"} <= set(recipe):
         raise UserError("recipe: epochs, data or side_px is missing")

@@ -14,14 +14,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from effsearch.accuracy.evidence import networks
+import numpy as np
+
+from effsearch.accuracy.evidence import crossval, networks
+from effsearch.accuracy.evidence.agreement import all_pairs, bootstrap, interval, pair_tau
 from effsearch.accuracy.evidence.encoding import NAMES, Points
 from effsearch.accuracy.evidence.joint import Joint
 from effsearch.accuracy.evidence.judge import known_points, points_of
-from effsearch.accuracy.evidence.scaling import log_odds
-from effsearch.accuracy.features import TOTALS
+from effsearch.accuracy.evidence.scaling import from_log_odds, log_odds
+from effsearch.accuracy.features import TOTALS, Array
 from effsearch.accuracy.imagenet import ImagenetEstimate
-from effsearch.accuracy.trained import DATA, SCHEMA
+from effsearch.accuracy.trained import DATA, JOINED, SCHEMA, SHORT
 from searchspace.errors import UserError
 
 COMMAND = "python -m effsearch.accuracy.evidence.fit"
@@ -31,13 +34,18 @@ def fit(trained: networks.Trained, source: ImagenetEstimate) -> dict[str, Any]:
     """Return the contents of the data file."""
     raw = points_of(source, trained.architectures)
     points = Points(raw.totals.round(6), raw.encodings.round(6))  # as the file holds them
-    model = Joint(source.estimate, known_points(source), points, log_odds(trained.top1.round(3)))
+    known, z = known_points(source), log_odds(trained.top1.round(3))
+    model = Joint(source.estimate, known, points, z)
     return {
         "schema": SCHEMA,
         "kind": "estimated",
         "command": COMMAND,
         "recipe": trained.recipe,
         "scales": {name: round(value, 6) for name, value in asdict(model.scales).items()},
+        "held_out": {
+            SHORT: held_out(crossval.joint(source, known, points, z), trained.top1, True),
+            JOINED: held_out(crossval.joint_imagenet(source, known, points, z), trained.top1),
+        },
         "totals": list(TOTALS),
         "encoding": list(NAMES),
         "networks": [
@@ -52,6 +60,25 @@ def fit(trained: networks.Trained, source: ImagenetEstimate) -> dict[str, Any]:
             )
         ],
     }
+
+
+def held_out(fit: crossval.Fit, top1: Array, same_scale: bool = False) -> dict[str, Any]:
+    """Return how well networks that the model has not seen are ranked; nearly as the proxy card.
+
+    Args:
+        fit: the model.
+        top1: the networks' own (n,).
+        same_scale: whether the model predicts their log odds, so that an error can be stated.
+    """
+    means, _ = crossval.out_of_fold(fit, len(top1))
+    pairs = all_pairs(len(top1))
+    tau = float(np.mean([pair_tau(row, top1, pairs) for row in means]))
+    low, high = interval(bootstrap({"": means}, top1, pairs)[""])
+    found = {"networks": len(top1), "kendall_tau": [round(tau, 3), low, high]}
+    if same_scale:
+        rmse = np.sqrt(((from_log_odds(means) - top1) ** 2).mean())
+        found["rmse"] = round(float(rmse), 3)
+    return {"cross_validation": found}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

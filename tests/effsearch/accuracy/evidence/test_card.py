@@ -65,6 +65,11 @@ def test_the_fitted_source_scores_like_the_model_in_the_file(trained, source):
 
 def test_what_was_trained_is_scored_near_what_it_reached(trained, source):
     estimate = TrainedEstimate(fit(trained, source))
+    stated = estimate.held_out["cross_validation"]
+    assert stated["networks"] == len(trained)
+    tau, low, high = stated["kendall_tau"]
+    assert -1 <= low <= tau <= high <= 1
+    assert stated["rmse"] > 0
     found = [estimate.score(a) for a in trained.architectures]
     inside = [
         abs(score.score - top1) < 1.3 * score.std
@@ -77,6 +82,7 @@ def test_broken_files_are_named(trained, source, tmp_path):
     card = fit(trained, source)
     for change, word in (
         ({"schema": 99}, "schema"),
+        ({"held_out": {"trained": {}}}, "held_out"),
         ({"scales": {}}, "scales"),
         ({"networks": []}, "networks"),
         ({"encoding": ["a"]}, "encoding"),
