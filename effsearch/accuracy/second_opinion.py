@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ from searchspace import Architecture
 def second_opinion(networks: Mapping[str, Architecture], seed: int = 0) -> dict[str, Any]:
     """Return zero-cost scores of some networks, and their order by them.
 
-    About a second a network on one core.
+    About a second a network on one core. A score that is not defined is None.
 
     Args:
         networks: by name.
@@ -23,8 +24,12 @@ def second_opinion(networks: Mapping[str, Architecture], seed: int = 0) -> dict[
     for name, architecture in networks.items():
         members = member_scores(architecture, seed)
         mean, error = combine(members, scale)
-        rows[name] = {"scores": members, "mean": mean, "standard_error": error}
-    defined = [name for name, row in rows.items() if row["mean"] == row["mean"]]
+        rows[name] = {
+            "scores": {score: _defined(value) for score, value in members.items()},
+            "mean": _defined(mean),
+            "standard_error": _defined(error),
+        }
+    defined = [name for name, row in rows.items() if row["mean"] is not None]
     return {
         "networks": rows,
         "order": sorted(defined, key=lambda name: -rows[name]["mean"]),
@@ -32,3 +37,8 @@ def second_opinion(networks: Mapping[str, Architecture], seed: int = 0) -> dict[
         "kind": ZeroCost.kind,
         "note": NOTE,
     }
+
+
+def _defined(value: float) -> float | None:
+    # JSON has no NaN: strict readers would refuse the whole file.
+    return value if math.isfinite(value) else None

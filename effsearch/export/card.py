@@ -13,7 +13,7 @@ UNTRAINED = "fresh initial weights: this network is untrained and classifies not
 
 
 def number(
-    value: float,
+    value: float | None,
     unit: str,
     kind: str,
     std: float | None = None,
@@ -23,7 +23,7 @@ def number(
     """Return a number with what has to stand beside it.
 
     Args:
-        value: the number.
+        value: the number; None where it is not defined.
         unit: its unit.
         kind: `measured`, `fitted`, `transferred`, `estimated`, or `counted` for exact counts.
         std: standard deviation in the same unit; 0 for counts.
@@ -31,7 +31,7 @@ def number(
         more: whatever else belongs to it.
     """
     body: dict[str, Any] = {"value": value, "unit": unit, "kind": kind}
-    if std is not None:
+    if std is not None and value is not None:
         body["std"] = std
         interval = interval or (value - Z80 * std, value + Z80 * std)
     if interval is not None:

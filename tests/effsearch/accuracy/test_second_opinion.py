@@ -1,6 +1,8 @@
+import json
 import math
 
 from effsearch.accuracy.second_opinion import second_opinion
+from effsearch.export.card import opinion_numbers
 from searchspace import SearchSpace
 from searchspace.zoo import load
 
@@ -19,3 +21,19 @@ def test_finalists_are_scored_and_ordered():
     assert all(math.isfinite(row["scores"]["naswot"]) for row in opinion["networks"].values())
     assert "MACs" in opinion["note"]
     assert second_opinion(networks) == opinion
+
+
+def test_what_is_not_defined_is_null_in_json(monkeypatch):
+    from effsearch.accuracy import second_opinion as module
+
+    nan = math.nan
+    found = {"a": {"synflow": nan, "naswot": 170.0, "zico": 600.0}, "b": dict.fromkeys(
+        ("synflow", "naswot", "zico"), nan)}  # fmt: skip
+    monkeypatch.setattr(module, "member_scores", lambda architecture, seed: found[architecture])
+    opinion = second_opinion({name: name for name in found})
+    assert opinion["order"] == ["a"]
+    assert opinion["networks"]["a"]["scores"]["synflow"] is None
+    for name in found:
+        card = opinion_numbers(opinion, name)
+        assert json.loads(json.dumps(card, allow_nan=False)) == card
+    assert opinion_numbers(opinion, "b")["value"]["value"] is None
