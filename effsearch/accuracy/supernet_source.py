@@ -24,6 +24,9 @@ from searchspace.errors import UserError
 
 T = TypeVar("T")
 
+STATED = Path(__file__).parent / "data" / "inherited.json"
+"""How inherited accuracy ranked networks that were trained alone, where that was measured."""
+
 
 class SupernetScore:
     """Top-1 of a candidate with the weights of a trained supernet, batch norms recalibrated.
@@ -57,10 +60,12 @@ class SupernetScore:
         self.note = (
             f"Measured on {self.inherited.images} validation images of {data} with the weights of "
             f"the supernet of {space} ({held.step} steps): no ImageNet accuracy, and not what the "
-            "network reaches when it is trained; it ranks networks of that space. The error is "
-            "that of drawing the images."
+            "network reaches when it is trained. The deviation is that of drawing the images."
         )
-        self.held_out = {"validation_images": self.inherited.images}
+        self.held_out = {
+            "validation_images": self.inherited.images,
+            "ranking": json.loads(STATED.read_text("utf-8")),
+        }
         self._folder = options.cache or cache_dir() / "supernet" / self._key()
 
     @cached_property

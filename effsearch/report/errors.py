@@ -11,8 +11,8 @@ def error_text(held_out: Mapping[str, Any]) -> str:
 
     Args:
         held_out: of a latency table (`leave_network_out`) or of a score source
-            (`leave_one_network_out`, `cross_validation`; `validation_images` where it measures on
-            images).
+            (`leave_one_network_out`, `cross_validation`; `validation_images` and `ranking` where
+            it measures on images).
     """
     latency = held_out.get("leave_network_out")
     if isinstance(latency, Mapping):
@@ -34,7 +34,13 @@ def error_text(held_out: Mapping[str, Any]) -> str:
         return f"{text}, on {folds['networks']} networks trained for it, left out in folds"
     drawn = held_out.get("validation_images")
     if drawn is not None:
-        return f"that of drawing {drawn} validation images, no other"
+        ranking = held_out["ranking"]
+        tau = _with_range(ranking["kendall_tau"]["over_all"], "", 2)
+        return (
+            f"that of drawing {drawn} validation images; how inherited accuracy ranks was measured "
+            f"on one supernet, of the space {ranking['space']}: Kendall's tau {tau} with "
+            f"{ranking['networks']} networks trained alone"
+        )
     return "not stated"
 
 

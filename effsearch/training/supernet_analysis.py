@@ -7,7 +7,8 @@
 
 Beside the counts, over all networks and inside latency bands (pairs of the same band only), with
 95 % bootstrap intervals over networks; and what networks trained on from the supernet reach above
-the same from scratch (`--finetuned`). Writes ranking.json and ranking.md.
+the same from scratch (`--finetuned`). Writes ranking.json and ranking.md; with `--state SPACE` also
+what `--proxy supernet` says of itself.
 """
 
 from __future__ import annotations
@@ -35,10 +36,12 @@ from effsearch.accuracy.evidence.agreement import (
     spread,
 )
 from effsearch.accuracy.evidence.networks import by_digest, further_scores
+from effsearch.accuracy.supernet_source import STATED
 from searchspace import Architecture
 from searchspace.errors import UserError
 
 TARGET_TAU = 0.60
+OWN = "inherited top-1"
 
 
 def compare(
@@ -139,7 +142,7 @@ def analyse(
     truth = np.array([truth_of[row["digest"]] for row in rows])
     groups = np.array([float(bands.get(row["digest"], -1)) for row in rows])
     scores = {
-        "inherited top-1": np.array([float(row["top1"]) for row in rows]),
+        OWN: np.array([float(row["top1"]) for row in rows]),
         "inherited loss": np.array([-float(row["val_loss"]) for row in rows]),
     }
     for name in ("params", "macs", "depth", "depth+macs"):
@@ -149,7 +152,7 @@ def analyse(
         others = further_scores(further, [row["digest"] for row in rows])
         defined = {name: values for name, values in others.items() if np.isfinite(values).all()}
         scores |= {name: values for name, values in defined.items() if name not in scores}
-    own = "inherited top-1"
+    own = OWN
     inside = int((groups >= 0).sum())
     report = {
         "networks": len(rows),
@@ -168,6 +171,27 @@ def analyse(
     if finetuned is not None:
         report["inheritance"] = inheritance(finetuned)
     return report
+
+
+def stated(report: dict[str, Any], space: str) -> dict[str, Any]:
+    """Return what the score source says of how inherited top-1 ranks networks.
+
+    Args:
+        report: of `analyse`.
+        space: the supernet's.
+    """
+    taus = {}
+    for key in ("over_all", "inside_bands"):
+        for row in report[key]:
+            if row["score"] == OWN:
+                taus[key] = [round(value, 3) for value in (row["tau"], *row["interval"])]
+    return {
+        "space": space,
+        "networks": report["networks"],
+        "supernet_steps": report["supernet_steps"],
+        "kendall_tau": taus,
+        "command": report["command"],
+    }
 
 
 def markdown(report: dict[str, Any]) -> str:
@@ -220,6 +244,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--scores", type=Path, help="CSV of other scores of the same networks, by digest")
     add("--finetuned", type=Path, help="table of networks trained on from the supernet")
     add("--out", type=Path, required=True)
+    add("--state", metavar="SPACE", help="ship the taus, as of a supernet of this space")
     options = parser.parse_args(arguments)
     try:
         report = analyse(
@@ -236,6 +261,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report["command"] = "python -m effsearch.training.supernet_analysis " + " ".join(words)
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "ranking.json").write_text(json.dumps(report, indent=1) + "\n")
+    if options.state is not None:
+        STATED.write_text(json.dumps(stated(report, options.state), indent=1) + "\n")
     text = markdown(report)
     (options.out / "ranking.md").write_text(text)
     print(text, end="")

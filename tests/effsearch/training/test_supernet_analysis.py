@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from effsearch.accuracy.evidence.agreement import all_pairs
+from effsearch.report.errors import error_text
+from effsearch.training import supernet_analysis
 from effsearch.training.evidence_table import Row, Table
 from effsearch.training.supernet_analysis import analyse, compare, main
 from searchspace import SearchSpace, UserError
@@ -68,6 +70,22 @@ def test_analysis_end_to_end(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "inherited top-1 | 1.000" in out
     assert "mean gain +4.00 points (95 % +1.52 to +6.48)" in out
+
+
+def test_what_the_score_source_says_is_shipped_on_request(tmp_path, monkeypatch):
+    inherited, evidence, folder = write_inputs(tmp_path, 12)
+    shipped = tmp_path / "inherited.json"
+    monkeypatch.setattr(supernet_analysis, "STATED", shipped)
+    arguments = ["--inherited", str(inherited), "--evidence", str(evidence)]
+    arguments += ["--architectures", str(folder), "--out", str(tmp_path)]
+    assert main(arguments) == 0
+    assert not shipped.exists()
+    assert main([*arguments, "--state", "tiny"]) == 0
+    body = json.loads(shipped.read_text())
+    assert (body["space"], body["networks"], body["supernet_steps"]) == ("tiny", 12, 100)
+    assert body["kendall_tau"]["over_all"][0] == 1
+    text = error_text({"validation_images": 9, "ranking": body})
+    assert "space tiny: Kendall's tau 1.00" in text
 
 
 def test_too_few_networks_are_refused(tmp_path):
