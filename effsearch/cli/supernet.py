@@ -57,6 +57,9 @@ def train(
         float,
         typer.Option(help="Epochs that begin with the largest networks, then open depths."),
     ] = 0.0,
+    stems_apart: Annotated[
+        bool, typer.Option("--stems-apart", help="Stems of different types share nothing.")
+    ] = False,
     init: Annotated[
         list[str] | None,
         typer.Option(help="NAME=FILE: start from a published network's official checkpoint."),
@@ -102,6 +105,7 @@ def train(
             cost_limit=cost_limit,
             fair=not uniform,
             elastic_warmup_epochs=elastic_warmup_epochs,
+            stems_apart=stems_apart,
             minutes=minutes,
             save_steps=save_steps,
             init=[_pair(text) for text in init or ()],

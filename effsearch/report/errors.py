@@ -34,13 +34,13 @@ def error_text(held_out: Mapping[str, Any]) -> str:
         return f"{text}, on {folds['networks']} networks trained for it, left out in folds"
     drawn = held_out.get("validation_images")
     if drawn is not None:
-        ranking = held_out["ranking"]
-        tau = _with_range(ranking["kendall_tau"]["over_all"], "", 2)
-        return (
-            f"that of drawing {drawn} validation images; how inherited accuracy ranks was measured "
-            f"on one supernet, of the space {ranking['space']}: Kendall's tau {tau} with "
-            f"{ranking['networks']} networks trained alone"
+        ranked = "; ".join(
+            f"{_with_range(r['kendall_tau']['over_all'], '', 2)} with {r['networks']}, {r['how']}"
+            for r in held_out.get("ranking", ())
         )
+        text = f"that of drawing {drawn} validation images"
+        more = f"; Kendall's tau of inherited accuracy and networks trained alone: {ranked}"
+        return text + (more if ranked else "")
     return "not stated"
 
 

@@ -49,6 +49,7 @@ class SupernetConfig:
         fair: whether block types are trained equally often; False draws them uniformly.
         elastic_warmup_epochs: epochs of the warm-up of elastic sizes, see `Sampler`; may be a
             fraction.
+        stems_apart: whether networks with stems of different types share nothing.
         minutes: about how long the run may take: replaces the recipe's epochs by as many as a few
             measured steps say. The checkpoint's recipe has them, and with `--epochs` of that number
             another run equals this one.
@@ -70,6 +71,7 @@ class SupernetConfig:
     cost_limit: float | None = None
     fair: bool = True
     elastic_warmup_epochs: float = 0.0
+    stems_apart: bool = False
     minutes: float | None = None
     save_steps: int = 200
     save_state: bool = True
@@ -162,6 +164,7 @@ def sampling(config: SupernetConfig) -> dict[str, Any]:
         "cost_limit": config.cost_limit,
         "fair": config.fair,
         "elastic_warmup_epochs": config.elastic_warmup_epochs,
+        "stems_apart": config.stems_apart,
     }
 
 
@@ -206,7 +209,7 @@ class SupernetRun:
         self.epoch_steps = len(self.source) // (self.batch * group.size)
         self.total = self.epoch_steps * recipe.epochs
         torch.manual_seed(config.seed)
-        self.supernet = Supernet(config.space, len(self.classes))
+        self.supernet = Supernet(config.space, len(self.classes), config.stems_apart)
         self.supernet.track_statistics = False
         self._rates = rate_schedule(recipe, self.epoch_steps, self.total)
         held = self._held()
@@ -346,7 +349,7 @@ class SupernetRun:
         if not held.training:
             raise UserError(f"{path} holds weights only and cannot be resumed")
         for name, value in sampling(self.config).items():
-            before = held.training["sampling"][name]
+            before = held.training["sampling"].get(name, False)  # as before there was a choice
             if before != value:
                 raise UserError(
                     f"{path} was begun with {name} {before}, not {value}; resume with the same"

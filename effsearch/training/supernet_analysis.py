@@ -7,7 +7,7 @@
 
 Beside the counts, over all networks and inside latency bands (pairs of the same band only), with
 95 % bootstrap intervals over networks; and what networks trained on from the supernet reach above
-the same from scratch (`--finetuned`). Writes ranking.json and ranking.md; with `--state SPACE` also
+the same from scratch (`--finetuned`). Writes ranking.json and ranking.md; with `--state HOW` also
 what `--proxy supernet` says of itself.
 """
 
@@ -173,25 +173,29 @@ def analyse(
     return report
 
 
-def stated(report: dict[str, Any], space: str) -> dict[str, Any]:
-    """Return what the score source says of how inherited top-1 ranks networks.
+def state(report: dict[str, Any], how: str) -> None:
+    """Ship what `--proxy supernet` says of how inherited top-1 ranks networks.
 
     Args:
         report: of `analyse`.
-        space: the supernet's.
+        how: the supernets were made, in words; replaces what was said of the same.
     """
-    taus = {}
-    for key in ("over_all", "inside_bands"):
-        for row in report[key]:
-            if row["score"] == OWN:
-                taus[key] = [round(value, 3) for value in (row["tau"], *row["interval"])]
-    return {
-        "space": space,
+    known = json.loads(STATED.read_text("utf-8")) if STATED.exists() else []
+    taus = {
+        key: [round(value, 3) for value in (row["tau"], *row["interval"])]
+        for key in ("over_all", "inside_bands")
+        for row in report[key]
+        if row["score"] == OWN
+    }
+    entry = {
+        "how": how,
         "networks": report["networks"],
         "supernet_steps": report["supernet_steps"],
         "kendall_tau": taus,
         "command": report["command"],
     }
+    entries = [e for e in known if e["how"] != how] + [entry]
+    STATED.write_text(json.dumps(entries, indent=1) + "\n", "utf-8")
 
 
 def markdown(report: dict[str, Any]) -> str:
@@ -244,7 +248,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--scores", type=Path, help="CSV of other scores of the same networks, by digest")
     add("--finetuned", type=Path, help="table of networks trained on from the supernet")
     add("--out", type=Path, required=True)
-    add("--state", metavar="SPACE", help="ship the taus, as of a supernet of this space")
+    add("--state", metavar="HOW", help="ship the taus, as of supernets that were made so")
     options = parser.parse_args(arguments)
     try:
         report = analyse(
@@ -262,7 +266,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "ranking.json").write_text(json.dumps(report, indent=1) + "\n")
     if options.state is not None:
-        STATED.write_text(json.dumps(stated(report, options.state), indent=1) + "\n")
+        state(report, options.state)
     text = markdown(report)
     (options.out / "ranking.md").write_text(text)
     print(text, end="")

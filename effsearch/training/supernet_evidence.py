@@ -115,6 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--random-networks", type=int, default=2)
     add("--cost-limit", type=float, help="about 10^6 multiply-accumulates at the full resolution")
     add("--elastic-warmup-epochs", type=float, default=0.0, help="see `effsearch supernet train`")
+    add("--stems-apart", action="store_true", help="stems of different types share nothing")
     add("--uniform", action="store_true", help="draw block types uniformly, not fairly")
     add("--seed", type=int, default=0)
     add("--save-steps", type=int, default=200, help="steps between checkpoints while it trains")
@@ -205,6 +206,7 @@ def train_supernet(options: argparse.Namespace, space: SearchSpace, recipe: Reci
             cost_limit=options.cost_limit,
             fair=not options.uniform,
             elastic_warmup_epochs=options.elastic_warmup_epochs,
+            stems_apart=options.stems_apart,
             minutes=options.minutes,
             save_steps=options.save_steps,
             device=options.device,

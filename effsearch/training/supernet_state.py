@@ -14,6 +14,7 @@ from searchspace import SearchSpace
 from searchspace.errors import UserError
 from searchspace.space_file import SpaceFile, parse_space
 from searchspace.supernet import Supernet
+from searchspace.supernet.sharing import are_apart
 
 FORMAT = "effsearch-supernet"
 VERSION = 1
@@ -60,7 +61,7 @@ class SupernetCheckpoint:
             UserError: where they are not this program's supernet of that space.
         """
         space = SearchSpace(parse_space(self.space))
-        supernet = Supernet(space, len(self.classes))
+        supernet = Supernet(space, len(self.classes), are_apart(self.weights))
         load_weights(supernet, self.weights)
         return supernet
 

@@ -14,7 +14,7 @@ from searchspace.architecture import Architecture
 from searchspace.errors import UserError
 from searchspace.network import Network, build
 from searchspace.space import SearchSpace
-from searchspace.supernet.sharing import share, slot_name
+from searchspace.supernet.sharing import apart, share, slot_name
 from searchspace.supernet.slices import Extent, Slice
 from searchspace.supernet.slots import (
     check_size,
@@ -41,6 +41,8 @@ class Supernet(nn.Module):
     Args:
         space: the space.
         num_classes: width of the logits.
+        stems_apart: whether networks with stems of different types share nothing. Behind stems of
+            different strides the same weights would see maps of different sides.
 
     Raises:
         UserError: where a stage is too large to share; says which and why.
@@ -53,8 +55,11 @@ class Supernet(nn.Module):
             when many networks share it: evaluation recalibrates a copy (`extract`).
     """
 
-    def __init__(self, space: SearchSpace, num_classes: int = 1000) -> None:
+    def __init__(
+        self, space: SearchSpace, num_classes: int = 1000, stems_apart: bool = False
+    ) -> None:
         super().__init__()
+        self.stems_apart = stems_apart
         self.space = space
         self.num_classes = num_classes
         self.active: Architecture | None = None
@@ -62,7 +67,7 @@ class Supernet(nn.Module):
         self._slots: dict[str, dict[str, Extent]] = {}
         self._units = {
             slot: [with_classes(unit, num_classes) for unit in members]
-            for slot, members in slot_units(space).items()
+            for slot, members in slot_units(space, stems_apart).items()
         }
         extents = slot_extents(self._units)
         check_size(extents)
@@ -182,7 +187,10 @@ class Supernet(nn.Module):
                 seen[place] = index + 1
             # No module depends on the side of its feature map.
             unit = replace(placed.unit, side=0)
-            yield placed.name, slot_name(placed, index, count), unit
+            slot = slot_name(placed, index, count)
+            if self.stems_apart:
+                slot = apart(slot, architecture.stem.type)
+            yield placed.name, slot, unit
 
     def _planned(self, architecture: Architecture) -> _Plan:
         plan = self._cache.plans.get(architecture)

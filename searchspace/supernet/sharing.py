@@ -10,7 +10,7 @@ keys and values; scales; repeated groups) are sliced thing by thing.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from searchspace.schema import OptionValue, linear_heads, partial_width
@@ -33,6 +33,7 @@ class Piece:
 
 
 Pieces = tuple[Piece, ...]
+_BEHIND = "behind_"
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,16 @@ def slot_name(placed: PlacedUnit, index: int, stage_count: int) -> str:
     if unit.role == "downsample":
         return f"stage{placed.stage}.downsample.{unit.type}"
     return f"stage{placed.stage}.{unit.type}.{index}"
+
+
+def apart(slot: str, stem: str) -> str:
+    """Return a slot's name where stem types share nothing behind the stem."""
+    return slot if slot.startswith("stem.") else f"{slot}.{_BEHIND}{stem}"
+
+
+def are_apart(names: Iterable[str]) -> bool:
+    """Say whether shared tensors of these names are of a supernet whose stems share nothing."""
+    return any(f".{_BEHIND}" in name for name in names)
 
 
 def share(unit: Unit, key: str) -> Share:

@@ -14,7 +14,7 @@ from searchspace.errors import UserError
 from searchspace.schema import OptionValue
 from searchspace.space import SearchSpace
 from searchspace.space_file import NONE, Axes
-from searchspace.supernet.sharing import share, slot_name
+from searchspace.supernet.sharing import apart, share, slot_name
 from searchspace.supernet.slices import Extent
 from searchspace.units import PlacedUnit, Unit, make_unit
 
@@ -24,8 +24,13 @@ MAX_VALUES = 1_000_000_000
 _Values = tuple[tuple[str, OptionValue], ...]
 
 
-def slot_units(space: SearchSpace) -> dict[str, list[Unit]]:
-    """Return, for every slot, units whose weights together span those of all its units."""
+def slot_units(space: SearchSpace, stems_apart: bool = False) -> dict[str, list[Unit]]:
+    """Return, for every slot, units whose weights together span those of all its units.
+
+    Args:
+        space: the space.
+        stems_apart: whether each stem type has slots of its own.
+    """
     found: dict[str, list[Unit]] = {}
 
     def add(placed: PlacedUnit, index: int = 0, stage_count: int = 0) -> None:
@@ -59,6 +64,10 @@ def slot_units(space: SearchSpace) -> dict[str, list[Unit]]:
             for options in _combinations(axes):
                 unit = Unit("head", type_, widths[count - 1], 0, 0, options)
                 add(PlacedUnit("head", count, unit), stage_count=count)
+    if stems_apart:
+        return {
+            apart(slot, stem): members for slot, members in found.items() for stem in spec.stems
+        }
     return found
 
 

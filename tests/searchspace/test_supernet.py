@@ -2,15 +2,19 @@
 
 import copy
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
+import searchspace
 from searchspace import SearchSpace, UserError, build, zoo
 from searchspace.space_file import parse_space
 from searchspace.supernet import Supernet
 from searchspace.supernet.counts import largest, parameter_count, summary
+from searchspace.supernet.sharing import are_apart
 
 CLASSES = 7
 
@@ -161,6 +165,32 @@ def test_axes_that_no_shipped_space_varies():
         architecture = space.sample(rng)
         check_equality(supernet, architecture, images(side=32))
         check_gradients(supernet, architecture, images(side=32))
+
+
+def two_stems():
+    data = yaml.safe_load((Path(searchspace.__file__).parent / "spaces" / "tiny.yaml").read_text())
+    data["stem"]["swiftformer"] = {"stride": [8]}
+    return SearchSpace(parse_space(data, "two"))
+
+
+def test_stems_apart_share_nothing_and_equal_their_extracts():
+    space = two_stems()
+    torch.manual_seed(0)
+    apart, shared = (randomise(Supernet(space, CLASSES, stems_apart=a)) for a in (True, False))
+    rng = np.random.default_rng(0)
+    used = {supernet: {} for supernet in (apart, shared)}
+    for _ in range(12):
+        architecture = space.sample(rng)
+        check_equality(apart, architecture, images(side=32))
+        check_gradients(apart, architecture, images(side=32))
+        for supernet, found in used.items():
+            ids = {id(tensor) for _, _, tensor in supernet.slices(architecture)}
+            found.setdefault(architecture.stem.type, set()).update(ids)
+    assert set(used[apart]) == {"shvit", "swiftformer"}
+    assert not used[apart]["shvit"] & used[apart]["swiftformer"]
+    assert used[shared]["shvit"] & used[shared]["swiftformer"]
+    assert are_apart(name for name, _ in apart.named_parameters())
+    assert not are_apart(name for name, _ in shared.named_parameters())
 
 
 def test_narrow_networks_use_the_first_channels_of_wide_ones(tiny):

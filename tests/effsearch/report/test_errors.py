@@ -17,8 +17,9 @@ def test_both_kinds_of_error_are_put_in_words():
     assert text.startswith("RMSE 1.70, Kendall's tau 0.63 (0.50 to 0.75), on 61 networks")
     del folds["rmse"]
     assert error_text({"cross_validation": folds}).startswith("Kendall's tau")
-    ranking = {"space": "small", "networks": 30, "kendall_tau": {"over_all": [0.1, -0.2, 0.4]}}
+    text = error_text({"validation_images": 500})
+    assert text == "that of drawing 500 validation images"
+    ranking = [{"how": "so", "networks": 30, "kendall_tau": {"over_all": [0.1, -0.2, 0.4]}}]
     text = error_text({"validation_images": 500, "ranking": ranking})
-    assert "drawing 500 validation images" in text
-    assert "space small: Kendall's tau 0.10 (-0.20 to 0.40) with 30 networks" in text
+    assert text.endswith("trained alone: 0.10 (-0.20 to 0.40) with 30, so")
     assert error_text({}) == "not stated"

@@ -74,6 +74,17 @@ def test_training_learns_and_its_networks_inherit(config, tree):
     )
 
 
+def test_stems_apart_are_kept_in_the_checkpoint(config, tree):
+    result = train(config(stems_apart=True, stop_after=2), silent)
+    held = states.load(result.checkpoint)
+    assert held.supernet().stems_apart
+    inherited = Inherited.of(held, InheritedConfig(tree, device="cpu"))
+    assert inherited.supernet.stems_apart
+    with pytest.raises(UserError, match="stems_apart True, not False"):
+        train(config(resume=True), silent)
+    assert train(config(stems_apart=True, resume=True), silent).steps == 6
+
+
 def test_a_resumed_run_equals_an_uninterrupted_one(config, tmp_path):
     train(config(out=tmp_path / "whole"), silent)
     train(config(out=tmp_path / "parts", stop_after=2), silent)

@@ -80,12 +80,14 @@ def test_what_the_score_source_says_is_shipped_on_request(tmp_path, monkeypatch)
     arguments += ["--architectures", str(folder), "--out", str(tmp_path)]
     assert main(arguments) == 0
     assert not shipped.exists()
-    assert main([*arguments, "--state", "tiny"]) == 0
+    for how in ("one way", "another", "one way"):
+        assert main([*arguments, "--state", how]) == 0
     body = json.loads(shipped.read_text())
-    assert (body["space"], body["networks"], body["supernet_steps"]) == ("tiny", 12, 100)
-    assert body["kendall_tau"]["over_all"][0] == 1
+    assert [entry["how"] for entry in body] == ["another", "one way"]
+    assert (body[0]["networks"], body[0]["supernet_steps"]) == (12, 100)
+    assert body[0]["kendall_tau"]["over_all"][0] == 1
     text = error_text({"validation_images": 9, "ranking": body})
-    assert "space tiny: Kendall's tau 1.00" in text
+    assert "with 12, another; 1.00" in text
 
 
 def test_too_few_networks_are_refused(tmp_path):
