@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -262,7 +263,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     words = sys.argv[1:] if arguments is None else arguments
-    report["command"] = "python -m effsearch.training.supernet_analysis " + " ".join(words)
+    report["command"] = f"python -m effsearch.training.supernet_analysis {shlex.join(words)}"
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "ranking.json").write_text(json.dumps(report, indent=1) + "\n")
     if options.state is not None:

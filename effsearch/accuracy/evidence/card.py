@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +42,19 @@ class Files:
         architectures: folder of their YAML files.
         scores: zero-cost scores; left out where there is no such file.
         fidelity: JSON of `effsearch.training.fidelity`; likewise.
-        inherited: CSV of top-1 with a supernet's weights; likewise.
+        inherited: CSVs of top-1 with a supernet's weights, by how it was trained; likewise.
     """
 
     table: Path = networks.TABLE
     architectures: Path = networks.ARCHITECTURES
     scores: Path = networks.SCORES
     fidelity: Path = Path("results/accuracy/fidelity.json")
-    inherited: Path = Path("results/supernet/small/inherited.csv")
+    inherited: Mapping[str, Path] = field(
+        default_factory=lambda: {
+            "inherited, all shared": Path("results/supernet/small/inherited.csv"),
+            "inherited, stems apart": Path("results/supernet/split/inherited.csv"),
+        }
+    )
 
 
 def make(
@@ -65,7 +70,9 @@ def make(
     trained = networks.load(files.table, files.architectures)
     source = ImagenetEstimate.load()
     scores = files.scores if files.scores.exists() else None
-    card = judge(trained, source, scores, _inherited(files.inherited), progress, repeats)
+    read = {name: _inherited(path) for name, path in files.inherited.items()}
+    inherited = {name: found for name, found in read.items() if found is not None}
+    card = judge(trained, source, scores, inherited, progress, repeats)
     if files.fidelity.exists():
         card["fidelity"] = json.loads(files.fidelity.read_text())["fidelity"]
     progress("placing the planted degenerates")

@@ -63,7 +63,7 @@ def _agreement(table: Mapping[str, Any], card: Mapping[str, Any]) -> list[str]:
         f"{table['pairs']} pairs. Ceiling that seed noise sets to any score's tau: {ceiling}. "
         "95% bootstrap intervals over networks; predictors that were trained on the table are "
         "judged on networks left out (repeated nested cross-validation). Lead: over the best score "
-        "that was not trained on the table.",
+        "that was not trained on the table, on the networks that both have.",
         "",
         "| score | kind | tau | 95% | lead | 95% | Spearman | ms a candidate |",
         "|---|---|---|---|---|---|---|---|",
@@ -76,8 +76,9 @@ def _agreement(table: Mapping[str, Any], card: Mapping[str, Any]) -> list[str]:
             between = f"{row['lead_interval'][0]:+.2f} to {row['lead_interval'][1]:+.2f}"
         ms = card["ms_per_candidate"].get(row["score"])
         spearman = card["spearman"][row["score"]]
+        name = row["score"] + (f" ({row['networks']} networks)" if "networks" in row else "")
         lines.append(
-            f"| {row['score']} | {row['group']} | {row['tau']:.2f} | {low:.2f} to {high:.2f} | "
+            f"| {name} | {row['group']} | {row['tau']:.2f} | {low:.2f} to {high:.2f} | "
             f"{lead} | {between} | {spearman:.2f} | {'' if ms is None else f'{ms:.2f}'} |"
         )
     return lines

@@ -73,7 +73,7 @@ def judge(
     trained: Trained,
     source: ImagenetEstimate,
     scores: Path | None = None,
-    inherited: Mapping[str, float] | None = None,
+    inherited: Mapping[str, Mapping[str, float]] | None = None,
     progress: Callable[[str], None] = lambda line: None,
     repeats: int = crossval.REPEATS,
 ) -> dict[str, Any]:
@@ -83,7 +83,8 @@ def judge(
         trained: the networks.
         source: the published estimate.
         scores: CSV of their zero-cost scores; None leaves those out.
-        inherited: top-1 with a supernet's weights by digest, of some or all networks.
+        inherited: top-1 with a supernet's weights by digest, of some or all networks; several
+            ways of training it by name.
         progress: called with a line now and then.
         repeats: of the cross-validation.
 
@@ -110,9 +111,9 @@ def judge(
         found.append(Judged(name, "trained", means))
         if "ImageNet" not in name:
             held[name] = _errors(means, stds, top1)
-    if inherited is not None:
-        values = np.array([inherited.get(digest, np.nan) for digest in trained.digests])
-        found.append(Judged("inherited", "inherited", values[None]))
+    for name, top1_of in (inherited or {}).items():
+        values = np.array([top1_of.get(digest, np.nan) for digest in trained.digests])
+        found.append(Judged(name, "inherited", values[None]))
     noise = trained.noise_std
     pairs = {"all": all_pairs(len(trained)), "near": near_pairs(trained.mean_ms, NEAR)}
     tables = {}
@@ -148,27 +149,48 @@ def compare(found: Sequence[Judged], truth: Values, pairs: Pairs) -> list[dict[s
     The best of the others is the one that is best on these very networks: the lead is not flattered
     by the choice. All intervals are of the same bootstrap draws of networks.
     """
-    taus = {j.name: _mean_tau(j.values, truth, pairs) for j in found}
     draws = bootstrap({j.name: j.values for j in found}, truth, pairs)
-    others = [j.name for j in found if j.group in ("count", "zero-cost", "published")]
-    rival = max(others, key=lambda name: np.nan_to_num(taus[name], nan=-1))
     rows_out = []
     for judged in found:
-        own = draws[judged.name]
         row: dict[str, Any] = {
             "score": judged.name,
             "group": judged.group,
-            "tau": round(taus[judged.name], 3),
-            "interval": interval(own),
+            "tau": round(_mean_tau(judged.values, truth, pairs), 3),
+            "interval": interval(draws[judged.name]),
         }
+        known = ~np.isnan(judged.values).any(axis=0)
+        if not known.all():
+            row["networks"] = int(known.sum())
         if judged.group in ("trained", "inherited"):
-            row["rival"] = rival
-            row["lead"] = round(taus[judged.name] - taus[rival], 3)
-            row["lead_interval"] = interval(own - draws[rival])
-            ahead = interval(own - draws[PUBLISHED])
-            row["lead_over_published_interval"] = ahead
+            shared, own = pairs & np.outer(known, known), draws
+            if not known.all():
+                own = bootstrap({j.name: j.values for j in found}, truth, shared)
+            row |= _lead(judged, found, truth, shared, own)
         rows_out.append(row)
     return rows_out
+
+
+def _lead(
+    judged: Judged,
+    found: Sequence[Judged],
+    truth: Values,
+    pairs: Pairs,
+    draws: Mapping[str, Values],
+) -> dict[str, Any]:
+    """Return the lead over the best score that is not trained, on the pairs that it has."""
+    taus = {
+        j.name: _mean_tau(j.values, truth, pairs)
+        for j in found
+        if j.group in ("count", "zero-cost", "published")
+    }
+    rival = max(taus, key=lambda name: np.nan_to_num(taus[name], nan=-1))
+    own = draws[judged.name]
+    return {
+        "rival": rival,
+        "lead": round(_mean_tau(judged.values, truth, pairs) - taus[rival], 3),
+        "lead_interval": interval(own - draws[rival]),
+        "lead_over_published_interval": interval(own - draws[PUBLISHED]),
+    }
 
 
 def on_published(scores: Path, top1: Mapping[str, tuple[float, bool]]) -> list[dict[str, Any]]:

@@ -1,3 +1,4 @@
+import csv
 import json
 
 import pytest
@@ -11,8 +12,16 @@ from searchspace.errors import UserError
 
 @pytest.fixture(scope="module")
 def card(files, tmp_path_factory):
-    nowhere = tmp_path_factory.mktemp("nothing") / "none"
-    found = Files(files / "evidence.csv", files, nowhere, nowhere, nowhere)
+    folder = tmp_path_factory.mktemp("nothing")
+    nowhere = folder / "none"
+    with (files / "evidence.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    some = sorted({row["digest"] for row in rows})[::2]
+    top1 = {row["digest"]: row["top1"] for row in rows}
+    lines = ["digest,top1", *(f"{digest},{top1[digest]}" for digest in some)]
+    (folder / "inherited.csv").write_text("\n".join(lines) + "\n")
+    inherited = {"inherited": folder / "inherited.csv", "none": nowhere}
+    found = Files(files / "evidence.csv", files, nowhere, nowhere, inherited)
     return {**make(found, repeats=1), "command": "effsearch card --repeats 1"}
 
 
@@ -21,6 +30,12 @@ def test_the_card_says_of_every_score_how_it_ranks(card, tmp_path):
         for row in table["scores"]:
             low, high = row["interval"]
             assert -1 <= low <= high <= 1
+    rows = {row["score"]: row for row in card["agreement"]["all"]["scores"]}
+    assert "none" not in rows
+    assert rows["inherited"]["networks"] < card["networks"], "compared on the pairs that it has"
+    assert rows["inherited"]["tau"] > 0.9, "the truth itself"
+    assert rows["inherited"]["lead"] > 0
+    assert "networks" not in rows["params"]
     taus = {row["score"]: row["tau"] for row in card["agreement"]["all"]["scores"]}
     assert {"params", "macs", "depth", "depth+macs", "imagenet", "joint"} <= set(taus)
     assert taus["joint"] > taus["params"]
