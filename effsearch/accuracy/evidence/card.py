@@ -52,7 +52,7 @@ class Files:
     inherited: Mapping[str, Path] = field(
         default_factory=lambda: {
             "inherited, all shared": Path("results/supernet/small/inherited.csv"),
-            "inherited, stems apart": Path("results/supernet/split/inherited.csv"),
+            "inherited, stems apart": Path("results/supernet/split8/inherited.csv"),
         }
     )
 
