@@ -19,10 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from effsearch.latency.benchmark_timings import MOVED_LIMIT, measure_all
+from effsearch.latency.benchmark_timings import measure_all
 from effsearch.latency.measure import NOISE_LIMIT
 from effsearch.latency.measured import MeasuredTable
 from effsearch.latency.measured_fit import error_summary
+from effsearch.latency.profiling import MOVED_LIMIT
 from effsearch.latency.runtime import host, matches_this_machine
 from effsearch.latency.table import DeviceTable
 from effsearch.latency.turns import SLOW

@@ -14,14 +14,13 @@ from pathlib import Path
 
 from effsearch.latency.beside import measure_beside
 from effsearch.latency.profile_batch import prepare
-from effsearch.latency.profiling import calm_reference_ms
+from effsearch.latency.profiling import MOVED_LIMIT, calm_reference_ms
 from effsearch.latency.runtime import cores
 from effsearch.latency.speed import REFERENCE, Speed
 from searchspace import Architecture, zoo
 
 BATCH = 20
 ATTEMPTS = 3
-MOVED_LIMIT = 0.15  # of the reference network, over its calm
 
 
 @dataclass(frozen=True)

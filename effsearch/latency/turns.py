@@ -13,7 +13,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
@@ -112,14 +111,7 @@ class Subject:
         self.turns.append(take_turn(self.run, self.seconds, self.min_runs))
 
 
-class Probe(Protocol):
-    """Something that tells the machine's speed at this moment."""
-
-    def __call__(self) -> Speed:
-        """Return it."""
-
-
-def take_turns(subjects: Sequence[Subject], probe: Probe) -> tuple[Speed, float]:
+def take_turns(subjects: Sequence[Subject], probe: Callable[[], Speed]) -> tuple[Speed, float]:
     """Give all subjects their turns; return the machine's speed and its relative standard error.
 
     Those with fewer rounds than others sit some out, evenly. Those that lack calm turns in the end
@@ -127,7 +119,7 @@ def take_turns(subjects: Sequence[Subject], probe: Probe) -> tuple[Speed, float]
 
     Args:
         subjects: what is timed.
-        probe: tells the machine's speed, before and after each turn.
+        probe: returns the machine's speed at the moment; called before and after each turn.
     """
     probes = [probe()]
 

@@ -153,7 +153,6 @@ def analyse(
         others = further_scores(further, [row["digest"] for row in rows])
         defined = {name: values for name, values in others.items() if np.isfinite(values).all()}
         scores |= {name: values for name, values in defined.items() if name not in scores}
-    own = OWN
     inside = int((groups >= 0).sum())
     report = {
         "networks": len(rows),
@@ -164,10 +163,10 @@ def analyse(
         "images": int(rows[0]["images"]),
         "recalibration_batches": int(rows[0]["recalibration_batches"]),
         "standalone_top1": spread(truth),
-        "inherited_top1": spread(scores[own]),
+        "inherited_top1": spread(scores[OWN]),
         "target_tau": TARGET_TAU,
-        "over_all": compare(scores, truth, all_pairs(len(truth)), own),
-        "inside_bands": compare(scores, truth, same_group(groups), own) if inside >= 10 else [],
+        "over_all": compare(scores, truth, all_pairs(len(truth)), OWN),
+        "inside_bands": compare(scores, truth, same_group(groups), OWN) if inside >= 10 else [],
     }
     if finetuned is not None:
         report["inheritance"] = inheritance(finetuned)

@@ -14,14 +14,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from effsearch.accuracy.evidence import crossval, networks
-from effsearch.accuracy.evidence.agreement import all_pairs, bootstrap, interval, pair_tau
+from effsearch.accuracy.evidence.agreement import all_pairs, bootstrap, interval
 from effsearch.accuracy.evidence.encoding import NAMES, Points
 from effsearch.accuracy.evidence.joint import Joint
-from effsearch.accuracy.evidence.judge import known_points, points_of
-from effsearch.accuracy.evidence.scaling import from_log_odds, log_odds
+from effsearch.accuracy.evidence.judge import errors, known_points, mean_tau, points_of
+from effsearch.accuracy.evidence.scaling import log_odds
 from effsearch.accuracy.features import TOTALS, Array
 from effsearch.accuracy.imagenet import ImagenetEstimate
 from effsearch.accuracy.trained import DATA, JOINED, SCHEMA, SHORT
@@ -70,14 +68,13 @@ def held_out(fit: crossval.Fit, top1: Array, same_scale: bool = False) -> dict[s
         top1: the networks' own (n,).
         same_scale: whether the model predicts their log odds, so that an error can be stated.
     """
-    means, _ = crossval.out_of_fold(fit, len(top1))
+    means, stds = crossval.out_of_fold(fit, len(top1))
     pairs = all_pairs(len(top1))
-    tau = float(np.mean([pair_tau(row, top1, pairs) for row in means]))
+    tau = mean_tau(means, top1, pairs)
     low, high = interval(bootstrap({"": means}, top1, pairs)[""])
     found = {"networks": len(top1), "kendall_tau": [round(tau, 3), low, high]}
     if same_scale:
-        rmse = np.sqrt(((from_log_odds(means) - top1) ** 2).mean())
-        found["rmse"] = round(float(rmse), 3)
+        found["rmse"] = errors(means, stds, top1)["rmse_points"]
     return {"cross_validation": found}
 
 

@@ -110,7 +110,7 @@ def judge(
         means, stds = crossval.out_of_fold(fit, len(trained), repeats)
         found.append(Judged(name, "trained", means))
         if "ImageNet" not in name:
-            held[name] = _errors(means, stds, top1)
+            held[name] = errors(means, stds, top1)
     for name, top1_of in (inherited or {}).items():
         values = np.array([top1_of.get(digest, np.nan) for digest in trained.digests])
         found.append(Judged(name, "inherited", values[None]))
@@ -147,7 +147,8 @@ def compare(found: Sequence[Judged], truth: Values, pairs: Pairs) -> list[dict[s
     """Return tau of each score with its interval, and its lead over the best that is not trained.
 
     The best of the others is the one that is best on these very networks: the lead is not flattered
-    by the choice. All intervals are of the same bootstrap draws of networks.
+    by the choice. All intervals are of the same bootstrap draws of networks, but those of the leads
+    of scores that some networks lack: these are compared on the pairs that they have.
     """
     draws = bootstrap({j.name: j.values for j in found}, truth, pairs)
     rows_out = []
@@ -155,7 +156,7 @@ def compare(found: Sequence[Judged], truth: Values, pairs: Pairs) -> list[dict[s
         row: dict[str, Any] = {
             "score": judged.name,
             "group": judged.group,
-            "tau": round(_mean_tau(judged.values, truth, pairs), 3),
+            "tau": round(mean_tau(judged.values, truth, pairs), 3),
             "interval": interval(draws[judged.name]),
         }
         known = ~np.isnan(judged.values).any(axis=0)
@@ -179,7 +180,7 @@ def _lead(
 ) -> dict[str, Any]:
     """Return the lead over the best score that is not trained, on the pairs that it has."""
     taus = {
-        j.name: _mean_tau(j.values, truth, pairs)
+        j.name: mean_tau(j.values, truth, pairs)
         for j in found
         if j.group in ("count", "zero-cost", "published")
     }
@@ -187,7 +188,7 @@ def _lead(
     own = draws[judged.name]
     return {
         "rival": rival,
-        "lead": round(_mean_tau(judged.values, truth, pairs) - taus[rival], 3),
+        "lead": round(mean_tau(judged.values, truth, pairs) - taus[rival], 3),
         "lead_interval": interval(own - draws[rival]),
         "lead_over_published_interval": interval(own - draws[PUBLISHED]),
     }
@@ -269,7 +270,8 @@ def milliseconds(
     return 1e3 * float(np.median(times))
 
 
-def _mean_tau(values: Values, truth: Values, pairs: Pairs) -> float:
+def mean_tau(values: Values, truth: Values, pairs: Pairs) -> float:
+    """Return the mean tau of repeated predictions (repeats, n)."""
     return float(np.mean([pair_tau(row, truth, pairs) for row in values]))
 
 
@@ -278,7 +280,7 @@ def _spearman(values: Values, truth: Values) -> float:
     return round(float(np.mean(found)), 3)
 
 
-def _errors(means: Values, stds: Values, top1: Values) -> dict[str, float]:
+def errors(means: Values, stds: Values, top1: Values) -> dict[str, float]:
     """Return errors in points, and how many of the 80% intervals hold the truth."""
     gaps = np.abs(means - log_odds(top1))
     points = from_log_odds(means) - top1
@@ -300,7 +302,7 @@ def _per_band(found: Sequence[Judged], trained: Trained) -> list[dict[str, Any]]
                 "band": int(band),
                 "mean_ms": round(float(trained.mean_ms[inside].mean()), 3),
                 "networks": int(inside.sum()),
-                "tau": {j.name: round(_mean_tau(j.values, trained.top1, pairs), 3) for j in found},
+                "tau": {j.name: round(mean_tau(j.values, trained.top1, pairs), 3) for j in found},
             }
         )
     return rows
