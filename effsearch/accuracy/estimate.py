@@ -1,211 +1,226 @@
-"""A Gaussian estimate of log error: slopes with priors, family effects, and distance to the known.
+"""A Gaussian estimate of log error: a line in named terms, whose slopes all published groups share.
 
-The log of the top-1 error is a linear function of log MACs, log parameters, log activations,
-training with distillation and each family's share, plus a smooth residual over the network's
-shape. Slopes have priors from other published networks; the residual's prior is a Gaussian
-process, so that the standard deviation is small near a known network and grows away from all of
-them (Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006, chapter 2.7).
-Outside the range of the known networks' shapes, the error is expected to rise and gets less
-certain in proportion to the distance, and families mixed in one network make it less certain: a
-prior, since nothing published lies there.
+The log of the top-1 error is a linear function of the terms of `columns`, each of a network's
+totals alone. Slopes are a Gaussian posterior (Rasmussen and Williams, "Gaussian Processes for
+Machine Learning", 2006, chapter 2.1) given every published training: groups that were trained alike
+have a level of their own, so that only differences inside them say anything of design. Sizes
+saturate as powers do, and what could grow without bound is squared or one-sided, so that no search
+gains by leaving what is known.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
 
-from effsearch.accuracy.features import (
-    SHAPE,
-    TOTALS,
-    Array,
-    family_shares,
-    shape,
+from effsearch.accuracy.features import FAMILIES, TOTALS, Array, family_shares
+
+TERMS: Mapping[str, str] = {
+    "compute": "MACs at 224 px; minus a power, so that it saturates; 1 for a factor e at 0.6 GMACs",
+    "parameters": "parameters, likewise; at 8 M",
+    "activations": "outputs of convolutions and linear layers, at 224 px; likewise, at 6 M",
+    "parameter_balance": "square of parameters minus compute, beyond what is usual",
+    "activation_balance": "square of activations minus compute, beyond what is usual",
+    "resolution": "224 px over the image's side",
+    "depth": "log of layers over what is usual for the MACs",
+    "depth_squared": "its square",
+    "stride": "log2 of the mean stride at which MACs are spent, less 4",
+    "stride_squared": "its square",
+    "one_scale": "how few scales the MACs are spread over",
+    "attention": "square root of the share of blocks that attend",
+    "convolution_free": "share of blocks without a spatial convolution, to the power of 1.5",
+    "kernel": "mean log2 of spatial kernels over 3, to 7 at most",
+    "narrow_features": "256 over the classifier's input width",
+    "head_share": "log of the parameters' share outside of the head",
+    "stem_share": "share of the MACs in the stem",
+    "widening": "octaves by which downsamplings widen beyond the usual, or narrow",
+    "narrow_options": "octaves a block by which options are below what is published",
+    "wide_options": "octaves a block by which options are above what is published",
+    "unpublished_shape": "how far depth, stride, scales, attention, stem and last stage lie outside "
+    "of published members of the space, in units of `SHAPE_SCALES`",
+}
+"""The terms of `columns` and what they measure; a positive slope means a higher error."""
+
+DISTILLED = "distilled"
+_KINDS = (*FAMILIES, "other")
+LEVELS = tuple(f"{what}.{kind}" for what in ("level", "compute", "resolution") for kind in _KINDS)
+"""A family's level, and how its recipe differs in what size and resolution are worth."""
+FOREIGN = "level.foreign"
+COEFFICIENTS = (*TERMS, *LEVELS, DISTILLED, FOREIGN)
+SHAPE_SCALES: Mapping[str, float] = {
+    "depth": 0.5,
+    "stride": 0.5,
+    "one_scale": 0.5,
+    "stem_share": 0.1,
+    "last_stride": 0.25,
+    "missing_attention": 0.25,
+    "excess_attention": 0.15,
+}
+"""What makes clearly another shape, of each quantity that has a published range.
+
+Attention has a range for each family: one without the attention that made its name is no published
+design, though another family may have none. A mixture's is the mean of theirs.
+"""
+RANGES = (
+    *(name for name in SHAPE_SCALES if not name.endswith("attention")),
+    *(f"attention.{family}" for family in FAMILIES),
 )
-from searchspace.schema import FAMILIES
-
-SLOPES = ("gmacs", "mparams", "mactivations")
-_SIZES = [TOTALS.index(name) for name in SLOPES]
-_ATTENTION = SHAPE.index("attention")
+ShapeRanges = Mapping[str, Sequence[float]]
+POWER = 0.35  # sizes count as (1 - size^-POWER) / POWER
 _CHANCE_ERROR = 99.9  # percent, of 1000 classes
-_FAMILY_DISTANCE = 2.0  # two families are this many scales apart, times the square root of 2
+_INDEX = {name: i for i, name in enumerate(TOTALS)}
+_COMPUTE, _RESOLUTION, _UNPUBLISHED = (
+    list(TERMS).index(name) for name in ("compute", "resolution", "unpublished_shape")
+)
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What the estimate sees of n networks.
+def columns(totals: Array, ranges: ShapeRanges) -> Array:
+    """Return the terms of networks.
 
-    Attributes:
-        design: columns of the linear terms, (n, 1 + slopes + distilled + families).
-        points: where the smooth residual is evaluated, (n, d).
-        distance: from the known networks' range, in scales (n,).
-        mixing: 0 for one family, 1 for two in equal parts (n,).
-        shares: of the families (n, 4).
+    Args:
+        totals: of n networks, (n, len(TOTALS)).
+        ranges: published range of each of `RANGES`.
+
+    Returns:
+        Array (n, len(TERMS)).
     """
+    c = {name: totals[:, i] for name, i in _INDEX.items()}
+    shape = shapes(totals)
+    at_224 = 4 ** (math.log2(224) - c["stem.log2_side"])
+    attention = shape["attention"]
+    compute = _saturating(np.log(c["gmacs"] * at_224 / 0.6))
+    parameters = _saturating(np.log(c["mparams"] / 8))
+    activations = _saturating(np.log(c["mactivations"] * at_224 / 6))
+    by_name = {
+        "compute": compute,
+        "parameters": parameters,
+        "activations": activations,
+        "parameter_balance": (parameters - compute) ** 2,
+        "activation_balance": (activations - compute) ** 2,
+        "resolution": np.sqrt(at_224) - 1,
+        "depth": shape["depth"],
+        "depth_squared": shape["depth"] ** 2,
+        "stride": shape["stride"],
+        "stride_squared": shape["stride"] ** 2,
+        "one_scale": shape["one_scale"],
+        "attention": np.sqrt(attention),
+        "convolution_free": np.maximum(1 - c["mixers"] / c["blocks"], 0) ** 1.5,
+        "kernel": c["mixers.log2_kernel"] / np.maximum(c["mixers"], 1) - math.log2(3),
+        "narrow_features": 256 / 2 ** c["classifier.log2_width"],
+        "head_share": np.log(1 - np.minimum(c["head.mparams"] / c["mparams"], 0.95)),
+        "stem_share": shape["stem_share"],
+        "widening": c["widening.octaves"],
+        "narrow_options": c["option.octaves_below"] / c["blocks"],
+        "wide_options": c["option.octaves_above"] / c["blocks"],
+        "unpublished_shape": _beyond(shape, family_shares(totals), ranges),
+    }
+    return np.column_stack([by_name[name] for name in TERMS])
 
-    design: Array
-    points: Array
-    distance: Array
-    mixing: Array
-    shares: Array
 
+def shapes(totals: Array) -> dict[str, Array]:
+    """Return what has a published range, of n networks, by name, (n,) each.
 
-@dataclass(frozen=True)
-class Hyperparameters:
-    """What the estimate assumes before it sees the networks.
-
-    All standard deviations are of the log error: 0.05 is 1 point of top-1 at 80%.
-
-    Attributes:
-        slopes: prior mean and standard deviation of each of `SLOPES`, by name, and of
-            `distilled`, the change in log error where a network was trained with distillation.
-        family_std: prior standard deviation of a family's effect.
-        residual_std: of the smooth residual.
-        residual_length: its length scale, in units of `scales`.
-        noise_std: of one training: seed, recipe, rounding.
-        mixing_std: of putting two families in one network, half each; no such network is
-            published.
-        scales: of each column of `SHAPE`: what makes clearly another design.
-        outside_mean: rise of log error per scale outside the known networks' range.
-        outside_std: standard deviation of that rise per scale.
+    Log of layers over what is usual for the MACs; log2 of the mean stride of the MACs, less 4; how
+    few scales they are spread over; share of MACs in the stem; log2 of the last stage's stride;
+    share of blocks that attend.
     """
+    c = {name: totals[:, i] for name, i in _INDEX.items()}
+    side = c["stem.log2_side"]
+    log_gmacs = np.log(c["gmacs"] / 0.6) + 2 * math.log(2) * (math.log2(224) - side)
+    mean_side = c["layers.gmacs.log2_side"] / c["layers.gmacs"]
+    variance = c["layers.gmacs.log2_side_squared"] / c["layers.gmacs"] - mean_side**2
+    spread = np.sqrt(np.maximum(variance, 0))
+    return {
+        "depth": np.log(c["layers"] / 80) - 0.3 * log_gmacs,
+        "stride": side - mean_side - 4,
+        "one_scale": -np.log((spread / 1.2 + 0.3) / 1.3),
+        "stem_share": c["stem.gmacs"] / c["gmacs"],
+        "last_stride": side - c["last.log2_side"],
+        "attention": c["attention"] / c["blocks"],
+    }
 
-    slopes: Mapping[str, tuple[float, float]]
-    family_std: float
-    residual_std: float
-    residual_length: float
-    noise_std: float
-    mixing_std: float
-    scales: Mapping[str, float]
-    outside_mean: float
-    outside_std: float
+
+def _beyond(shape: Mapping[str, Array], shares: Array, ranges: ShapeRanges) -> Array:
+    """Return how far shapes lie outside their ranges, in scales, (n,)."""
+    bounds = np.array([*(ranges[f"attention.{f}"] for f in FAMILIES), (0.0, 1.0)])  # others: any
+    least, most = (shares @ bounds).T
+    attention = shape["attention"]
+    total: Array = np.maximum(least - attention, 0) / SHAPE_SCALES["missing_attention"]
+    total = total + np.maximum(attention - most, 0) / SHAPE_SCALES["excess_attention"]
+    for name in RANGES[: -len(FAMILIES)]:
+        low, high = ranges[name]
+        beyond = np.maximum(np.maximum(low - shape[name], shape[name] - high), 0)
+        total = total + beyond / SHAPE_SCALES[name]
+    return total
+
+
+def _saturating(log_size: Array) -> Array:
+    out: Array = (1 - np.exp(-POWER * log_size)) / POWER
+    return out
 
 
 class Estimate:
-    """The estimate given known networks.
+    """The posterior of the coefficients, and what it says of networks.
 
     Attributes:
-        hyperparameters: the prior.
-        means: prior means of the linear terms.
-        variances: their prior variances.
-        known_distilled: 1 where a known network was trained with distillation, else 0 (n,).
-        known_log_error: log of the known networks' top-1 error in percent (n,).
-        low: least value of each column of the known networks' shapes.
-        high: greatest value.
-        log_evidence: log marginal likelihood of the known networks' errors.
+        mean: of `COEFFICIENTS` (k,).
+        covariance: of them (k, k).
+        ranges: published range of each of `RANGES`.
+        noise_std: of the log error of one training of a member of the space.
+        foreign_std: more of it, where only an operator graph is known.
+        mixing_std: more of it where two families are mixed half and half; no such is published.
     """
 
     def __init__(
-        self, hyperparameters: Hyperparameters, totals: Array, distilled: Array, top1: Array
+        self,
+        mean: Array,
+        covariance: Array,
+        ranges: ShapeRanges,
+        noise_std: float,
+        foreign_std: float,
+        mixing_std: float,
     ) -> None:
-        """Condition on known networks.
+        self.mean, self.covariance, self.ranges = mean, covariance, ranges
+        self.noise_std, self.foreign_std, self.mixing_std = noise_std, foreign_std, mixing_std
+        self._root = _root(covariance[:-1, :-1])
 
-        Args:
-            hyperparameters: the prior.
-            totals: of the known networks (n, len(TOTALS)); a network may occur more than once.
-            distilled: 1 where trained with distillation, else 0 (n,).
-            top1: ImageNet-1k top-1 in percent (n,).
-        """
-        self.hyperparameters = h = hyperparameters
-        means, stds = _linear_prior(h)
-        self.means, self.variances = means, stds**2
-        self.known_distilled, self.known_log_error = distilled, np.log(100 - top1)
-        self._scales = np.array([h.scales[name] for name in SHAPE])
-        shapes, shares = shape(totals), family_shares(totals)
-        self._design = _design(totals, distilled, shares)
-        self._points = self._coordinates(shapes, shares)
-        self._family_attention = _family_attention(shapes, shares)
-        known = self._ranged(shapes, shares)
-        self.low, self.high = known.min(0), known.max(0)
-        covariance = self._covariance(self._design, self._points)
-        covariance += h.noise_std**2 * np.eye(len(totals))
-        self._factor = cho_factor(covariance, lower=True)
-        residual = self.known_log_error - self._design @ means
-        self._weights = cho_solve(self._factor, residual)
-        self._inverse = cho_solve(self._factor, np.eye(len(totals)))
-        log_determinant = 2 * np.log(np.diag(self._factor[0])).sum()
-        self.log_evidence = float(
-            -0.5 * (residual @ self._weights + log_determinant + len(totals) * np.log(2 * np.pi))
-        )
-
-    def log_error(self, totals: Array, distilled: Array | float = 0.0) -> tuple[Array, Array]:
+    def log_error(self, totals: Array, distilled: bool = False) -> tuple[Array, Array]:
         """Return mean and standard deviation of the log of the top-1 error, (n,) each.
 
         Args:
-            totals: of n networks, (n, len(TOTALS)).
-            distilled: the recipe to estimate for, 0 or 1.
+            totals: of n members of the space, (n, len(TOTALS)).
+            distilled: whether they are to be trained with distillation.
         """
-        h = self.hyperparameters
-        seen = self.seen(totals, distilled)
-        cross = self._covariance(seen.design, seen.points)
-        mean = seen.design @ self.means + cross @ self._weights
-        prior = (seen.design**2) @ self.variances + h.residual_std**2
-        variance = prior - ((cross @ self._inverse) * cross).sum(1)
-        mean = mean + h.outside_mean * seen.distance
-        variance = np.maximum(variance, 0) + h.noise_std**2 + h.mixing_std**2 * seen.mixing
-        variance = variance + (h.outside_std * seen.distance) ** 2
+        shares = family_shares(totals)
+        design = self._design(totals, shares, distilled)
+        mean = design @ self.mean[:-1]
+        deviations = design @ self._root
+        variance = np.einsum("ij,ij->i", deviations, deviations) + self.noise_std**2
+        variance = variance + 2 * self.mixing_std**2 * (1 - (shares**2).sum(1))
         return mean, np.sqrt(variance)
 
-    def seen(self, totals: Array, distilled: Array | float = 0.0) -> Seen:
-        """Return the model's columns of n networks, from their totals (n, len(TOTALS))."""
-        shapes, shares = shape(totals), family_shares(totals)
-        return Seen(
-            _design(totals, distilled, shares),
-            self._coordinates(shapes, shares),
-            np.sqrt((self._outside(shapes, shares) ** 2).sum(1)),
-            2 * (1 - (shares**2).sum(1)),
-            shares,
-        )
+    def foreign_log_error(self, totals: Array, distilled: bool = False) -> tuple[Array, Array]:
+        """Return the same of networks of which only the graph is known.
 
-    def top1(self, totals: Array, distilled: Array | float = 0.0) -> tuple[Array, Array]:
+        They are no members of the space, so its unpublished shapes say nothing of them.
+        """
+        weights = np.ones((len(totals), len(COEFFICIENTS)))
+        weights[:, :-1] = self._design(totals, np.zeros((len(totals), len(_KINDS))), distilled)
+        weights[:, _UNPUBLISHED] = 0
+        variance = np.einsum("ij,jk,ik->i", weights, self.covariance, weights)
+        return weights @ self.mean, np.sqrt(variance + self.noise_std**2 + self.foreign_std**2)
+
+    def top1(self, totals: Array, distilled: bool = False) -> tuple[Array, Array]:
         """Return mean and standard deviation of top-1 in percent, (n,) each; see `top1_of`."""
         return top1_of(*self.log_error(totals, distilled))
 
-    def outside(self, totals: Array) -> Array:
-        """Return how far each shape lies outside the known range, in scales, (n, len(SHAPE))."""
-        return self._outside(shape(totals), family_shares(totals))
-
-    def _outside(self, shapes: Array, shares: Array) -> Array:
-        values = self._ranged(shapes, shares)
-        beyond = np.maximum(np.maximum(self.low - values, values - self.high), 0)
-        distance: Array = beyond / self._scales
-        return distance
-
-    def slopes(self) -> dict[str, tuple[float, float]]:
-        """Return mean and standard deviation of every linear coefficient, given the networks."""
-        names = ("intercept", *SLOPES, "distilled", *FAMILIES)
-        gain = self.variances[:, None] * self._design.T
-        means = self.means + gain @ self._weights
-        variances = self.variances - np.einsum("ij,jk,ik->i", gain, self._inverse, gain)
-        return {
-            name: (float(m), float(np.sqrt(max(v, 0))))
-            for name, m, v in zip(names, means, variances, strict=True)
-        }
-
-    def _covariance(self, design: Array, points: Array) -> Array:
-        """Return prior covariances of networks (n) with the known ones (k), (n, k)."""
-        h = self.hyperparameters
-        linear = (design * self.variances) @ self._design.T
-        gaps = ((points[:, None] - self._points[None]) ** 2).sum(-1)
-        kernel = h.residual_std**2 * np.exp(-gaps / (2 * h.residual_length**2))
-        covariance: Array = linear + kernel
-        return covariance
-
-    def _coordinates(self, shapes: Array, shares: Array) -> Array:
-        return np.concatenate([shapes / self._scales, shares * _FAMILY_DISTANCE], axis=1)
-
-    def _ranged(self, shapes: Array, shares: Array) -> Array:
-        """Return shapes with the share of attention relative to what the families in it have.
-
-        A family without the attention that made its name is no published design, though another
-        family may have none.
-        """
-        values = shapes.copy()
-        values[:, _ATTENTION] -= shares @ self._family_attention
-        return values
+    def _design(self, totals: Array, shares: Array, distilled: bool) -> Array:
+        terms = columns(totals, self.ranges)
+        compute, side = terms[:, _COMPUTE, None], terms[:, _RESOLUTION, None]
+        recipe = np.full((len(totals), 1), float(distilled))
+        return np.concatenate([terms, shares, shares * compute, shares * side, recipe], axis=1)
 
 
 def top1_of(mean: Array, std: Array) -> tuple[Array, Array]:
@@ -218,23 +233,8 @@ def top1_of(mean: Array, std: Array) -> tuple[Array, Array]:
     return 100 - np.minimum(error, _CHANCE_ERROR), error * np.sqrt(np.expm1(std**2))
 
 
-def _linear_prior(h: Hyperparameters) -> tuple[Array, Array]:
-    rows = [(3.0, 1.0), *(h.slopes[name] for name in (*SLOPES, "distilled"))]
-    rows += [(0.0, h.family_std)] * len(FAMILIES)
-    table = np.array(rows)
-    return table[:, 0], table[:, 1]
-
-
-def _design(totals: Array, distilled: Array | float, shares: Array) -> Array:
-    design = np.empty((len(totals), 1 + len(SLOPES) + 1 + len(FAMILIES)))
-    design[:, 0] = 1
-    design[:, 1 : 1 + len(SLOPES)] = np.log(totals[:, _SIZES])
-    design[:, 1 + len(SLOPES)] = distilled
-    design[:, 2 + len(SLOPES) :] = shares
-    return design
-
-
-def _family_attention(shapes: Array, shares: Array) -> Array:
-    """Return the mean share of blocks with attention in each family's known networks."""
-    mean: Array = (shapes[:, _ATTENTION] @ shares) / np.maximum(shares.sum(0), 1e-9)
-    return mean
+def _root(covariance: Array) -> Array:
+    """Return a matrix whose product with its transpose is the covariance."""
+    values, vectors = np.linalg.eigh(covariance)
+    root: Array = vectors * np.sqrt(np.maximum(values, 0))
+    return root

@@ -1,79 +1,94 @@
-"""What an accuracy estimate sees of a network: totals that add up over its units, and its shape.
+"""What the ImageNet estimate sees of a network: totals that add up over its operators and units.
 
-Totals are summed from cached vectors of its units, so that an architecture costs microseconds; the
-shape is a function of the totals alone, for one network or for a whole population at once.
+An architecture's totals are the sum of cached vectors of its units, so that one costs microseconds;
+a foreign network's come from its operators alone. `columns` turns totals into the terms of the
+model, for one network or a whole population at once.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from searchspace import Architecture
-from searchspace.operators import unit_operators
-from searchspace.schema import BLOCKS, FAMILIES, OptionValue, linear_heads, partial_width
+from searchspace.operators import Operator, unit_operators
+from searchspace.schema import BLOCKS, OptionValue, linear_heads, partial_width
 from searchspace.units import Unit, units
 
 Array = NDArray[np.float64]
-OptionRanges = Mapping[str, Mapping[str, Sequence[float]]]
+OptionRanges = Mapping[str, Sequence[float]]
 
-SIDES = (40, 20, 10, 5)  # feature maps above 40 tokens a side, above 20, above 10, above 5, others
-BINS = len(SIDES) + 1
+FAMILIES = ("SHViT", "EfficientMod", "SwiftFormer", "EfficientViT")
+"""Families whose level the 16 published networks give; a block of another counts as `other`."""
+
+CLASSES = 1000  # of ImageNet-1k
 
 TOTALS = (
     "gmacs",
     "mparams",
     "mactivations",
+    "layers",
+    "mixers",
+    "mixers.log2_kernel",
+    "layers.gmacs",
+    "layers.gmacs.log2_side",
+    "layers.gmacs.log2_side_squared",
     "stem.gmacs",
+    "stem.log2_side",
     "head.gmacs",
     "head.mparams",
-    *(f"{family}.gmacs" for family in FAMILIES),
-    *(f"{family}.depth" for family in FAMILIES),
-    "attention.depth",
-    *(f"bin{i}.gmacs" for i in range(BINS)),
-    "log2_width.sum",
-    "log2_side.sum",
-    "downsamples",
-    "widening.octaves",
-    "option.octaves",
-    "stem.log2_stride",
-    "stem.log2_width",
+    "classifier.log2_width",
     "last.log2_side",
-    "last.log2_width",
-)
-"""Names of a network's totals; `depth` counts blocks, octaves are factors of two."""
-
-SHAPE = (
-    "size",
-    "params_per_mac",
-    "activations_per_mac",
-    "depth",
-    "width",
-    "early",
-    "evenness",
-    "tokens",
+    "blocks",
     "attention",
-    "stem_share",
-    "head_share",
-    "last_side",
-    "last_width",
-    "widening",
-    "options",
+    "attention.log2_side",
+    "widening.octaves",
+    "option.octaves_below",
+    "option.octaves_above",
+    *(f"{family}.gmacs" for family in (*FAMILIES, "other")),
+    *(f"{family}.blocks" for family in (*FAMILIES, "other")),
 )
-"""Names of the columns of `shape`."""
+"""Names of a network's totals.
+
+`layers` are convolutions and linear layers over more than one token, `mixers` those of them that
+mix neighbours (kernels above 1); `attention` counts blocks by how much of their channels attend.
+Octaves are factors of two; `stem.log2_side` is the image's side.
+"""
 
 _INDEX = {name: i for i, name in enumerate(TOTALS)}
-_FAMILY_GMACS = slice(_INDEX[f"{FAMILIES[0]}.gmacs"], _INDEX[f"{FAMILIES[-1]}.gmacs"] + 1)
-_FAMILY_DEPTH = slice(_INDEX[f"{FAMILIES[0]}.depth"], _INDEX[f"{FAMILIES[-1]}.depth"] + 1)
-_BINS = slice(_INDEX["bin0.gmacs"], _INDEX["bin0.gmacs"] + BINS)
-_BIN_NUMBERS = np.arange(float(BINS))
-_WEIGHTED = ("conv", "pointwise_conv", "depthwise_conv", "grouped_conv", "linear", "matmul")
-_DEPTH_EXPONENT = 0.36  # published depths grow as MACs^0.36, within each family and over all
-_WIDTH_EXPONENT = 0.30
-WIDENING = (0.0, 1.5)  # octaves by which a downsampling widens; published: 0.19 to 1.27
+_FAMILY_GMACS = slice(_INDEX["SHViT.gmacs"], _INDEX["other.gmacs"] + 1)
+_FAMILY_BLOCKS = slice(_INDEX["SHViT.blocks"], _INDEX["other.blocks"] + 1)
+_WEIGHTED = ("conv", "pointwise_conv", "depthwise_conv", "grouped_conv", "linear")
+_PRODUCTS = ("matmul", "attention")
+_ATTENDED_POWER = 0.4
+_LARGEST_KERNEL = 7  # larger ones gain nothing that is published here
+WIDENING = (0.0, 1.6)  # octaves by which a downsampling widens; published: 0.19 to 1.27
+
+
+def operator_totals(operators: Iterable[Operator]) -> Array:
+    """Return what operators add to the totals, shape (len(TOTALS),), wherever they are."""
+    total = np.zeros(len(TOTALS))
+    for operator in operators:
+        total[_INDEX["gmacs"]] += operator.macs / 1e9
+        total[_INDEX["mparams"]] += operator.params / 1e6
+        if operator.kind in _WEIGHTED or operator.kind in _PRODUCTS:
+            total[_INDEX["mactivations"]] += math.prod(operator.output_shape) / 1e6
+        tokens = _tokens(operator)
+        if operator.kind not in _WEIGHTED or tokens <= 1:
+            continue
+        gmacs, log2_side = operator.macs / 1e9, math.log2(tokens) / 2
+        total[_INDEX["layers"]] += 1
+        total[_INDEX["layers.gmacs"]] += gmacs
+        total[_INDEX["layers.gmacs.log2_side"]] += gmacs * log2_side
+        total[_INDEX["layers.gmacs.log2_side_squared"]] += gmacs * log2_side**2
+        if operator.kernel > 1:
+            total[_INDEX["mixers"]] += 1
+            kernel = min(operator.kernel, _LARGEST_KERNEL)
+            total[_INDEX["mixers.log2_kernel"]] += math.log2(kernel)
+    return total
 
 
 def unit_totals(unit: Unit, ranges: OptionRanges) -> Array:
@@ -81,42 +96,95 @@ def unit_totals(unit: Unit, ranges: OptionRanges) -> Array:
 
     Args:
         unit: its signature.
-        ranges: published range of each block type's options and head width (`option_ranges`).
+        ranges: published range of each block option, by its name in `block_options`.
     """
     operators = unit_operators(unit, "deploy")
-    gmacs = sum(o.macs for o in operators) / 1e9
-    total = np.zeros(len(TOTALS))
+    total = operator_totals(operators)
+    gmacs = total[_INDEX["gmacs"]]
 
     def add(name: str, amount: float) -> None:
         total[_INDEX[name]] += amount
 
-    add("gmacs", gmacs)
-    add("mparams", sum(o.params for o in operators) / 1e6)
-    activations = sum(math.prod(o.output_shape) for o in operators if o.kind in _WEIGHTED)
-    add("mactivations", activations / 1e6)
-    options = dict(unit.options)
     if unit.role == "stem":
         add("stem.gmacs", gmacs)
-        add("stem.log2_stride", math.log2(_number(options["stride"])))
-        add("stem.log2_width", math.log2(unit.width))
+        add("stem.log2_side", math.log2(unit.side))
     elif unit.role == "head":
         add("head.gmacs", gmacs)
-        add("head.mparams", sum(o.params for o in operators) / 1e6)
+        add("head.mparams", total[_INDEX["mparams"]])
         add("last.log2_side", math.log2(unit.side))
-        add("last.log2_width", math.log2(unit.in_width))
+        linear = [o for o in operators if o.kind in _WEIGHTED]
+        add("classifier.log2_width", math.log2(_input_width(linear[-1])))
     elif unit.role == "downsample":
-        add(f"bin{_bin(-(-unit.side // 2))}.gmacs", gmacs)
-        add("downsamples", 1)
         add("widening.octaves", outside(math.log2(unit.width / unit.in_width), WIDENING))
     elif unit.role == "block":
         spec = BLOCKS[unit.type]
-        add(f"{spec.family}.gmacs", gmacs)
-        add(f"{spec.family}.depth", 1)
-        add("attention.depth", float(spec.attention))
-        add(f"bin{_bin(unit.side)}.gmacs", gmacs)
-        add("log2_width.sum", math.log2(unit.width))
-        add("log2_side.sum", math.log2(unit.side))
-        add("option.octaves", _option_octaves(unit, ranges))
+        family = spec.family if spec.family in FAMILIES else "other"
+        add(f"{family}.gmacs", gmacs)
+        add(f"{family}.blocks", 1)
+        add("blocks", 1)
+        values = block_options(unit)
+        if spec.attention:
+            amount = attention_amount(values.get("partial_ratio", 1.0))
+            add("attention", amount)
+            add("attention.log2_side", amount * math.log2(unit.side))
+        for name, value in values.items():
+            if name in ranges:
+                low, high = (math.log2(v) for v in ranges[name])
+                add("option.octaves_below", max(low - math.log2(value), 0.0))
+                add("option.octaves_above", max(math.log2(value) - high, 0.0))
+    return total
+
+
+def attention_amount(attended: float) -> float:
+    """Return how much a block attends, 1 where all its channels do.
+
+    Grows ever slower, as SHViT's ablation does (arXiv 2401.16456, table 6: top-1 without attention,
+    with 1/8, 1/4.67 and all of the channels).
+    """
+    return float(attended**_ATTENDED_POWER)
+
+
+def graph_totals(operators: Sequence[Operator], side: int, classes: int = CLASSES) -> Array:
+    """Return the totals of any classifier from its operators, shape (len(TOTALS),).
+
+    What a graph doesn't say is put at what is usual: a block has four layers, every block with a
+    product of two activations attends with all its channels, and options are within range. Its
+    last layer is counted as if it had ImageNet's classes.
+
+    Args:
+        operators: of the whole network, form "deploy".
+        side: of the image, in pixels; the geometric mean of height and width.
+        classes: that it tells apart.
+
+    Raises:
+        ValueError: where no layer works on more than one token.
+    """
+    total = operator_totals(operators)
+    spatial = [o for o in operators if o.kind in _WEIGHTED and _tokens(o) > 1]
+    if not spatial:
+        raise ValueError("no layer works on more than one token")
+    head = operators[_head_start(operators) :]
+    classifier = [o for o in operators if o.kind in _WEIGHTED][-1]
+    more = CLASSES / classes - 1
+    gmacs, mparams = more * classifier.macs / 1e9, more * classifier.params / 1e6
+    products = [o for o in operators if o.kind in _PRODUCTS]
+    values = {
+        "gmacs": gmacs,
+        "mparams": mparams,
+        "stem.gmacs": spatial[0].macs / 1e9,
+        "stem.log2_side": math.log2(side),
+        "head.gmacs": sum(o.macs for o in head) / 1e9 + gmacs,
+        "head.mparams": sum(o.params for o in head) / 1e6 + mparams,
+        "classifier.log2_width": math.log2(_input_width(classifier)),
+        "last.log2_side": math.log2(_tokens(spatial[-1])) / 2,
+        "blocks": total[_INDEX["layers"]] / 4,
+        "attention": len(products) / 2,
+        "attention.log2_side": sum(math.log2(max(o.output_shape[-2:])) for o in products) / 4,
+    }
+    for name, value in values.items():
+        total[_INDEX[name]] += value
+    total[_INDEX["other.gmacs"]] = total[_INDEX["gmacs"]]
+    total[_INDEX["other.blocks"]] = total[_INDEX["blocks"]]
     return total
 
 
@@ -124,7 +192,7 @@ class Features:
     """Totals of architectures, with a cache of their units' parts.
 
     Attributes:
-        ranges: published range of each block type's options.
+        ranges: published range of each block option.
     """
 
     def __init__(self, ranges: OptionRanges) -> None:
@@ -145,66 +213,21 @@ class Features:
 
 
 def family_shares(totals: Array) -> Array:
-    """Return each family's share of networks, (n, 4): the mean of its MACs' and blocks' shares."""
-    macs, depth = totals[:, _FAMILY_GMACS], totals[:, _FAMILY_DEPTH]
-    shares: Array = macs / macs.sum(1, keepdims=True) + depth / depth.sum(1, keepdims=True)
+    """Return shares of `FAMILIES` and others, (n, 5): the mean of those of MACs and of blocks."""
+    macs, blocks = totals[:, _FAMILY_GMACS], totals[:, _FAMILY_BLOCKS]
+    shares: Array = macs / macs.sum(1, keepdims=True) + blocks / blocks.sum(1, keepdims=True)
     return shares / 2
 
 
-def shape(totals: Array) -> Array:
-    """Return the shape of networks.
-
-    Depth and width are relative to what the published networks of that many MACs have, so that
-    thin and deep or wide and shallow networks stand out at any size.
-
-    Args:
-        totals: of n networks, (n, len(TOTALS)).
-
-    Returns:
-        Array (n, len(SHAPE)): log GMACs; log of parameters, and of activations, per MAC; log depth
-        and log2 width relative to size; where the MACs sit (mean bin of resolution) and how evenly
-        (exponential of the entropy over bins); mean log2 side of the blocks; share of blocks with
-        attention; shares of the stem and the head in the MACs; log2 side and width of the last
-        stage; octaves by which downsamplings widen, and by which options leave, what is published.
-    """
-    columns = dict(zip(TOTALS, totals.T, strict=True))
-    logs = np.log(totals[:, :3])
-    log_gmacs = logs[:, 0]
-    usual_log2_width = _WIDTH_EXPONENT / math.log(2) * log_gmacs
-    depth = totals[:, _FAMILY_DEPTH].sum(1)
-    bins = totals[:, _BINS]
-    bins = bins / bins.sum(1, keepdims=True)
-    gmacs = columns["gmacs"]
-    out = np.empty((len(totals), len(SHAPE)))
-    out[:, 0] = log_gmacs
-    out[:, 1] = logs[:, 1] - log_gmacs
-    out[:, 2] = logs[:, 2] - log_gmacs
-    out[:, 3] = np.log(depth) - _DEPTH_EXPONENT * log_gmacs
-    out[:, 4] = columns["log2_width.sum"] / depth - usual_log2_width
-    out[:, 5] = bins @ _BIN_NUMBERS
-    out[:, 6] = np.exp(-(bins * np.log(np.maximum(bins, 1e-12))).sum(1))
-    out[:, 7] = columns["log2_side.sum"] / depth
-    out[:, 8] = columns["attention.depth"] / depth
-    out[:, 9] = columns["stem.gmacs"] / gmacs
-    out[:, 10] = columns["head.gmacs"] / gmacs
-    out[:, 11] = columns["last.log2_side"]
-    out[:, 12] = columns["last.log2_width"] - usual_log2_width
-    out[:, 13] = columns["widening.octaves"]
-    out[:, 14] = columns["option.octaves"] / depth
-    return out
-
-
-def option_ranges(architectures: Sequence[Architecture]) -> dict[str, dict[str, list[float]]]:
-    """Return the range of each numeric option, and of the width of a head, by block type."""
-    ranges: dict[str, dict[str, list[float]]] = {}
+def option_ranges(architectures: Iterable[Architecture]) -> dict[str, list[float]]:
+    """Return the range of each numeric block option over networks, by its name."""
+    ranges: dict[str, list[float]] = {}
     for architecture in architectures:
         for placed in units(architecture):
-            if placed.unit.role != "block":
-                continue
-            row = ranges.setdefault(placed.unit.type, {})
-            for name, value in block_options(placed.unit).items():
-                low, high = row.get(name, [value, value])
-                row[name] = [min(low, value), max(high, value)]
+            if placed.unit.role == "block":
+                for name, value in block_options(placed.unit).items():
+                    low, high = ranges.get(name, [value, value])
+                    ranges[name] = [min(low, value), max(high, value)]
     return ranges
 
 
@@ -239,13 +262,26 @@ def outside(value: float, interval: Sequence[float]) -> float:
     return max(interval[0] - value, value - interval[1], 0.0)
 
 
-def _option_octaves(unit: Unit, ranges: OptionRanges) -> float:
-    known = ranges.get(unit.type, {})
-    octaves = 0.0
-    for name, value in block_options(unit).items():
-        if name in known:
-            octaves += outside(math.log2(value), [math.log2(v) for v in known[name]])
-    return octaves
+def _head_start(operators: Sequence[Operator]) -> int:
+    """Return where the head begins: after the last sum, product or kernel above 1."""
+    for i in range(len(operators) - 1, -1, -1):
+        operator = operators[i]
+        added = operator.op == "Add" and operator.input_bytes >= 2 * operator.output_bytes
+        wide = operator.kind in _WEIGHTED and operator.kernel > 1
+        if operator.kind in _PRODUCTS or added or wide:
+            return i + 1
+    return 0
+
+
+def _tokens(operator: Operator) -> int:
+    shape = operator.output_shape
+    if operator.op == "Conv":
+        return math.prod(shape[2:])
+    return math.prod(shape[:-1])
+
+
+def _input_width(operator: Operator) -> int:
+    return operator.input_shape[1 if operator.op == "Conv" else -1]
 
 
 def _number(value: OptionValue) -> float:
@@ -253,6 +289,3 @@ def _number(value: OptionValue) -> float:
         return sum(value) / len(value)
     return float(value)
 
-
-def _bin(side: int) -> int:
-    return sum(side <= edge for edge in SIDES)

@@ -2,70 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from effsearch.accuracy.estimate import SLOPES, Estimate, Hyperparameters
-from effsearch.accuracy.features import SHAPE, TOTALS, Array, Features
+from effsearch.accuracy.estimate import COEFFICIENTS, RANGES, Estimate, top1_of
+from effsearch.accuracy.features import Array, Features
+from effsearch.accuracy.graph_features import graph_features
+from effsearch.accuracy.options import ImagenetOptions
 from effsearch.accuracy.score import Score
 from effsearch.accuracy.score_file import load_score_file
 from searchspace import Architecture
 from searchspace.errors import UserError
 from searchspace.units import Unit
 
-SCHEMA = 1
+SCHEMA = 2
 DATA = Path(__file__).parent / "data" / "imagenet.json"
+_STDS = ("noise_std", "foreign_std", "mixing_std")
 
 
 class ImagenetEstimate:
-    """Top-1 in percent, as if trained as its families were published, without distillation.
+    """Top-1 in percent, as if trained for 300 epochs as the four families were published.
 
-    Conditioned on the 16 published networks of the space; see `effsearch.accuracy.estimate` for
-    the model and `python -m effsearch.accuracy.fit_imagenet` for where its numbers come from.
+    Learnt from everything published that is alike enough; see `effsearch.accuracy.estimate` for
+    the model and `python -m results.accuracy.fit_imagenet` for where its numbers come from.
 
     Attributes:
-        estimate: the conditioned model.
+        estimate: the model.
+        options: the recipe to estimate for.
         card: everything else that the data file says: sources, held-out errors, command.
+        note: what to keep in mind beside a score.
     """
 
     name = "imagenet"
     kind = "estimated"
     unit = "ImageNet-1k top-1, %"
-    note = "As if trained without distillation; candidates are ranked by the lower bound (80%)."
 
-    def __init__(self, card: Mapping[str, Any]) -> None:
+    def __init__(self, card: Mapping[str, Any], options: ImagenetOptions | None = None) -> None:
         """Build from the contents of a data file.
+
+        Args:
+            card: those contents.
+            options: the recipe; without distillation where None.
 
         Raises:
             UserError: where a field is missing or of the wrong shape; names it.
         """
         _check(card)
         self.card = card
+        self.options = options or ImagenetOptions()
+        how = "with" if self.options.distilled else "without"
+        self.note = (
+            f"As if trained for 300 epochs {how} distillation; candidates are ranked by the lower "
+            "bound (80%)."
+        )
         self._features = Features(card["option_ranges"])
-        rows = card["networks"]
+        rows = card["coefficients"]
+        at = [list(rows).index(name) for name in COEFFICIENTS]
+        covariance = np.array(card["covariance"], dtype=float)
         self.estimate = Estimate(
-            hyperparameters(card["prior"]),
-            np.array([[row["totals"][name] for name in TOTALS] for row in rows], dtype=float),
-            np.array([row["distilled"] for row in rows], dtype=float),
-            np.array([row["top1"] for row in rows], dtype=float),
+            np.array([rows[name]["mean"] for name in COEFFICIENTS], dtype=float),
+            covariance[np.ix_(at, at)],
+            card["shape_ranges"],
+            **{name: float(card[name]) for name in _STDS},
         )
 
     @classmethod
-    def load(cls, path: str | Path = DATA) -> ImagenetEstimate:
+    def load(
+        cls, path: str | Path = DATA, options: ImagenetOptions | None = None
+    ) -> ImagenetEstimate:
         """Read the shipped data file, or another.
 
         Raises:
             UserError: where it is missing, not JSON, or not of this schema.
         """
-        return load_score_file(path, cls)
+        return load_score_file(path, lambda card: cls(card, options))
 
     @cached_property
     def held_out(self) -> dict[str, Any]:
-        """Leave-one-out errors on the published networks."""
+        """Errors of networks, families and groups that were left out of the fit."""
         return dict(self.card["held_out"])
 
     def features(self, architecture: Architecture) -> Array:
@@ -81,71 +100,51 @@ class ImagenetEstimate:
 
         A row's result does not depend on the other rows.
         """
-        return self.estimate.top1(matrix)
+        return self.estimate.top1(matrix, self.options.distilled)
 
     def score(self, architecture: Architecture) -> Score:
         """Return the estimate for one architecture."""
         mean, std = self.score_features(self.features(architecture)[None])
         return Score(float(mean[0]), float(std[0]))
 
+    def score_graph(self, path: str | Path) -> Score:
+        """Return the estimate for any image classifier, from its ONNX graph alone.
 
-def hyperparameters(prior: Mapping[str, Any]) -> Hyperparameters:
-    """Return the prior that a data file describes."""
-    return Hyperparameters(
-        slopes={name: (row["mean"], row["std"]) for name, row in prior["slopes"].items()},
-        scales=prior["scales"],
-        **{name: prior[name] for name in _NUMBERS},
-    )
+        Its standard deviation is that of networks that were left out with all others of their
+        paper: what trained it and what its blocks are is not known.
 
-
-_NUMBERS = (
-    "family_std",
-    "residual_std",
-    "residual_length",
-    "noise_std",
-    "mixing_std",
-    "outside_mean",
-    "outside_std",
-)
+        Raises:
+            UserError: where the file is no ONNX graph of an image classifier.
+        """
+        totals = graph_features(path)
+        log_error = self.estimate.foreign_log_error(totals[None], self.options.distilled)
+        mean, std = top1_of(*log_error)
+        return Score(float(mean[0]), float(std[0]))
 
 
 def _check(card: object) -> None:
     body = _mapping("score file", card)
     if body.get("schema") != SCHEMA:
         raise UserError(f"schema: {body.get('schema')!r} is not {SCHEMA}; fit the file again")
-    prior = _mapping("prior", body.get("prior"))
-    for name in _NUMBERS:
-        _number(f"prior.{name}", prior.get(name), low=0)
-    slopes = _mapping("prior.slopes", prior.get("slopes"))
-    for name in (*SLOPES, "distilled"):
-        row = _mapping(f"prior.slopes.{name}", slopes.get(name))
-        _number(f"prior.slopes.{name}.mean", row.get("mean"))
-        _number(f"prior.slopes.{name}.std", row.get("std"), low=0)
-    scales = _mapping("prior.scales", prior.get("scales"))
-    for name in SHAPE:
-        _number(f"prior.scales.{name}", scales.get(name), low=1e-6)
-    for type_, ranges in _mapping("option_ranges", body.get("option_ranges")).items():
-        for name, pair in _mapping(f"option_ranges.{type_}", ranges).items():
-            where = f"option_ranges.{type_}.{name}"
-            if not isinstance(pair, list) or len(pair) != 2:
-                raise UserError(f"{where}: {pair!r} is not [low, high]")
-            for value in pair:
-                _number(where, value, low=0)
+    for name in _STDS:
+        _number(name, body.get(name), low=0)
+    rows = _mapping("coefficients", body.get("coefficients"))
+    for name in COEFFICIENTS:
+        row = _mapping(f"coefficients.{name}", rows.get(name))
+        _number(f"coefficients.{name}.mean", row.get("mean"))
+    matrix = body.get("covariance")
+    square = isinstance(matrix, list) and len(matrix) == len(rows)
+    if not square or any(not isinstance(r, list) or len(r) != len(rows) for r in matrix):  # type: ignore[union-attr]
+        raise UserError(f"covariance: not {len(rows)} rows of {len(rows)} numbers")
+    for i, row in enumerate(matrix):  # type: ignore[arg-type]
+        for value in row:
+            _number(f"covariance[{i}]", value)
+    ranges = _mapping("shape_ranges", body.get("shape_ranges"))
+    for name in RANGES:
+        _range(f"shape_ranges.{name}", ranges.get(name))
+    for name, pair in _mapping("option_ranges", body.get("option_ranges")).items():
+        _range(f"option_ranges.{name}", pair, low=1e-6)
     _mapping("held_out", body.get("held_out"))
-    _check_networks(body.get("networks"))
-
-
-def _check_networks(rows: object) -> None:
-    if not isinstance(rows, Sequence) or not rows:
-        raise UserError("networks: missing or empty; a list of known networks is needed")
-    for number, row in enumerate(rows):
-        where = f"networks[{number}]"
-        body = _mapping(where, row)
-        _number(f"{where}.top1", body.get("top1"), low=0.1, high=99.9)
-        _number(f"{where}.distilled", body.get("distilled"), low=0, high=1)
-        totals = _mapping(f"{where}.totals", body.get("totals"))
-        for name in TOTALS:
-            _number(f"{where}.totals.{name}", totals.get(name), low=0)
 
 
 def _mapping(where: str, value: object) -> Mapping[str, Any]:
@@ -154,7 +153,14 @@ def _mapping(where: str, value: object) -> Mapping[str, Any]:
     return value
 
 
+def _range(where: str, pair: object, low: float = -np.inf) -> None:
+    if not isinstance(pair, list) or len(pair) != 2:
+        raise UserError(f"{where}: {pair!r} is not [low, high]")
+    for value in pair:
+        _number(where, value, low=low)
+
+
 def _number(where: str, value: object, low: float = -np.inf, high: float = np.inf) -> None:
     ok = isinstance(value, int | float) and not isinstance(value, bool)
-    if not ok or not low <= float(value) <= high:  # type: ignore[arg-type]
+    if not ok or not math.isfinite(value) or not low <= value <= high:  # type: ignore[arg-type,operator]
         raise UserError(f"{where}: {value!r} is not a number from {low:g} to {high:g}")
