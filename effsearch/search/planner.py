@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from effsearch.search.parameters import enumerate_space, neighbours
+from effsearch.search.parameters import enumerate_space
 from effsearch.search.pareto import survivors
 from effsearch.search.records import (
     ENUMERATED,
@@ -93,7 +93,7 @@ class Planner:
         if not members:
             return []
         best = min(members, key=lambda r: (r.violation, r.number))
-        around = neighbours(self.space, best.candidate.architecture)
+        around = self.space.neighbours(best.candidate.architecture)
         return _new((Candidate(a, NEIGHBOUR) for a in around), seen, self.trials)
 
     def evolved(
