@@ -200,7 +200,9 @@ class SearchSpace:
         choices = self._required_choices(architecture)
         for changed, others in self._alternatives(choices).items():
             for other in others:
-                yield self._construct(partial(_given, {**choices, changed: other}))
+                made = self._construct(partial(_given, {**choices, changed: other}))
+                if made != architecture:  # as with a tail of the blocks' own type
+                    yield made
 
     def crossover(
         self, first: Architecture, second: Architecture, rng: np.random.Generator
