@@ -14,8 +14,7 @@ from searchspace.architecture import Architecture, Head
 
 WIDTHS = (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5)
 DEPTHS = (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5)
-# Channels come in multiples of 8, hidden widths of heads in multiples of 64, as published.
-_STEP, _HEAD_STEP = 8, 64
+_STEP = 8  # channels come in multiples of this
 
 
 def scaled(architecture: Architecture, width: float, depth: float) -> Architecture:
@@ -100,7 +99,7 @@ def _scaled_head(head: Head, before: int, after: int) -> Head:
     for name, value in head.options:
         assert isinstance(value, int)
         ratio = head_width(name, after) / head_width(name, before)
-        options.append((name, _nearest(value * ratio, _HEAD_STEP)))
+        options.append((name, _nearest(value * ratio, _STEP)))
     return replace(head, options=tuple(options))
 
 
