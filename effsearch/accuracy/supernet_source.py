@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -13,12 +12,13 @@ from typing import Any, TypeVar
 
 from effsearch.accuracy.options import SUPERNET, SupernetOptions
 from effsearch.accuracy.score import Score
-from effsearch.training import supernet_state as states
-from effsearch.training.pixels import cache_dir
+from effsearch.files import atomic_write_text
+from effsearch.training.data.pixels import cache_dir
 from effsearch.training.recipe import Recipe
-from effsearch.training.supernet import is_out_of_memory
-from effsearch.training.supernet_evaluate import Inherited, InheritedConfig
-from effsearch.training.supernet_sampling import Sampler
+from effsearch.training.supernet import state as states
+from effsearch.training.supernet.evaluate import Inherited, InheritedConfig
+from effsearch.training.supernet.sampling import Sampler
+from effsearch.training.supernet.trainer import is_out_of_memory
 from searchspace import Architecture, Network, SearchSpace
 from searchspace.errors import UserError
 
@@ -158,9 +158,6 @@ class SupernetScore:
 
     def _keep(self, file: Path, top1: float) -> None:
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            temporary = file.with_suffix(f".{os.getpid()}.tmp")
-            temporary.write_text(json.dumps({"top1": top1}))
-            os.replace(temporary, file)
+            atomic_write_text(file, json.dumps({"top1": top1}))
         except OSError:
             return  # a score that is not kept is measured again

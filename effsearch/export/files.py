@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from effsearch.errors import WorkFailedError
+from effsearch.errors import WorkFailedError, first_line
 from effsearch.targets import load_architecture
 from searchspace import Architecture, Network, UserError, build, zoo
 from searchspace.zoo import load_official
@@ -91,7 +91,7 @@ def _from_checkpoint(path: Path, architecture: Architecture | None = None) -> Ne
 
 def _onnx(network: Network, path: Path) -> str:
     from effsearch.export.check import TOLERANCE, check_onnx, randomise
-    from effsearch.export.onnx import to_onnx
+    from effsearch.onnx_io.onnx_files import to_onnx
 
     # Fresh weights silence branches; a twin with random ones shows mistakes that they hide.
     twin = copy.deepcopy(network)
@@ -114,7 +114,7 @@ def _coreml(network: Network, path: Path) -> str:
         raise UserError(
             "--format coreml: needs coremltools; install it with `pip install effsearch[coreml]`"
         ) from None
-    from effsearch.export.static import StaticNetwork
+    from effsearch.onnx_io.static import StaticNetwork
 
     resolution = network.architecture.resolution
     static = StaticNetwork(network).eval()
@@ -131,8 +131,9 @@ def _coreml(network: Network, path: Path) -> str:
         )
         model.save(str(path))
     except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WorkFailedError(f"{path}: coremltools could not convert it: {reason}") from None
+        raise WorkFailedError(
+            f"{path}: coremltools could not convert it: {first_line(error)}"
+        ) from None
     return "converted to an ML program (float16); Core ML runs on macOS and iOS only, not run here"
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pandas as pd
 
+from effsearch.files import atomic_write_text
 from effsearch.report.elements import kind_mark as _kind
 from effsearch.report.elements import plot
 from effsearch.report.elements import table as _table
-from effsearch.report.errors import error_text
 from effsearch.report.figure import (
     CANDIDATE,
     COLOURS,
@@ -25,6 +25,7 @@ from effsearch.report.figure import (
     short_label,
     split,
 )
+from effsearch.report.held_out_error import error_text
 from effsearch.report.refined import refined_section
 
 _STYLE = """
@@ -83,9 +84,7 @@ def write_report(
         + "\n".join(body)
         + "</body></html>\n"
     )
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text, "utf-8")
-    temporary.replace(path)
+    atomic_write_text(path, text)
 
 
 def _run_line(summary: Mapping[str, Any]) -> str:

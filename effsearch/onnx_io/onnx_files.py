@@ -1,0 +1,255 @@
+"""ONNX in and out: files to `Graph` for pricing, networks to files that run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+from effsearch.errors import first_line
+from searchspace import Network, UserError, deploy
+from searchspace.errors import plain_key, short
+from searchspace.graph import Graph, Node
+from searchspace.tracing import trace
+
+OPSET = 20
+# Operators whose inputs after the first say how, not what: axes, shapes, bounds.
+_ONE_DATA_INPUT = {
+    "ReduceMean", "ReduceSum", "ReduceL2", "ReduceMax", "Slice", "Reshape", "Split", "Tile", "Pad",
+    "Expand", "Clip", "Squeeze", "Unsqueeze", "Resize", "Gather",
+}  # fmt: skip
+IR_VERSION = 9
+
+
+def read_graph(path: str | Path) -> Graph:
+    """Return the graph of an ONNX file, for pricing.
+
+    Graph inputs after the first are taken for weights, as are initialisers.
+
+    Raises:
+        UserError: where the file is missing, is not ONNX, or leaves shapes open.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such ONNX file")
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+        model = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    except Exception as error:  # onnx and protobuf raise many types for one mistake
+        reason = first_line(error, "unreadable")
+        raise UserError(f"{path}: not a readable ONNX file ({plain_key(reason[:60])})") from None
+    if not model.graph.node or not model.graph.input:
+        raise UserError(f"{path}: not a readable ONNX file (no graph in it)")
+    try:
+        graph = _from_proto(model.graph, path)
+        _check_values(graph, path)
+    except UserError:
+        raise
+    except Exception as error:  # a damaged file decodes to anything
+        reason = type(error).__name__
+        raise UserError(f"{path}: not a readable ONNX file (damaged: {reason})") from None
+    return graph
+
+
+def _check_values(graph: Graph, path: Path) -> None:
+    known = set(graph.inputs) | graph.constants | {""}
+    for node in graph.nodes:
+        for name in node.inputs:
+            if name not in known or (name and name not in graph.shapes):
+                raise UserError(f"{path}: not a readable ONNX file (nothing gives {short(name)})")
+        known.update(node.outputs)
+    for name in graph.outputs:
+        if name not in known:
+            raise UserError(f"{path}: not a readable ONNX file (nothing gives {short(name)})")
+
+
+def _from_proto(proto: onnx.GraphProto, path: Path) -> Graph:
+    graph = Graph()
+    initialisers = {t.name: tuple(t.dims) for t in proto.initializer}
+    inputs = [i for i in proto.input if i.name not in initialisers]
+    if not inputs:
+        raise UserError(f"{path}: the ONNX graph has no input")
+    graph.inputs = [inputs[0].name]
+    graph.outputs = [o.name for o in proto.output]
+    for info in (*proto.input, *proto.value_info, *proto.output):
+        shape = _shape(info)
+        if shape is not None:
+            graph.shapes[info.name] = shape
+    graph.shapes.update(initialisers)
+    graph.constants = set(initialisers) | {i.name for i in inputs[1:]}
+    for tensor in proto.initializer:
+        if math.prod(tensor.dims) == 1 and not tensor.external_data:
+            graph.scalars[tensor.name] = float(numpy_helper.to_array(tensor).reshape(-1)[0])
+    for index, node in enumerate(proto.node):
+        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        if node.op_type == "Constant":
+            value = attributes.get("value")
+            shape = tuple(value.dims) if isinstance(value, TensorProto) else ()
+            graph.shapes[node.output[0]] = shape
+            graph.constants.add(node.output[0])
+            continue
+        outputs = [name for name in node.output if name]
+        name = node.name or outputs[0] or f"node_{index}"
+        inputs = list(node.input)
+        if node.op_type in _ONE_DATA_INPUT:
+            inputs = inputs[:1]
+        graph.nodes.append(Node(node.op_type, inputs, outputs, attributes, name))
+        for output in outputs:
+            if output not in graph.shapes:
+                raise UserError(
+                    f"{path}: the shape of {short(output)} is open; export with a fixed input size"
+                )
+    return graph
+
+
+def _shape(info: onnx.ValueInfoProto) -> tuple[int, ...] | None:
+    kind = info.type.tensor_type
+    if not kind.HasField("shape"):
+        return None
+    dims = []
+    for position, dim in enumerate(kind.shape.dim):
+        if dim.HasField("dim_value") and dim.dim_value > 0:
+            dims.append(int(dim.dim_value))
+        elif position == 0:
+            dims.append(1)  # an open batch size: latency is for one image
+        else:
+            return None
+    return tuple(dims)
+
+
+def to_onnx(network: Network, image_batch: int = 1, side: int | None = None) -> onnx.ModelProto:
+    """Return the deployed form of a network as an ONNX model with its weights.
+
+    Args:
+        network: the network, trained or fresh; left as it is.
+        image_batch: batch size, fixed in the file.
+        side: R, fixed in the file; the architecture's resolution where None.
+
+    The model takes `input` (N, 3, R, R), float32, and gives `logits` (N, num_classes).
+    """
+    resolution = side or network.architecture.resolution
+    deployed = deploy(network)
+    graph = trace(deployed, (image_batch, 3, resolution, resolution))
+    model = model_proto(graph, _arrays(deployed), name=network.architecture.name or "network")
+    entry = model.metadata_props.add()
+    entry.key, entry.value = "architecture", network.architecture.to_yaml()
+    return model
+
+
+def _arrays(module: nn.Module) -> dict[str, np.ndarray[Any, Any]]:
+    tensors: dict[str, torch.Tensor] = {**dict(module.named_parameters())}
+    tensors.update(dict(module.named_buffers()))
+    return {name: t.detach().cpu().float().numpy() for name, t in tensors.items()}
+
+
+def model_proto(
+    graph: Graph, arrays: Mapping[str, np.ndarray[Any, Any]], name: str = "network"
+) -> onnx.ModelProto:
+    """Return a graph with its constants as an ONNX model (opset 20)."""
+    writer = _Writer(graph, arrays)
+    for node in graph.nodes:
+        writer.write(node)
+    last = graph.outputs[0]
+    for proto in writer.nodes:
+        for index, output in enumerate(proto.output):
+            if output == last:
+                proto.output[index] = "logits"
+        for index, source in enumerate(proto.input):
+            if source == last:
+                proto.input[index] = "logits"
+    body = helper.make_graph(
+        writer.nodes,
+        name,
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, graph.shapes[graph.inputs[0]])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, graph.shapes[last])],
+        list(writer.initialisers.values()),
+    )
+    return helper.make_model(
+        body,
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+        producer_name="effsearch",
+    )
+
+
+class _Writer:
+    """Turns our nodes, whose axes and shapes are attributes, into ONNX's."""
+
+    def __init__(self, graph: Graph, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        self.graph = graph
+        self.nodes: list[onnx.NodeProto] = []
+        self.initialisers: dict[str, TensorProto] = {}
+        for name in sorted({i for n in graph.nodes for i in n.inputs} & graph.constants):
+            if name in graph.scalars:
+                self.constant(name, np.float32(graph.scalars[name]))
+            elif name.endswith(":transposed"):
+                self.constant(name, np.ascontiguousarray(arrays[name[: -len(":transposed")]].T))
+            else:
+                self.constant(name, arrays[name])
+
+    def constant(self, name: str, value: Any) -> str:
+        array = np.asarray(value)
+        if name not in self.initialisers:
+            self.initialisers[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
+        return name
+
+    def integers(self, values: list[int]) -> str:
+        return self.constant(f"int64:{','.join(map(str, values))}", np.asarray(values, np.int64))
+
+    def add(self, op: str, inputs: list[str], outputs: list[str], name: str, **attrs: Any) -> None:
+        self.nodes.append(helper.make_node(op, inputs, outputs, name=name, **attrs))
+
+    def write(self, node: Node) -> None:
+        attributes = dict(node.attributes)
+        inputs, outputs = list(node.inputs), list(node.outputs)
+        if node.op == "GroupNormalization":
+            self.group_norm(node)
+            return
+        if node.op in ("ReduceMean", "ReduceSum", "ReduceL2"):
+            inputs.append(self.integers(attributes.pop("axes")))
+        elif node.op == "Reshape":
+            inputs.append(self.integers(attributes.pop("shape")))
+        elif node.op == "Split":
+            inputs.append(self.integers(attributes.pop("split")))
+        elif node.op == "Tile":
+            inputs.append(self.integers(attributes.pop("repeats")))
+        elif node.op == "Slice":
+            inputs += [self.integers(attributes.pop(k)) for k in ("starts", "ends", "axes")]
+        elif node.op == "Pad":
+            inputs.append(self.integers(attributes.pop("pads")))
+            value = attributes.pop("value")
+            inputs.append(self.constant(f"scalar:{value!r}", np.float32(value)))
+        self.add(node.op, inputs, outputs, node.name, **attributes)
+
+    def group_norm(self, node: Node) -> None:
+        """One instance norm over each group, then the gains (ONNX Runtime has a kernel for it)."""
+        shape = self.graph.shapes[node.inputs[0]]
+        groups = int(node.attributes["num_groups"])
+        name = node.name
+        ones = self.constant(f"ones:{groups}", np.ones(groups, np.float32))
+        zeros = self.constant(f"zeros:{groups}", np.zeros(groups, np.float32))
+        folded = self.integers([shape[0], groups, -1])
+        self.add("Reshape", [node.inputs[0], folded], [f"{name}/folded"], f"{name}/fold")
+        self.add(
+            "InstanceNormalization",
+            [f"{name}/folded", ones, zeros],
+            [f"{name}/normed"],
+            name,
+            epsilon=node.attributes["epsilon"],
+        )
+        affine = node.inputs[1:]
+        last = f"{name}/plain" if affine else node.outputs[0]
+        self.add("Reshape", [f"{name}/normed", self.integers(list(shape))], [last], f"{name}/back")
+        for op, constant in zip(("Mul", "Add"), affine, strict=False):
+            column = self.integers([len(self.graph.shapes[constant]) and shape[1], 1, 1])
+            self.add("Reshape", [constant, column], [f"{constant}/column"], f"{name}/{op}/column")
+            target = node.outputs[0] if constant == affine[-1] else f"{name}/{op}"
+            self.add(op, [last, f"{constant}/column"], [target], f"{name}/{op}")
+            last = target
