@@ -322,7 +322,7 @@ def test_minutes_are_turned_into_epochs_that_resuming_keeps(config, tmp_path, mo
     assert rest.steps == 3 * epochs
 
 
-PUBLISHED = Path(__file__).parents[2] / "searchspace" / "published.yaml"
+PUBLISHED = Path(__file__).parents[3] / "searchspace" / "published.yaml"
 
 
 def test_published_weights_land_in_their_slices():
