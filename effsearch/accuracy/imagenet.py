@@ -11,7 +11,7 @@ import numpy as np
 
 from effsearch.accuracy.estimate import SLOPES, Estimate, Hyperparameters
 from effsearch.accuracy.features import SHAPE, TOTALS, Array, Features
-from effsearch.accuracy.score import Score
+from effsearch.accuracy.score import Score, ScoreSource
 from effsearch.accuracy.score_file import load_score_file
 from searchspace import Architecture
 from searchspace.errors import UserError
@@ -21,7 +21,7 @@ SCHEMA = 1
 DATA = Path(__file__).parent / "data" / "imagenet.json"
 
 
-class ImagenetEstimate:
+class ImagenetEstimate(ScoreSource):
     """Top-1 in percent, as if trained as its families were published, without distillation.
 
     Conditioned on the 16 published networks of the space; see `effsearch.accuracy.estimate` for

@@ -5,21 +5,24 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from effsearch.accuracy.options import SUPERNET, SupernetOptions
+from pydantic import ConfigDict, TypeAdapter
+
+from effsearch.accuracy.options import ScoreOptions
+from effsearch.accuracy.registry import find
 from effsearch.files import atomic_write_text
+from effsearch.search.evaluation import EvaluatorSpec
 from effsearch.search.limits import Limits
 from searchspace import UserError
 
 FILE = "request.json"
-FORMAT = 1
+FORMAT = 2
 DEFAULT_TRIALS = 6000
 # A source that runs networks takes a second or so for each.
 DEFAULT_TRIALS_SLOW = 300
-SLOW_SOURCES = ("zero-cost", SUPERNET)
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class SearchRequest:
         winners: how many to hand back.
         max_params_m: limit on parameters in millions, or None.
         max_macs_m: limit on multiply-accumulates in millions, or None.
-        supernet: what the score source `supernet` needs; None for the others.
+        options: what the score source takes.
 
     Raises:
         UserError: on construction, where a value is out of range; names its option.
@@ -53,7 +56,9 @@ class SearchRequest:
     winners: int = 5
     max_params_m: float | None = None
     max_macs_m: float | None = None
-    supernet: SupernetOptions | None = None
+    options: ScoreOptions = field(default_factory=ScoreOptions)
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     def __post_init__(self) -> None:
         _positive("--budget-ms", self.budget_ms, "a positive number of milliseconds")
@@ -76,6 +81,10 @@ class SearchRequest:
         """What every candidate is held against."""
         return Limits(self.budget_ms, self.max_params_m, self.max_macs_m)
 
+    def evaluator_spec(self, folder: Path) -> EvaluatorSpec:
+        """Return what workers make their evaluators from, for a run in a folder."""
+        return EvaluatorSpec(self.device, self.proxy, self.confidence, self.options.in_run(folder))
+
     def write(self, folder: Path, fingerprints: Mapping[str, str]) -> None:
         """Write it to a run folder.
 
@@ -84,8 +93,12 @@ class SearchRequest:
             fingerprints: of what the request only names (table, score source), so that a resumed
                 run notices where these changed.
         """
-        body = {"format": FORMAT, **asdict(self), "fingerprints": dict(fingerprints)}
-        body["supernet"] = None if self.supernet is None else self.supernet.to_dict()
+        body = {
+            "format": FORMAT,
+            **asdict(self),
+            "options": self.options.model_dump(mode="json"),
+            "fingerprints": dict(fingerprints),
+        }
         atomic_write_text(folder / FILE, json.dumps(body, indent=2) + "\n")
 
     @classmethod
@@ -102,21 +115,23 @@ class SearchRequest:
             raise UserError(
                 f"{folder}: not a run of `effsearch run` (it has no readable {FILE})"
             ) from None
-        names = {f.name for f in fields(cls)}
         try:
-            if body["format"] != FORMAT:
+            if body.pop("format") != FORMAT:
                 raise ValueError
-            fingerprints = {str(k): str(v) for k, v in body["fingerprints"].items()}
-            if body.get("supernet") is not None:
-                body["supernet"] = SupernetOptions.from_dict(body["supernet"])
-            return cls(**{k: v for k, v in body.items() if k in names}), fingerprints
+            fingerprints = {str(k): str(v) for k, v in body.pop("fingerprints").items()}
+            body["options"] = find(body["proxy"]).options.model_validate(body["options"])
+            return TypeAdapter(cls).validate_python(body), fingerprints
         except (KeyError, TypeError, ValueError, AttributeError):
             raise UserError(f"{path}: not a request of this version of effsearch") from None
 
 
 def default_trials(proxy: str) -> int:
-    """Return how many candidates a run evaluates where nobody says."""
-    return DEFAULT_TRIALS_SLOW if proxy in SLOW_SOURCES else DEFAULT_TRIALS
+    """Return how many candidates a run evaluates where nobody says.
+
+    Raises:
+        UserError: where there is no such score source.
+    """
+    return DEFAULT_TRIALS_SLOW if find(proxy).slow else DEFAULT_TRIALS
 
 
 def _positive(option: str, value: Any, what: str) -> None:

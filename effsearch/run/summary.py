@@ -78,12 +78,12 @@ def make_summary(
             "unit": source.unit,
             "kind": source.kind,
             "held_out_error": held_out_score(source),
-            "note": getattr(source, "note", ""),
+            "note": source.note,
         },
     }
     if winners and baseline is not None:
         body["gain"] = gain(winners[0], baseline)
-    body["statement"] = statement(body)
+    body["statement"] = statement(body, anywhere=source.space is None)
     return body
 
 
@@ -147,16 +147,21 @@ def gain(winner: Record, baseline: Record) -> dict[str, Any]:
     }
 
 
-def statement(body: Mapping[str, Any]) -> str:
-    """Return in words whether a winner is better than what is published."""
+def statement(body: Mapping[str, Any], anywhere: bool) -> str:
+    """Return in words whether a winner is better than what is published.
+
+    Args:
+        body: the summary so far.
+        anywhere: whether the score source scores networks outside of the space too.
+    """
     found, baseline = body["gain"], body["baseline"]
     unit = body["score"]["unit"]
     if not body["winners"]:
         return "No architecture was found that meets the budget."
-    if baseline is None and body["score"]["kind"] == "inherited":
+    if baseline is None and not anywhere:
         return (
-            "No published network is in the supernet's space and fits, so there is nothing to "
-            f"compare the winners with ({unit})."
+            f"No published network is in the {body['proxy']}'s space and fits, so there is nothing "
+            f"to compare the winners with ({unit})."
         )
     if found is None or baseline is None:
         return (

@@ -16,7 +16,7 @@ import numpy as np
 from effsearch.accuracy.estimate import top1_of
 from effsearch.accuracy.features import TOTALS, Array, Features
 from effsearch.accuracy.imagenet import ImagenetEstimate
-from effsearch.accuracy.score import Score
+from effsearch.accuracy.score import Score, ScoreSource
 from effsearch.accuracy.score_file import load_score_file
 from effsearch.accuracy.trained.encoding import NAMES, Encoder, Points
 from effsearch.accuracy.trained.joint import Joint, Scales
@@ -31,7 +31,7 @@ DATA = Path(__file__).parents[1] / "data" / "trained.json"
 SCALES = SHORT, JOINED = "trained", "imagenet+trained"
 
 
-class TrainedEstimate:
+class TrainedEstimate(ScoreSource):
     """Top-1 in percent, of the joint model of published and trained networks.
 
     See `effsearch.accuracy.trained.joint` for the model and

@@ -6,14 +6,13 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from effsearch.accuracy.options import SupernetOptions
+from effsearch.accuracy.supernet_options import SupernetOptions
 from effsearch.accuracy.supernet_source import SupernetScore
 from effsearch.errors import WorkFailedError
 from effsearch.training import recipe as recipes
@@ -294,7 +293,9 @@ def test_recalibration_takes_the_mean_over_the_batches(config):
 
 def test_scores_are_cached_by_digest(config, tree, monkeypatch):
     result = train(config(), silent)
-    options = SupernetOptions(result.checkpoint, tree, None, 1, "cpu")
+    options = SupernetOptions(
+        checkpoint=result.checkpoint, data=tree, recalibration_batches=1, device="cpu"
+    )
     source = SupernetScore(options)
     architecture = SearchSpace.load("tiny").sample(np.random.default_rng(0))
     score = source.score(architecture)
@@ -304,7 +305,7 @@ def test_scores_are_cached_by_digest(config, tree, monkeypatch):
     monkeypatch.setattr(Inherited, "evaluate", lambda *a: pytest.fail("measured again"))
     assert again.score(architecture) == score
     with pytest.raises(pytest.fail.Exception):
-        SupernetScore(replace(options, recalibration_batches=2)).score(architecture)
+        SupernetScore(options.model_copy(update={"recalibration_batches": 2})).score(architecture)
     with pytest.raises(UserError, match="not in the space tiny"):
         again.inherited.network(zoo.load("shvit_s1"))
 

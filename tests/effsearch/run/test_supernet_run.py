@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from effsearch.accuracy.options import SupernetOptions
 from effsearch.accuracy.registry import load_source
+from effsearch.accuracy.supernet_options import SupernetOptions
 from effsearch.cli import main
 from effsearch.search.evaluation import EvaluatorSpec
 from effsearch.search.executors import RayExecutor
@@ -24,6 +24,7 @@ from effsearch.training.supernet import state as states
 from effsearch.training.supernet.evaluate import Inherited
 from effsearch.training.supernet.trainer import SupernetConfig, train
 from searchspace import Architecture, SearchSpace, UserError
+from tests.fixtures.score_contract import keeps_the_contract
 
 RECIPE = {
     "image_side": 32,
@@ -99,11 +100,24 @@ def test_candidates_are_scored_by_inherited_weights(finished, trained, tree):
     page = (finished / "report.html").read_text()
     assert "Measured on 30 validation images of colours with the weights of the supernet" in page
     assert "that of drawing 30 validation images" in page
-    source = load_source("supernet", SupernetOptions(trained, tree, None, 1, "cpu"))
+    source = load_source(
+        "supernet",
+        SupernetOptions(checkpoint=trained, data=tree, recalibration_batches=1, device="cpu"),
+    )
     path = finished / "winners" / "1" / "architecture.yaml"
     assert source.score(Architecture.from_yaml(path)).score == pytest.approx(
         summary["winners"][0]["score"]
     )
+
+
+def test_the_source_keeps_the_contract(trained, tree, tmp_path):
+    source = load_source("supernet", SupernetOptions(checkpoint=trained, data=tree, device="cpu"))
+    rng = np.random.default_rng(0)
+    one, other = source.space.sample(rng), source.space.sample(rng)
+    keeps_the_contract(source, "supernet", one, other)
+    source.check(SearchSpace.load("tiny"))
+    weights = source.weights_for(one, tmp_path)
+    assert checkpoint.load(weights.checkpoint).digest == one.digest()
 
 
 def test_scores_are_kept_in_the_run_folder(finished):
@@ -165,7 +179,7 @@ def test_a_changed_checkpoint_is_not_resumed(finished, trained, tree, capsys, tm
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / "space.yaml").write_text((finished / "space.yaml").read_text())
-    request["supernet"]["checkpoint"] = str(tmp_path / "other.pt")
+    request["options"]["checkpoint"] = str(tmp_path / "other.pt")
     (folder / "request.json").write_text(json.dumps(request))
     code, _, err = call(capsys, "run", "--resume", folder)
     assert code == 2
@@ -219,19 +233,26 @@ def test_data_of_other_classes(trained, capsys, tmp_path):
 
 
 def test_out_of_memory_says_the_batch_size(trained, tree, monkeypatch):
-    source = load_source("supernet", SupernetOptions(trained, tree, device="cpu"))
+    source = load_source("supernet", SupernetOptions(checkpoint=trained, data=tree, device="cpu"))
 
     def fail(*arguments):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
     monkeypatch.setattr(Inherited, "try_batch", fail)
     with pytest.raises(UserError, match=r"at batch size 256 and 32 px; try fewer --workers"):
-        source.check()
+        source.check(source.space)
 
 
 @pytest.mark.slow
 def test_ray_scores_the_same(trained, tree):
-    spec = EvaluatorSpec("iphone12", "supernet", 0.8, SupernetOptions(trained, tree, 12, 1, "cpu"))
+    spec = EvaluatorSpec(
+        "iphone12",
+        "supernet",
+        0.8,
+        SupernetOptions(
+            checkpoint=trained, data=tree, images=12, recalibration_batches=1, device="cpu"
+        ),
+    )
     rng = np.random.default_rng(0)
     networks = [SearchSpace.load("tiny").sample(rng) for _ in range(3)]
     executor = RayExecutor(spec, 1)
