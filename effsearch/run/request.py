@@ -106,7 +106,8 @@ class SearchRequest:
         """Return the request in a run folder, and its fingerprints.
 
         Raises:
-            UserError: where the folder is no run.
+            UserError: where the folder is no run, its request is of another version, or its score
+                source is not there any more.
         """
         path = folder / FILE
         try:
@@ -115,14 +116,17 @@ class SearchRequest:
             raise UserError(
                 f"{folder}: not a run of `effsearch run` (it has no readable {FILE})"
             ) from None
+        wrong = UserError(f"{path}: not a request of this version of effsearch")
+        if not isinstance(body, dict) or body.pop("format", None) != FORMAT:
+            raise wrong
+        # The source may be of a package that is not installed here, and says so.
+        entry = find(str(body.get("proxy")))
         try:
-            if body.pop("format") != FORMAT:
-                raise ValueError
             fingerprints = {str(k): str(v) for k, v in body.pop("fingerprints").items()}
-            body["options"] = find(body["proxy"]).options.model_validate(body["options"])
+            body["options"] = entry.options.model_validate(body["options"])
             return TypeAdapter(cls).validate_python(body), fingerprints
-        except (KeyError, TypeError, ValueError, AttributeError):
-            raise UserError(f"{path}: not a request of this version of effsearch") from None
+        except (KeyError, ValueError, AttributeError):
+            raise wrong from None
 
 
 def default_trials(proxy: str) -> int:
