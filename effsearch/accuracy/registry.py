@@ -21,7 +21,6 @@ from effsearch.accuracy.imagenet import ImagenetEstimate
 from effsearch.accuracy.options import ScoreOptions, flag_name
 from effsearch.accuracy.score import ScoreSource
 from effsearch.accuracy.supernet_options import SupernetOptions
-from effsearch.accuracy.trained.source import SCALES, TrainedEstimate
 from searchspace.errors import UserError
 
 DEFAULT = "imagenet"
@@ -49,10 +48,6 @@ def _imagenet(options: ScoreOptions) -> ScoreSource:
     return ImagenetEstimate.load()
 
 
-def _trained(name: str, options: ScoreOptions) -> ScoreSource:
-    return TrainedEstimate.load(name)
-
-
 def _counted(name: str, options: ScoreOptions) -> ScoreSource:
     return Counted(name)
 
@@ -72,7 +67,6 @@ def _supernet(options: SupernetOptions) -> ScoreSource:
 
 BUILT_IN = (
     Entry(DEFAULT, _imagenet),
-    *(Entry(name, partial(_trained, name)) for name in SCALES),
     Entry("zero-cost", _zero_cost, slow=True),
     Entry("supernet", _supernet, SupernetOptions, slow=True),
     *(Entry(name, partial(_counted, name)) for name in Counted.UNITS),

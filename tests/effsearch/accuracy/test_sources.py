@@ -33,8 +33,7 @@ def test_only_those_that_need_something_are_tested_elsewhere():
     assert {entry.name for entry in entries().values() if needs(entry)} == NEEDY
 
 
-# `trained` ranks by a short training, in which larger networks learn no faster.
-@pytest.mark.parametrize("name", [name for name in CHEAP if name != "trained"])
+@pytest.mark.parametrize("name", CHEAP)
 def test_larger_is_better_within_a_family(name):
     source = load_source(name)
     assert source.score(zoo.load("shvit_s4")).score > source.score(zoo.load("shvit_s1")).score
