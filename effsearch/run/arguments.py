@@ -43,13 +43,14 @@ class Resources:
 class RunArguments:
     """What the command line says of a run; None where it says nothing.
 
+    The fields from `budget_ms` to `max_macs_m` are those of `SearchRequest`, the last three those
+    of `Resources`.
+
     Attributes:
         score_flags: flags of score sources by field; None for those not given.
         refining: flags of `--refine`.
         out: run folder to make.
         resume: run folder to continue.
-        budget_ms: as in `SearchRequest`, like all that follow but the last three.
-        workers: as in `Resources`, like those after it.
     """
 
     score_flags: Mapping[str, Any] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Cards: every number on a winner with its kind and its error."""
+"""The parts of a winner's card: every number with its kind and its error."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def number(
     interval: tuple[float, float] | None = None,
     **more: Any,
 ) -> dict[str, Any]:
-    """Return a number with what has to stand beside it.
+    """Return a number with its unit, its kind and its error.
 
     Args:
         value: the number; None where it is not defined.

@@ -1,4 +1,4 @@
-"""`Refiner`: what stands between a run's candidates and its winners where some are trained."""
+"""`Refiner`: chooses a run's winners by training the best candidates."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from searchspace import SearchSpace
 
 @dataclass(frozen=True)
 class Refiner:
-    """Chooses a run's winners by training the best candidates.
+    """Trains the best candidates of a run, and takes its winners in that order.
 
     Attributes:
         wanted: how many, on what and how.

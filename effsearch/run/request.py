@@ -31,8 +31,8 @@ class SearchRequest:
 
     Attributes:
         device: name of a latency table, or a path to one.
-        budget_ms: latency that must not be exceeded ...
-        confidence: ... with this probability.
+        budget_ms: latency that must not be exceeded.
+        confidence: probability with which a candidate has to stay within the budget.
         space: name of a space, or a path to one.
         proxy: name of the score source.
         trials: candidates to evaluate in all.

@@ -1,4 +1,4 @@
-"""How a run starts, or starts again: everything checked, its folder made, its evaluator built."""
+"""The start of a run, new or resumed: its request checked, its evaluator built, its folder made."""
 
 from __future__ import annotations
 

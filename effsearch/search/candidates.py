@@ -1,4 +1,4 @@
-"""What the search knows of a candidate: where it came from, its price and its score."""
+"""Candidates of a search: their origin, latency and score."""
 
 from __future__ import annotations
 

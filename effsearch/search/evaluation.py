@@ -65,7 +65,7 @@ class Evaluator:
         return [self.evaluate(architecture) for architecture in architectures]
 
     def evaluate(self, architecture: Architecture) -> Outcome:
-        """Return what an architecture is priced and scored at; a failure is an outcome too."""
+        """Return an architecture's latency, counts and score, or why it has none."""
         found: dict[str, Any] = {}
         try:
             mean, std = self.table.model.evaluate(self.table.features(architecture)[None])

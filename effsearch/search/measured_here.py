@@ -1,4 +1,4 @@
-"""Measuring the best on this machine, where the table is this machine's."""
+"""Measurements of the best candidates on this machine, where the table is this machine's."""
 
 from __future__ import annotations
 

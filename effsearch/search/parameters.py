@@ -14,7 +14,7 @@ Params = dict[str, Any]
 
 
 class _Recorder:
-    """Stands in for a trial: asks a function for each value and keeps what it was asked."""
+    """A stand-in for an Optuna trial: takes each value from a function and keeps what was asked."""
 
     def __init__(self, choose: Callable[[str, Sequence[Any]], Any]) -> None:
         self.choose = choose
