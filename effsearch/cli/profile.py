@@ -44,11 +44,11 @@ def measure(
         host,
         matches_this_machine,
     )
-    from effsearch.latency.timing.with_references import BesideTable
+    from effsearch.latency.timing.with_references import TableSpeedTimer
     from effsearch.targets import load_target
     from searchspace import UserError
 
-    beside = BesideTable(DeviceTable.load(device)) if device else None
+    beside = TableSpeedTimer(DeviceTable.load(device)) if device else None
     if beside:
         for difference in matches_this_machine(beside.table.meta):
             say(f"{beside.table.name} is not this machine's: {difference}")

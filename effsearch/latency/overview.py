@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from effsearch.latency.catalogue import SHIPPED, read_model, table_paths
+from effsearch.latency.catalogue import SHIPPED, table_paths
+from effsearch.latency.models.registry import read_model
 
 
 def summaries() -> list[dict[str, Any]]:

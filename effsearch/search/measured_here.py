@@ -122,9 +122,9 @@ def _measuring(table: DeviceTable) -> Callable[..., Measurement]:
     """Return what measures a network, beside the table's references where it names their speed."""
     if getattr(table.model, "speed", None) is None:
         return measure_architecture
-    from effsearch.latency.timing.with_references import BesideTable
+    from effsearch.latency.timing.with_references import TableSpeedTimer
 
-    return BesideTable(table)
+    return TableSpeedTimer(table)
 
 
 def _at_table_speed(found: Measurement) -> str:

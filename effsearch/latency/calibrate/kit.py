@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 
 from effsearch.latency.calibrate import kit_guide, kit_runner
-from effsearch.latency.calibrate.price_prior import processor_prior
 from effsearch.latency.calibrate.rows import ARCHITECTURES, HEADER_KEYS
 from effsearch.latency.cost_model import Array
 from effsearch.latency.models import processor_features as processor
+from effsearch.latency.models.price_prior import processor_prior
 from effsearch.latency.timing.onnx_runtime import slug
 from searchspace import Architecture, SearchSpace, UserError, build, operators, zoo
 

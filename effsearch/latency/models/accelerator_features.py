@@ -40,7 +40,7 @@ FEATURES = (
     "linear_attention.gmacs",
     "linear_attention.mb",
 )
-TRAITS = ("linear_attention", "channels_last")
+
 
 _INDEX = {name: i for i, name in enumerate(FEATURES)}
 
@@ -80,12 +80,12 @@ def features(operators: Sequence[Operator], hardware: Hardware) -> NDArray[np.fl
     """
     total = np.zeros(len(FEATURES))
     for operator in operators:
-        for name, amount in charges(operator, hardware):
+        for name, amount in operator_totals(operator, hardware):
             total[_INDEX[name]] += amount
     return total
 
 
-def charges(operator: Operator, hardware: Hardware) -> list[tuple[str, float]]:
+def operator_totals(operator: Operator, hardware: Hardware) -> list[tuple[str, float]]:
     """Return what one operator is charged for: names of `FEATURES` with amounts."""
     gmacs = operator.macs / 1e9
     mb = (operator.input_bytes + operator.output_bytes) * _SCALE

@@ -53,7 +53,7 @@ def features(operators: Sequence[Operator]) -> Array:
     index = {name: i for i, name in enumerate(names())}
     total = np.zeros(len(index))
     for operator in operators:
-        for name, amount in charges(operator):
+        for name, amount in operator_totals(operator):
             total[index[name]] += amount
     return total
 
@@ -75,7 +75,7 @@ def of_network(features: Array, whole: Array | None = None) -> Array:
     return found
 
 
-def charges(operator: Operator) -> list[tuple[str, float]]:
+def operator_totals(operator: Operator) -> list[tuple[str, float]]:
     """Return what one operator is charged for: totals with amounts.
 
     All of its weights count as beyond a cache; see `of_network`.

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from effsearch.latency.machine_speed import MachineSpeed
 from effsearch.latency.timing.interleaved import (
     Subject,
     Turn,
@@ -20,10 +21,9 @@ from effsearch.latency.timing.interleaved import (
     take_turns,
 )
 from effsearch.latency.timing.kernels import credit, read_profile
-from effsearch.latency.timing.machine_speed import Speed
 from effsearch.latency.timing.measure import Measurement
 from effsearch.latency.timing.onnx_runtime import random_feeds, session
-from effsearch.latency.timing.references import Pace, runner
+from effsearch.latency.timing.references import ReferenceProbe, runner
 from searchspace import Architecture, build, operators
 from searchspace.operators import from_graph
 
@@ -126,7 +126,7 @@ class Batch:
         networks: each network's latency, and its operators' ms and kernels under the profiler.
     """
 
-    speed: Speed
+    speed: MachineSpeed
     error: float
     calm: float
     networks: list[tuple[Measurement, list[float], list[int]]]
@@ -135,12 +135,12 @@ class Batch:
 def measure_batch(reference: Prepared, items: Sequence[Prepared], threads: int) -> Batch:
     """Measure networks in turns, plain and profiled, beside the references."""
     with tempfile.TemporaryDirectory(prefix="effsearch-kernels-") as folder:
-        pace = Pace(reference.path, threads)
+        probe = ReferenceProbe(reference.path, threads)
         subjects = [
             ProfiledSubject(item, threads, Path(folder) / f"kernels{number}")
             for number, item in enumerate(items)
         ]
-        speed, error = take_turns(subjects, pace)
+        speed, error = take_turns(subjects, probe)
         calm = calm_turns(subjects)
         return Batch(
             speed,

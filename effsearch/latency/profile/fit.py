@@ -15,6 +15,8 @@ from scipy.stats import spearmanr
 
 from effsearch.errors import WorkFailedError
 from effsearch.latency.cost_model import Array
+from effsearch.latency.machine_speed import LEAST_STREAMING, REFERENCE, MachineSpeed, slowness
+from effsearch.latency.models.card import block_types
 from effsearch.latency.models.interpolation import left_out_errors
 from effsearch.latency.models.measured import (
     FORMAT,
@@ -31,9 +33,8 @@ from effsearch.latency.models.measured import (
     streaming,
     streaming_share,
 )
-from effsearch.latency.profile.profiled_network import Record
+from effsearch.latency.profile.profiled_network import ProfiledNetwork
 from effsearch.latency.timing.machine_rates import Peak
-from effsearch.latency.timing.machine_speed import LEAST_STREAMING, REFERENCE, Speed, slowness
 from effsearch.latency.timing.onnx_runtime import host
 from searchspace import Operator, operators, zoo
 
@@ -54,25 +55,25 @@ _NOT_COVERED = (
 
 @dataclass(frozen=True)
 class Sample:
-    """A record with its operators.
+    """A profiled network with its operators.
 
     Attributes:
-        record: the raw measurement.
+        profiled: the raw measurement.
         operators: what is priced.
         signatures: of the operators.
         ms: under the profiler, (n,).
         kernels: (n,).
     """
 
-    record: Record
+    profiled: ProfiledNetwork
     operators: tuple[Operator, ...]
     signatures: tuple[Signature, ...]
     ms: Array
     kernels: Array
 
 
-def samples(records: Sequence[Record]) -> list[Sample]:
-    """Return records with their operators; those of another version's operators are left out."""
+def samples(records: Sequence[ProfiledNetwork]) -> list[Sample]:
+    """Return networks with their operators; those that another version exported are left out."""
     found = []
     for record in records:
         parts = operators(record.architecture, "deploy")
@@ -84,16 +85,16 @@ def samples(records: Sequence[Record]) -> list[Sample]:
     return found
 
 
-def usual_speed(records: Sequence[Record]) -> Speed:
+def usual_speed(records: Sequence[ProfiledNetwork]) -> MachineSpeed:
     """Return the median speed of the machine over a profile."""
-    return Speed(
+    return MachineSpeed(
         float(np.median([r.reference_ms for r in records])),
         float(np.median([r.product_ms for r in records])),
     )
 
 
 def without_drift(
-    found: Sequence[Sample], usual: Speed, reference_share: float, stream_mb_per_ms: float
+    found: Sequence[Sample], usual: MachineSpeed, reference_share: float, stream_mb_per_ms: float
 ) -> list[Sample]:
     """Return samples with all operators' times as at the machine's usual speed.
 
@@ -113,8 +114,8 @@ def without_drift(
         # also computes.
         slower = slowness(
             np.asarray(streams) / reference_share,
-            s.record.reference_ms / usual.reference_ms,
-            s.record.product_ms / usual.product_ms,
+            s.profiled.reference_ms / usual.reference_ms,
+            s.profiled.product_ms / usual.product_ms,
             MOST_STREAMING,
         )
         adjusted.append(replace(s, ms=s.ms / slower))
@@ -127,7 +128,7 @@ def profiler_cost_ms(found: Sequence[Sample]) -> float:
     Whole networks are regressed on their own kernels' times and number: what the number explains
     (a negative slope) is the profiler's doing.
     """
-    total = np.array([s.record.ms for s in found])
+    total = np.array([s.profiled.ms for s in found])
     design = np.array([[s.ms.sum(), -s.kernels.sum(), 1.0] for s in found]) / total[:, None]
     scale = np.abs(design).max(axis=0)
     weights = np.ones(len(found))
@@ -366,7 +367,11 @@ def error_summary(predicted: Array, measured: Array, std: Array | None = None) -
 
 
 def fit_table(
-    records: Sequence[Record], peak: Peak, name: str, threads: int, profile: Mapping[str, Any]
+    records: Sequence[ProfiledNetwork],
+    peak: Peak,
+    name: str,
+    threads: int,
+    profile: Mapping[str, Any],
 ) -> MeasuredTable:
     """Return the table of a profile.
 
@@ -388,11 +393,11 @@ def fit_table(
     reference_share = _reference_share(fit_entries(found, profiler_ms, peak.stream_mb_per_ms), peak)
     steady = without_drift(found, usual, reference_share, peak.stream_mb_per_ms)
     features = left_out_features(steady, profiler_ms, peak)
-    measured = np.array([s.record.ms for s in found])
+    measured = np.array([s.profiled.ms for s in found])
     slower = slowness(
         streaming(features) / reference_share,
-        np.array([s.record.reference_ms for s in found]) / usual.reference_ms,
-        np.array([s.record.product_ms for s in found]) / usual.product_ms,
+        np.array([s.profiled.reference_ms for s in found]) / usual.reference_ms,
+        np.array([s.profiled.product_ms for s in found]) / usual.product_ms,
     )
     ms = measured / slower
     predicted, std = left_out_predictions(features, ms)
@@ -403,6 +408,7 @@ def fit_table(
     machine = host()
     card: dict[str, Any] = {
         "format": FORMAT,
+        "model": "measured",
         "name": name,
         "kind": "measured",
         "device": machine["cpu"],
@@ -425,6 +431,9 @@ def fit_table(
             "std": float(np.std(np.log(slower))),
         },
         "errors": errors,
+        "blocks": {
+            "measured": sorted({b for s in found for b in block_types(s.profiled.architecture)})
+        },
         "profile": dict(profile),
         "not_covered": list(_NOT_COVERED),
     }

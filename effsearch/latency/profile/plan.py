@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from effsearch.files import LineLog
-from effsearch.latency.profile.profiled_network import Record
+from effsearch.latency.profile.profiled_network import ProfiledNetwork
 from effsearch.latency.timing.onnx_runtime import check_threads, host, slug
 from searchspace import Architecture, SearchSpace, UserError, zoo
 from searchspace.units import Unit, units
@@ -87,12 +87,12 @@ class Store:
         except ValueError:
             raise UserError(f"{folder}/plan.json: not JSON; remove this folder") from None
 
-    def read(self) -> list[Record]:
+    def read(self) -> list[ProfiledNetwork]:
         """Return what has been measured; a last line cut short by an interruption is left out."""
         records = []
         for line in self._lines():
             try:
-                records.append(Record.from_dict(json.loads(line)))
+                records.append(ProfiledNetwork.from_dict(json.loads(line)))
             except (ValueError, KeyError, TypeError, UserError):
                 continue
         return records
@@ -105,7 +105,9 @@ class Store:
     def _lines(self) -> list[str]:
         return LineLog(self.path).read()
 
-    def append(self, records: list[Record], repeats: int = 0, left_out: bool = False) -> None:
+    def append(
+        self, records: list[ProfiledNetwork], repeats: int = 0, left_out: bool = False
+    ) -> None:
         """Add a batch's records and how it went, on disk when this returns."""
         batch = {"repeats": repeats, "left_out": left_out}
         lines = [json.dumps(body) for body in (*(r.to_dict() for r in records), batch)]

@@ -1,4 +1,4 @@
-"""`Record`: what a profile keeps of one network."""
+"""`ProfiledNetwork`: what a profile keeps of one network."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from searchspace import Architecture
 
 
 @dataclass(frozen=True)
-class Record:
+class ProfiledNetwork:
     """One network's raw measurement.
 
     Attributes:
@@ -37,7 +37,7 @@ class Record:
         return asdict(self) | {"architecture": self.architecture.to_dict()}
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Record:
+    def from_dict(cls, data: dict[str, Any]) -> ProfiledNetwork:
         """Return the record that plain data describes."""
         return cls(
             int(data["index"]),

@@ -21,11 +21,11 @@ import numpy as np
 
 from effsearch.errors import WorkFailedError
 from effsearch.latency.catalogue import user_folder
+from effsearch.latency.machine_speed import REFERENCE
 from effsearch.latency.profile.batch import Batch, Prepared, measure_batch, prepare
 from effsearch.latency.profile.plan import ProfilePlan, Store, sequence
-from effsearch.latency.profile.profiled_network import Record
+from effsearch.latency.profile.profiled_network import ProfiledNetwork
 from effsearch.latency.timing.machine_rates import measure_peak
-from effsearch.latency.timing.machine_speed import REFERENCE
 from effsearch.latency.timing.onnx_runtime import cores
 from searchspace import Architecture, SearchSpace, UserError, zoo
 
@@ -53,7 +53,7 @@ class Profiler:
         self.records = store.read()
         self.references = [r.reference_ms for r in self.records]
 
-    def run(self) -> list[Record]:
+    def run(self) -> list[ProfiledNetwork]:
         """Measure until the time is over; returns all records, those of earlier runs as well.
 
         Raises:
@@ -123,7 +123,7 @@ class Profiler:
             return
         self.references.append(measured.speed.reference_ms)
         records = [
-            Record(
+            ProfiledNetwork(
                 index,
                 a,
                 m.median_ms,
@@ -172,7 +172,7 @@ def calm_reference_ms(references: Sequence[float]) -> float:
     return float(np.quantile(references, 0.25, method="lower"))
 
 
-def calm_records(records: Sequence[Record]) -> list[Record]:
+def calm_records(records: Sequence[ProfiledNetwork]) -> list[ProfiledNetwork]:
     """Return those measured while the machine was about as fast as in its calmer moments."""
     if not records:
         return []

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from effsearch.latency.timing.machine_speed import Speed
+from effsearch.latency.machine_speed import MachineSpeed
 from effsearch.latency.timing.measure import Measurement
 
 try:
@@ -104,14 +104,16 @@ class Subject:
     ) -> None:
         self.run, self.rounds, self.seconds, self.min_runs = run, rounds, seconds, min_runs
         self.turns: list[Turn] = []
-        self.probes: list[tuple[Speed, Speed]] = []
+        self.probes: list[tuple[MachineSpeed, MachineSpeed]] = []
 
     def take(self) -> None:
         """Take a turn."""
         self.turns.append(take_turn(self.run, self.seconds, self.min_runs))
 
 
-def take_turns(subjects: Sequence[Subject], probe: Callable[[], Speed]) -> tuple[Speed, float]:
+def take_turns(
+    subjects: Sequence[Subject], probe: Callable[[], MachineSpeed]
+) -> tuple[MachineSpeed, float]:
     """Give all subjects their turns; return the machine's speed and its relative standard error.
 
     Those with fewer rounds than others sit some out, evenly. Those that lack calm turns in the end
@@ -148,24 +150,26 @@ def take_turns(subjects: Sequence[Subject], probe: Callable[[], Speed]) -> tuple
     return calm_speed(probes)
 
 
-def calm_limits(probes: Sequence[Speed]) -> Speed:
+def calm_limits(probes: Sequence[MachineSpeed]) -> MachineSpeed:
     """Return what the references may take at most beside a turn that counts."""
-    return Speed(
+    return MachineSpeed(
         SLOW * float(np.quantile([p.reference_ms for p in probes], CALM_QUANTILE)),
         SLOW * float(np.quantile([p.product_ms for p in probes], CALM_QUANTILE)),
     )
 
 
-def calm_speed(probes: Sequence[Speed]) -> tuple[Speed, float]:
+def calm_speed(probes: Sequence[MachineSpeed]) -> tuple[MachineSpeed, float]:
     """Return the median speed over calm probes, and the reference network's standard error."""
     limit = calm_limits(probes)
     calm = [p for p in probes if _within(p, limit)] or probes
     networks = [p.reference_ms for p in calm]
     products = [p.product_ms for p in calm]
-    return Speed(float(np.median(networks)), float(np.median(products))), median_error(networks)
+    return MachineSpeed(float(np.median(networks)), float(np.median(products))), median_error(
+        networks
+    )
 
 
-def _within(probe: Speed, limit: Speed) -> bool:
+def _within(probe: MachineSpeed, limit: MachineSpeed) -> bool:
     return probe.reference_ms <= limit.reference_ms and probe.product_ms <= limit.product_ms
 
 

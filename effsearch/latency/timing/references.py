@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
+from effsearch.latency.machine_speed import MachineSpeed
 from effsearch.latency.timing.interleaved import take_turn
-from effsearch.latency.timing.machine_speed import Speed
 from effsearch.latency.timing.onnx_runtime import random_feeds, session
 
 _SIDE = 256
@@ -20,7 +20,7 @@ _PRODUCT_RUNS = 3
 _NETWORK_RUNS = 2
 
 
-class Pace:
+class ReferenceProbe:
     """The references, ready to run; a call runs both, in about 10 ms, and returns the speed.
 
     Args:
@@ -33,11 +33,11 @@ class Pace:
         self._product = runner(product_model(), threads)
         self()
 
-    def __call__(self) -> Speed:
+    def __call__(self) -> MachineSpeed:
         """Return the machine's speed at this moment."""
         product = take_turn(self._product, 0.0, _PRODUCT_RUNS)
         network = take_turn(self._network, 0.0, _NETWORK_RUNS)
-        return Speed(network.median_ms, product.median_ms)
+        return MachineSpeed(network.median_ms, product.median_ms)
 
 
 def runner(model: Path | bytes, threads: int) -> Callable[[], object]:

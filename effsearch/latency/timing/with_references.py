@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from effsearch.latency.models.measured import MeasuredTable
+from effsearch.latency.cost_model import SpeedModel
+from effsearch.latency.machine_speed import REFERENCE, MachineSpeed
 from effsearch.latency.table import DeviceTable
 from effsearch.latency.timing.interleaved import Subject, calm_turns, summarise, take_turns
-from effsearch.latency.timing.machine_speed import REFERENCE, Speed
 from effsearch.latency.timing.measure import NOISE_LIMIT, Measurement
 from effsearch.latency.timing.onnx_runtime import check_threads, with_weights
-from effsearch.latency.timing.references import Pace, runner
+from effsearch.latency.timing.references import ReferenceProbe, runner
 from effsearch.onnx_io.onnx_files import read_graph, to_onnx
 from searchspace import Architecture, UserError, build, operators, zoo
 from searchspace.operators import from_graph
@@ -27,7 +27,7 @@ MIN_ROUNDS, MAX_ROUNDS = 5, 15
 
 
 @dataclass(frozen=True)
-class Beside:
+class TimedNetworks:
     """What networks took that took turns, and how fast the machine was meanwhile.
 
     Attributes:
@@ -38,18 +38,18 @@ class Beside:
     """
 
     measurements: tuple[Measurement, ...]
-    speed: Speed
+    speed: MachineSpeed
     error: float
     calm: float
 
 
-def measure_beside(
+def measure_with_references(
     models: Sequence[Path | bytes],
     reference: Path | bytes,
     threads: int,
     seconds: float = 0.8,
     noise_limit: float = NOISE_LIMIT,
-) -> Beside:
+) -> TimedNetworks:
     """Measure networks in turns with one another and with the references.
 
     Args:
@@ -62,11 +62,11 @@ def measure_beside(
     Raises:
         UserError: where ONNX Runtime does not take a model.
     """
-    pace = Pace(reference, threads)
+    probe = ReferenceProbe(reference, threads)
     subjects = [_subject(runner(model, threads), seconds) for model in models]
-    speed, error = take_turns(subjects, pace)
+    speed, error = take_turns(subjects, probe)
     calm = calm_turns(subjects)
-    return Beside(
+    return TimedNetworks(
         tuple(
             summarise(s, good, threads, noise_limit) for s, good in zip(subjects, calm, strict=True)
         ),
@@ -76,7 +76,7 @@ def measure_beside(
     )
 
 
-class BesideTable:
+class TableSpeedTimer:
     """Measures networks beside a table's references, so that both can be held against each other.
 
     Args:
@@ -88,7 +88,7 @@ class BesideTable:
 
     def __init__(self, table: DeviceTable) -> None:
         model = table.model
-        if not isinstance(model, MeasuredTable) or model.speed is None:
+        if not isinstance(model, SpeedModel) or model.speed is None:
             raise UserError(
                 f"{table.name}: not measured by `effsearch profile`, so nothing here says how "
                 "fast its machine was"
@@ -123,7 +123,7 @@ class BesideTable:
         else:
             model = with_weights(target)
             parts = from_graph(read_graph(target))
-        found = measure_beside([model], self.reference, self.threads, seconds)
+        found = measure_with_references([model], self.reference, self.threads, seconds)
         slower = self.model.slower(self.model.features(parts)[None], found.speed)
         (one,) = found.measurements
         return replace(one, at_table_speed_ms=one.median_ms / float(slower[0]))

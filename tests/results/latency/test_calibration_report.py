@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from effsearch.latency.calibrate.price_prior import processor_prior
+from effsearch.latency.models.price_prior import processor_prior
 from effsearch.latency.calibrate.rows import Row
 from effsearch.latency.models import processor_features as processor
 from results.latency.calibration_report import baselines, errors, evaluate, page

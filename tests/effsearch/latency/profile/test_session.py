@@ -9,16 +9,16 @@ import pytest
 
 from effsearch.cli import main
 from effsearch.errors import WorkFailedError
+from effsearch.latency.machine_speed import MachineSpeed
 from effsearch.latency.profile import batch as profile_batch
 from effsearch.latency.profile import session as profiling
 from effsearch.latency.profile.batch import Batch, Prepared, measure_batch, prepare
 from effsearch.latency.profile.plan import ProfilePlan, Store, sequence
-from effsearch.latency.profile.profiled_network import Record
+from effsearch.latency.profile.profiled_network import ProfiledNetwork
 from effsearch.latency.profile.session import Profiler
 from effsearch.latency.table import DeviceTable
 from effsearch.latency.timing import interleaved as turns
 from effsearch.latency.timing.kernels import Kernel, calm_mean, credit, read_profile
-from effsearch.latency.timing.machine_speed import Speed
 from effsearch.latency.timing.measure import Measurement
 from effsearch.latency.timing.onnx_runtime import random_feeds, session
 from searchspace import SearchSpace, UserError, operators, zoo
@@ -98,13 +98,13 @@ def test_records_survive_an_interruption_in_the_middle_of_a_line(tmp_path):
     plan = ProfilePlan("x", space="tiny")
     store = Store(tmp_path / "work", plan)
     architecture = SearchSpace.load("tiny").sample(np.random.default_rng(0))
-    one = Record(0, architecture, 1.5, 0.01, 2.5, (0.1, 0.2), (1, 0), 0.5)
+    one = ProfiledNetwork(0, architecture, 1.5, 0.01, 2.5, (0.1, 0.2), (1, 0), 0.5)
     store.append([one])
     with store.path.open("a") as file:
         file.write('{"index": 1, "architec')
     again = Store(tmp_path / "work", plan)
     assert again.read() == [one]
-    again.append([Record(2, architecture, 1.6, 0.01, 2.5, (0.1, 0.2), (1, 0), 0.5)])
+    again.append([ProfiledNetwork(2, architecture, 1.6, 0.01, 2.5, (0.1, 0.2), (1, 0), 0.5)])
     assert [r.index for r in again.read()] == [0, 2]
 
 
@@ -131,7 +131,7 @@ class Clockwork:
         one = Measurement(1.0, 20, threads, 0.01, 1.0, 1.0, False)
         noisy = replace(one, noisy=True)
         return Batch(
-            Speed(reference_ms, 0.5),
+            MachineSpeed(reference_ms, 0.5),
             error,
             calm,
             [

@@ -10,15 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from effsearch.latency.cost_model import Array
+Array = NDArray[np.float64]
 
 REFERENCE = "shvit_s1"  # 25 MB of weights in about 2 ms: it streams them
 LEAST_STREAMING = 0.02  # of the reference network's time
 
 
 @dataclass(frozen=True)
-class Speed:
+class MachineSpeed:
     """How fast a machine is.
 
     Attributes:
