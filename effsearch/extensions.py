@@ -6,6 +6,7 @@ from functools import lru_cache
 from importlib.metadata import entry_points
 from typing import Any
 
+from effsearch.errors import first_line
 from searchspace.errors import UserError
 
 
@@ -22,9 +23,8 @@ def installed(group: str) -> dict[str, Any]:
             found[entry.name] = entry.load()
         except Exception as error:  # another package's import may raise anything
             package = entry.dist.name if entry.dist else "a package"
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(
-                f"{group}: {entry.name} of {package} cannot be loaded ({reason}); update or "
+                f"{group}: {entry.name} of {package} cannot be loaded ({first_line(error)}); update or "
                 "remove that package"
             ) from None
     return found

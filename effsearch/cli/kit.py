@@ -82,7 +82,7 @@ def calibrate(
     from effsearch.latency.calibrate import calibration
     from effsearch.latency.calibrate.kit import check_name
     from effsearch.latency.calibrate.rows import read_rows
-    from effsearch.latency.timing.onnx_runtime import slug
+    from effsearch.latency.timing.machine import slug
     from searchspace import UserError
 
     if refine is not None:

@@ -24,8 +24,8 @@ from effsearch.latency.profile.fit import error_summary
 from effsearch.latency.profile.session import MOVED_LIMIT
 from effsearch.latency.table import DeviceTable
 from effsearch.latency.timing.interleaved import SLOW
+from effsearch.latency.timing.machine import host, matches_this_machine
 from effsearch.latency.timing.measure import NOISE_LIMIT
-from effsearch.latency.timing.onnx_runtime import host, matches_this_machine
 from results.latency.benchmark_timings import measure_all
 from searchspace import Architecture, SearchSpace, UserError, zoo
 

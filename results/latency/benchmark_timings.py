@@ -15,7 +15,7 @@ from pathlib import Path
 from effsearch.latency.machine_speed import REFERENCE, MachineSpeed
 from effsearch.latency.profile.batch import prepare
 from effsearch.latency.profile.session import MOVED_LIMIT, calm_reference_ms
-from effsearch.latency.timing.onnx_runtime import cores
+from effsearch.latency.timing.machine import cores
 from effsearch.latency.timing.with_references import measure_with_references
 from searchspace import Architecture, zoo
 
@@ -114,7 +114,7 @@ def measure_all(networks: Sequence[Architecture], threads: int, work: Path | Non
                         job.result()
                     measured = measure_with_references(paths, reference, threads)
                     for digest, m in zip(batch, measured.measurements, strict=True):
-                        one = Timed(m.median_ms, m.spread, m.runs, m.noisy, measured.speed)
+                        one = Timed(m.median_ms, m.relative_error, m.runs, m.noisy, measured.speed)
                         if digest not in found or one.better_than(found[digest]):
                             timings.add(digest, one)
                     for path in paths:

@@ -22,7 +22,7 @@ from effsearch.latency.calibrate.rows import ARCHITECTURES, HEADER_KEYS
 from effsearch.latency.cost_model import Array
 from effsearch.latency.models import processor_features as processor
 from effsearch.latency.models.price_prior import processor_prior
-from effsearch.latency.timing.onnx_runtime import slug
+from effsearch.latency.timing.machine import slug
 from searchspace import Architecture, SearchSpace, UserError, build, operators, zoo
 
 SIZE = 30

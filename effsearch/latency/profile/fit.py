@@ -34,8 +34,9 @@ from effsearch.latency.models.measured import (
     streaming_share,
 )
 from effsearch.latency.profile.profiled_network import ProfiledNetwork
+from effsearch.latency.timing.machine import host
 from effsearch.latency.timing.machine_rates import Peak
-from effsearch.latency.timing.onnx_runtime import host
+from effsearch.latency.timing.runtime import Runtime
 from searchspace import Operator, operators, zoo
 
 FOLDS = 5
@@ -372,6 +373,7 @@ def fit_table(
     name: str,
     threads: int,
     profile: Mapping[str, Any],
+    runtime: Runtime | None = None,
 ) -> MeasuredTable:
     """Return the table of a profile.
 
@@ -381,6 +383,7 @@ def fit_table(
         name: of the table.
         threads: of one operator.
         profile: how it was measured, for the card.
+        runtime: what ran the networks; the default one where None.
 
     Raises:
         WorkFailedError: where too few records are usable.
@@ -405,7 +408,7 @@ def fit_table(
     entries = fit_entries(steady, profiler_ms, peak.stream_mb_per_ms)
     errors: dict[str, Any] = error_summary(predicted, ms, std)
     errors["how"] = f"{FOLDS}-fold: networks neither in the entries nor in the calibration"
-    machine = host()
+    machine = host(runtime)
     card: dict[str, Any] = {
         "format": FORMAT,
         "model": "measured",

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from effsearch.latency.machine_speed import MachineSpeed
-from effsearch.latency.timing.measure import Measurement
+from effsearch.latency.timing.measure import Measurement, median_error
 
 try:
     import resource
@@ -185,21 +185,14 @@ def calm_turns(subjects: Sequence[Subject]) -> list[list[bool]]:
     ]
 
 
-def median_error(values: Sequence[float]) -> float:
-    """Return the relative standard error of a median, from the values' quartiles."""
-    lower, middle, upper = np.quantile(values, [0.25, 0.5, 0.75])
-    # The median of normal values errs by 1.25 deviations over the root of their number.
-    return float(1.25 * (upper - lower) / 1.349 / middle / np.sqrt(len(values)))
-
-
 def summarise(subject: Subject, calm: Sequence[bool], threads: int, limit: float) -> Measurement:
-    """Return the median over calm turns; its spread is that median's relative standard error.
+    """Return the median over calm turns, with its error.
 
     Args:
         subject: what took turns.
         calm: which of them count.
         threads: of one operator.
-        limit: highest spread of a measurement that is not noisy.
+        limit: highest relative error of a measurement that is not noisy.
     """
     turns = [t for t, good in zip(subject.turns, calm, strict=True) if good] or subject.turns
     medians = [t.median_ms for t in turns]
