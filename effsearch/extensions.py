@@ -24,7 +24,7 @@ def installed(group: str) -> dict[str, Any]:
         except Exception as error:  # another package's import may raise anything
             package = entry.dist.name if entry.dist else "a package"
             raise UserError(
-                f"{group}: {entry.name} of {package} cannot be loaded ({first_line(error)}); update or "
-                "remove that package"
+                f"{group}: {entry.name} of {package} cannot be loaded ({first_line(error)}); "
+                "update or remove that package"
             ) from None
     return found
