@@ -1,8 +1,8 @@
-"""How fast a machine is at the moment, by two references; and what that means for a network.
+"""A machine's speed at the moment, by two references, and what it means for a network's latency.
 
 A virtual machine's speed moves by tens of percent between minutes. What moves is mostly how fast
 weights arrive from shared caches and memory, and less the clock; so one reference network is not
-enough, and a network lies between two of them.
+enough, and a network lies between the two references.
 """
 
 from __future__ import annotations
@@ -34,10 +34,11 @@ class MachineSpeed:
 def slowness(
     streams: Array, reference: Array | float, product: Array | float, most: float = 1.0
 ) -> Array:
-    """Return how much longer networks (n,) take where the references take so much longer.
+    """Return how many times longer networks (n,) take where the references take longer.
 
-    One that doesn't stream its weights slows as the products do, one that streams them as the
-    reference network does slows as that; others lie in between.
+    A network that streams none of its weights slows by as much as the products, one that streams
+    as the reference network does by as much as that network; others lie in between, on a
+    logarithmic scale.
 
     Args:
         streams: share of a network's (or operator's) time in which weights stream, over the

@@ -1,4 +1,4 @@
-"""What each table says of itself, in one row."""
+"""An overview of the tables: what each says of itself, in one row."""
 
 from __future__ import annotations
 

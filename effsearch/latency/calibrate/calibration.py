@@ -1,7 +1,7 @@
 """`effsearch calibrate`: a table for a device from whole networks' latencies.
 
-What operators are charged for, and how far prices may move from the prior for the noise there is,
-are chosen by leave-one-out; for the error that is reported, the choice is repeated without the row.
+The feature set, and how far prices may move from their prior, are chosen by leave-one-out error.
+The error that is reported repeats that choice without the network it is of.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from searchspace import UserError
 # Only the ratio of the noise to the prior's spread matters to prices. Finer choices cost more by
 # chance than they gain, with 30 networks or fewer.
 NOISES = (0.03, 0.08)
-SCALES = (0.1, 0.5, 2.0)  # spread of the speed of a refined table's device around the table's
+SCALES = (0.1, 0.5, 2.0)  # spread of the speed of a moved table's device around the table's
 UNCERTAIN = 0.6  # share of the prior's spread that is left of a price that stays uncertain
 # A residual spread seen in few networks is little known; it counts as if these had been seen too.
 _USUAL_STD, _USUAL_COUNT = 0.07, 5
@@ -83,7 +83,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Predictions of rows that neither fit nor choice of form have seen.
+    """Errors on networks that neither the fit nor the choice of a feature set has seen.
 
     Attributes:
         error: log of measured over predicted, (n,).

@@ -1,9 +1,9 @@
 """`effsearch kit`: the networks whose total latencies say most about a device's prices.
 
-Chosen one by one from a sample of the space: each is the network that, by the prior's prices, most
-lowers the mean variance of what would be predicted for the whole sample (V-optimal design, greedy;
-Chaloner & Verdinelli, "Bayesian Experimental Design: A Review", 1995). So any first few of them
-are a good kit as well.
+They are chosen one by one from a sample of the space. Each is the network that, by the prior's
+prices, most lowers the mean variance of what would be predicted for the whole sample (V-optimal
+design, greedy; Chaloner & Verdinelli, "Bayesian Experimental Design: A Review", 1995). So any first
+few of them are a good kit as well.
 """
 
 from __future__ import annotations

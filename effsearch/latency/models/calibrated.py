@@ -48,7 +48,7 @@ class CalibratedTable:
         price: milliseconds for a unit of each of these totals, (J,); all positive.
         covariance: of the prices' logarithms, (J, J).
         residual_std: of log latencies of networks left out, beyond what prices explain.
-        seen: whether a measured network was charged for each total, (J,).
+        seen: whether some measured network has some of each total, (J,).
         measured_blocks: block types that some measured network has.
         card: the table's file as read.
     """

@@ -37,7 +37,7 @@ from effsearch.validation import read
 from searchspace.operators import Operator
 
 FORMAT = 1
-RUN = "run.count"  # the fixed cost of a run, charged once a network
+RUN = "run.count"  # the fixed cost of a run, counted once a network
 PRICED = (RUN, *(name for name in FEATURES if name != "floor.ms"))
 
 
@@ -73,7 +73,7 @@ class FittedTable:
         name: of the table.
         price: milliseconds for a unit of each of `PRICED`; all positive.
         covariance: of the prices' logarithms.
-        hardware: what operators are charged against; sets the floor.
+        hardware: the device's rates, which set the floor.
         residual_std: of log latencies of networks that the fit has not seen, beyond what the
             prices' uncertainty explains.
         transferred_std: what is added for the share of a network whose operators were measured on
@@ -137,7 +137,7 @@ class FittedTable:
         return dict(self.card)
 
     def features(self, operators: Sequence[Operator]) -> Array:
-        """Return what operators are charged for; adds up over parts of a network.
+        """Return the totals of operators; they add up over parts of a network.
 
         Args:
             operators: form "deploy".

@@ -1,4 +1,4 @@
-"""From raw measurements of a profile to a `MeasuredTable`, with its error on networks left out."""
+"""The fit of a `MeasuredTable` to raw measurements, and its error on networks left out."""
 
 from __future__ import annotations
 
@@ -148,9 +148,9 @@ def fit_entries(
 ) -> dict[Signature, Entry]:
     """Return the price of each operator measured.
 
-    A network runs its operators faster or slower as a whole (caches, the machine's mood), and
-    those that wait for weights once more, so prices and two effects a network are estimated in
-    turns. Prices are those of a middling network.
+    A network runs all of its operators faster or slower than others do, because of caches and the
+    machine's speed, and those that wait for weights even more so. So prices and two effects of each
+    network are estimated alternately. The prices are those of a network with median effects.
     """
     index: dict[Signature, int] = {}
     example: list[Operator] = []

@@ -1,4 +1,4 @@
-"""What a profile runs, and the file in which its raw measurements are kept."""
+"""The plan of a profile: which networks it runs, and where its raw measurements are kept."""
 
 from __future__ import annotations
 

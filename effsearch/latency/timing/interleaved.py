@@ -1,10 +1,10 @@
-"""Networks timed in turns, beside references that tell how fast the machine is at the moment.
+"""Networks timed in turns, between references that tell the machine's speed at the moment.
 
 A shared machine changes its speed within seconds: neighbours take caches, clocks change, other
 programs take a core. So networks take short turns over a longer time, and two references are probed
 before and after each: a matrix product inside the cache, which follows the clock, and a network
 that streams its weights, which follows the caches and, with several threads, what passes between
-cores. Turns in which the operating system gave a core to others, or next to which a reference was
+cores. Turns in which the operating system gave a core to others, or around which a reference was
 slow, do not count; networks that lack turns get more.
 """
 

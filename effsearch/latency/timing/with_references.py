@@ -1,4 +1,4 @@
-"""Networks measured beside the references, so that the machine's speed is known with each."""
+"""Networks measured in turns with the references, so that the machine's speed is known too."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MIN_ROUNDS, MAX_ROUNDS = 5, 15
 
 @dataclass(frozen=True)
 class TimedNetworks:
-    """What networks took that took turns, and how fast the machine was meanwhile.
+    """Latencies of networks that took turns, and the machine's speed meanwhile.
 
     Attributes:
         measurements: of the networks.
@@ -55,7 +55,7 @@ def measure_with_references(
 
     Args:
         models: architectures, ONNX files, or the bytes of such.
-        reference: the reference network's.
+        reference: the reference network.
         threads: of one operator.
         seconds: about how long to run each network.
         noise_limit: highest relative standard error of a latency that is not noisy.
@@ -79,7 +79,7 @@ def measure_with_references(
 
 
 class TableSpeedTimer:
-    """Measures networks beside a table's references, so that both can be held against each other.
+    """Measures networks with the references, and says what that is at a table's speed.
 
     Args:
         table: a table that `effsearch profile` made on this machine.
