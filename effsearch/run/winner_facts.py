@@ -59,7 +59,7 @@ def winner_facts(
             interval=(measured.low_ms, measured.high_ms),
             runs=measured.runs,
             threads=measured.threads,
-            spread=measured.spread,
+            relative_error=measured.relative_error,
             **_at_table_speed(measured),
         )
     return facts

@@ -13,7 +13,8 @@ from effsearch.latency.calibrate.calibration import calibrate
 from effsearch.latency.calibrate.rows import Measurements, Row
 from effsearch.latency.cost_model import Array
 from effsearch.latency.models.calibrated import CalibratedTable
-from effsearch.latency.models.feature_sets import ACCELERATOR, BASE, PROCESSOR, ProcessorForm
+from effsearch.latency.models.feature_sets import ACCELERATOR, PROCESSOR, TABLE, ProcessorFeatures
+from effsearch.latency.models.registry import load_model
 from effsearch.latency.table import DeviceTable
 from searchspace import Architecture
 
@@ -29,7 +30,7 @@ _LINES = {
     "calibrated": "effsearch calibrate",
     "processor": "- CPU totals only",
     "accelerator": "- phone totals only",
-    "base": "effsearch calibrate --base (this CPU's own table)",
+    "base": "effsearch calibrate --guide (this CPU's own table)",
     "macs": "baseline: proportional to MACs",
     "nnls": "baseline: non-negative least squares on totals",
 }
@@ -52,15 +53,15 @@ def evaluate(kit: Networks, tests: Networks, base: str | None = None) -> dict[st
     results: dict[str, Any] = {"kit": len(kit), "tests": len(tests), "errors": {}}
     for count in COUNTS:
         rows = tuple(row for _, row in kit[:count])
-        forms: dict[str, dict[str, Any]] = {
+        choices: dict[str, dict[str, Any]] = {
             "calibrated": {},
-            "processor": {"forms": (PROCESSOR,)},
-            "accelerator": {"forms": (ACCELERATOR,)},
+            "processor": {"feature_sets": (PROCESSOR,)},
+            "accelerator": {"feature_sets": (ACCELERATOR,)},
         }
         if base is not None:
-            forms["base"] = {"forms": (f"{BASE}{base}",)}
+            choices["base"] = {"feature_sets": (f"{TABLE}{base}",)}
         found: dict[str, Any] = {}
-        for line, options in forms.items():
+        for line, options in choices.items():
             card = calibrate(Measurements(rows, {}), "foreign", **options)
             found[line] = _table_errors(card, tests, max(row.latency_ms for row in rows))
         measured = np.array([row.latency_ms for _, row in tests])
@@ -90,10 +91,10 @@ def errors(predicted: Array, measured: Array) -> dict[str, Any]:
 
 def baselines(kit: Sequence[Row], tests: Sequence[Row]) -> dict[str, Array]:
     """Return predictions of simpler models from the same networks."""
-    form = ProcessorForm()
+    chosen = ProcessorFeatures()
 
     def totals(rows: Sequence[Row]) -> Array:
-        found = form.of_network(np.stack([form.features(row.operators) for row in rows]))
+        found = chosen.of_network(np.stack([chosen.features(row.operators) for row in rows]))
         found[:, 0] = 1.0
         return found
 
@@ -175,7 +176,7 @@ def page(results: dict[str, Any]) -> str:
 
 
 def _table_errors(card: dict[str, Any], tests: Networks, slowest_ms: float) -> dict[str, Any]:
-    table = DeviceTable("foreign", CalibratedTable.from_card(card))
+    table = DeviceTable("foreign", CalibratedTable.from_card(card, load_model))
     predictions = [table.predict(architecture) for architecture, _ in tests]
     measured = np.array([row.latency_ms for _, row in tests])
     predicted = np.array([p.mean_ms for p in predictions])

@@ -1,4 +1,4 @@
-"""What is believed of a device's prices before any of its latencies is seen."""
+"""The prior of a device's prices: what is believed of them before any latency is seen."""
 
 from __future__ import annotations
 

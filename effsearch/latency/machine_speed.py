@@ -1,8 +1,8 @@
-"""How fast a machine is at the moment, by two references; and what that means for a network.
+"""A machine's speed at the moment, by two references, and what it means for a network's latency.
 
 A virtual machine's speed moves by tens of percent between minutes. What moves is mostly how fast
 weights arrive from shared caches and memory, and less the clock; so one reference network is not
-enough, and a network lies between two of them.
+enough, and a network lies between the two references.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from effsearch.latency.cost_model import Array
+Array = NDArray[np.float64]
 
 REFERENCE = "shvit_s1"  # 25 MB of weights in about 2 ms: it streams them
 LEAST_STREAMING = 0.02  # of the reference network's time
 
 
 @dataclass(frozen=True)
-class Speed:
+class MachineSpeed:
     """How fast a machine is.
 
     Attributes:
@@ -33,10 +34,11 @@ class Speed:
 def slowness(
     streams: Array, reference: Array | float, product: Array | float, most: float = 1.0
 ) -> Array:
-    """Return how much longer networks (n,) take where the references take so much longer.
+    """Return how many times longer networks (n,) take where the references take longer.
 
-    One that doesn't stream its weights slows as the products do, one that streams them as the
-    reference network does slows as that; others lie in between.
+    A network that streams none of its weights slows by as much as the products, one that streams
+    as the reference network does by as much as that network; others lie in between, on a
+    logarithmic scale.
 
     Args:
         streams: share of a network's (or operator's) time in which weights stream, over the
