@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from effsearch.files import atomic_write_text
-from effsearch.training.data import images, pixels
+from effsearch.training.data import pixels
+from effsearch.training.data.readers import create_readers
 from effsearch.training.recipe import Recipe
 from searchspace.errors import UserError
 
@@ -54,19 +55,19 @@ class ImageData:
             UserError: the tree is missing, empty, of one class, its splits differ, or more than
                 1 % of its files are unreadable.
         """
-        trees = images.scan(path.resolve())
+        readers = create_readers(path.resolve())
         counts = [
-            len(pixels.load(tree, side)) if pixels.fits_in_memory(tree, side) else len(tree)
-            for tree in trees
+            len(pixels.load(each, side)) if pixels.fits_in_memory(each, side) else len(each)
+            for each in readers
         ]
-        names = trees[0].classes
+        names = readers[0].classes
         return cls(
             path=str(path.resolve()),
             classes=len(names),
             train_images=counts[0],
             val_images=counts[1],
             imagenet=len(names) == 1000 and all(re.fullmatch(r"n\d{8}", name) for name in names),
-            digest="-".join(tree.digest() for tree in trees),
+            digest="-".join(each.digest() for each in readers),
         )
 
 

@@ -21,8 +21,9 @@ from effsearch.errors import WorkFailedError
 from effsearch.training import checkpoint as checkpoints
 from effsearch.training.checkpoint import Checkpoint
 from effsearch.training.cost import build_network
-from effsearch.training.data import images
 from effsearch.training.data.pixels import PixelSource
+from effsearch.training.data.reader import ImageReader
+from effsearch.training.data.readers import create_readers
 from effsearch.training.evaluate import Evaluation, evaluate
 from effsearch.training.recipe import Recipe
 from effsearch.training.resident import epoch_order, mix_seed
@@ -126,11 +127,11 @@ def train(
         UserError: The data, the architecture, the teacher or the checkpoint cannot be used.
     """
     started = time.perf_counter()
-    train_tree, val_tree = images.scan(config.data)
+    train_images, val_images = create_readers(config.data)
     with process_group(config.device) as (group, device):
         if not group.leads:
             log = _silent
-        run = _Run(config, train_tree, val_tree, group, device)
+        run = _Run(config, train_images, val_images, group, device)
         result = run.train(log, on_epoch)
     return replace(result, seconds=time.perf_counter() - started)
 
@@ -139,25 +140,23 @@ class _Run:
     def __init__(
         self,
         config: TrainConfig,
-        train_tree: images.ImageTree,
-        val_tree: images.ImageTree,
+        train_images: ImageReader,
+        val_images: ImageReader,
         group: Group,
         device: torch.device,
     ) -> None:
         recipe = config.recipe
         self.config, self.recipe, self.group, self.device = config, recipe, group, device
-        self.classes = train_tree.classes
+        self.classes = train_images.classes
         architecture = config.architecture
         self.digest = architecture.digest()
-        for tree in (train_tree, val_tree):
-            images.check_labels(tree.labels, len(self.classes))
         if recipe.batch_size % group.size:
             raise UserError(
                 f"batch size {recipe.batch_size} must divide by the {group.size} processes"
             )
         side, workers, resident = recipe.source_side, config.data_workers, config.resident
-        self.train_source = PixelSource(train_tree, side, device, workers, resident)
-        self.val_source = PixelSource(val_tree, side, device, workers, resident)
+        self.train_source = PixelSource(train_images, side, device, workers, resident)
+        self.val_source = PixelSource(val_images, side, device, workers, resident)
         self.batch = min(recipe.batch_size // group.size, len(self.train_source) // group.size)
         if self.batch < 2:
             raise UserError(

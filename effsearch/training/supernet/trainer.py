@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from effsearch.errors import WorkFailedError
-from effsearch.training.data import images
 from effsearch.training.data.pixels import PixelSource
+from effsearch.training.data.reader import ImageReader
+from effsearch.training.data.readers import create_reader
 from effsearch.training.recipe import Recipe
 from effsearch.training.resident import epoch_order
 from effsearch.training.step import rate_schedule, to_channels_last
@@ -115,12 +116,12 @@ def train(
         WorkFailedError: where the loss became NaN.
     """
     started = time.perf_counter()
-    train_tree = images.scan_split(config.data, "train")
+    train_images = create_reader(config.data, "train")
     with process_group(config.device) as (group, device):
         tell = log if group.leads else lambda line: None
         try:
-            config = with_epochs(config, train_tree, group, device, tell)
-            run = SupernetRun(config, train_tree, group, device)
+            config = with_epochs(config, train_images, group, device, tell)
+            run = SupernetRun(config, train_images, group, device)
             loss = run.train(tell, started)
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
@@ -139,7 +140,7 @@ def train(
 
 def with_epochs(
     config: SupernetConfig,
-    tree: images.ImageTree,
+    reader: ImageReader,
     group: Group,
     device: torch.device,
     log: Callable[[str], None],
@@ -153,7 +154,7 @@ def with_epochs(
     else:
         check_fresh(config)
         trial = replace(config, init=(), resume=False, minutes=None)
-        epochs = fit_epochs(SupernetRun(trial, tree, group, device), config.minutes, log)
+        epochs = fit_epochs(SupernetRun(trial, reader, group, device), config.minutes, log)
     return replace(config, recipe=config.recipe.replace(epochs=epochs), minutes=None)
 
 
@@ -187,19 +188,18 @@ class SupernetRun:
     def __init__(
         self,
         config: SupernetConfig,
-        tree: images.ImageTree,
+        reader: ImageReader,
         group: Group,
         device: torch.device,
     ) -> None:
         recipe = config.recipe
         self.config, self.recipe, self.group, self.device = config, recipe, group, device
-        self.classes = tree.classes
-        images.check_labels(tree.labels, len(self.classes))
+        self.classes = reader.classes
         if recipe.batch_size % group.size:
             raise UserError(
                 f"batch size {recipe.batch_size} must divide by the {group.size} processes"
             )
-        self.source = PixelSource(tree, recipe.source_side, device, config.data_workers)
+        self.source = PixelSource(reader, recipe.source_side, device, config.data_workers)
         self.batch = min(recipe.batch_size, len(self.source)) // group.size
         if self.batch < 2:
             raise UserError(

@@ -18,8 +18,9 @@ from effsearch.search.evaluation import EvaluatorSpec
 from effsearch.search.executors import RayExecutor
 from effsearch.training import checkpoint
 from effsearch.training import recipe as recipes
-from effsearch.training.data import images, pixels
+from effsearch.training.data import pixels
 from effsearch.training.data.augment import prepare
+from effsearch.training.data.readers import create_reader
 from effsearch.training.supernet import state as states
 from effsearch.training.supernet.evaluate import Inherited
 from effsearch.training.supernet.trainer import SupernetConfig, train
@@ -113,8 +114,8 @@ def test_scores_are_kept_in_the_run_folder(finished):
 
 
 def test_winners_classify_as_their_cards_state(finished, tree):
-    tree = images.scan_split(tree, "val")
-    split = pixels.load(tree, RECIPE["source_side"])
+    reader = create_reader(tree, "val")
+    split = pixels.load(reader, RECIPE["source_side"])
     rates = []
     for rank in (1, 2):
         folder = finished / "winners" / str(rank)
@@ -126,7 +127,7 @@ def test_winners_classify_as_their_cards_state(finished, tree):
         right = 0
         for x, label in zip(prepare(split.images, side), split.labels.tolist(), strict=True):
             logits = session.run(["logits"], {"input": x[None].numpy()})[0]
-            assert stated["classes"][int(np.argmax(logits))] in tree.classes
+            assert stated["classes"][int(np.argmax(logits))] in reader.classes
             right += int(np.argmax(logits)) == label
         assert stated["correct"] == right
         assert stated["images"] == len(split) == 30
