@@ -14,11 +14,11 @@ from effsearch.accuracy.options import SUPERNET, SupernetOptions
 from effsearch.accuracy.score import Score
 from effsearch.files import atomic_write_text
 from effsearch.training.data.pixels import cache_dir
+from effsearch.training.memory import is_out_of_memory
 from effsearch.training.recipe import Recipe
 from effsearch.training.supernet import state as states
 from effsearch.training.supernet.evaluate import Inherited, InheritedConfig
 from effsearch.training.supernet.sampling import Sampler
-from effsearch.training.supernet.trainer import is_out_of_memory
 from searchspace import Architecture, Network, SearchSpace
 from searchspace.errors import UserError
 

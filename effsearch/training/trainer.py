@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -25,6 +23,7 @@ from effsearch.training.data.pixels import PixelSource
 from effsearch.training.data.reader import ImageReader
 from effsearch.training.data.readers import create_readers
 from effsearch.training.evaluate import Evaluation, evaluate
+from effsearch.training.processes import Group, process_group
 from effsearch.training.recipe import Recipe
 from effsearch.training.resident import epoch_order, mix_seed
 from effsearch.training.step import Step, teacher_of, to_channels_last
@@ -92,20 +91,6 @@ class TrainResult:
     seconds: float
     device: str
     curve: list[tuple[int, float, float]] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Group:
-    """This process's place among those of torchrun; a lone process is rank 0 of 1."""
-
-    rank: int
-    size: int
-    local_rank: int
-
-    @property
-    def leads(self) -> bool:
-        """Whether this process writes files and messages."""
-        return self.rank == 0
 
 
 def train(
@@ -339,29 +324,6 @@ def network_of(held: Checkpoint) -> nn.Module:
     network = build_network(architecture, len(held.classes))
     held.load_into(network, str(held.digest))
     return network.eval()
-
-
-@contextmanager
-def process_group(wanted: str) -> Iterator[tuple[Group, torch.device]]:
-    """Joins torchrun's process group where there is one, and picks the device."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    rank, local = int(os.environ.get("RANK", "0")), int(os.environ.get("LOCAL_RANK", "0"))
-    has_cuda = torch.cuda.is_available()
-    if wanted == "cuda" and not has_cuda:
-        raise UserError("no CUDA device is at hand; choose --device cpu or auto")
-    use_cuda = has_cuda and wanted != "cpu"
-    device = torch.device("cuda", local) if use_cuda else torch.device("cpu")
-    if use_cuda:
-        torch.cuda.set_device(device)
-        torch.set_float32_matmul_precision("high")
-    if size == 1:
-        yield Group(0, 1, 0), device
-        return
-    dist.init_process_group("nccl" if use_cuda else "gloo")
-    try:
-        yield Group(rank, size, local), device
-    finally:
-        dist.destroy_process_group()
 
 
 def _silent(line: str) -> None:

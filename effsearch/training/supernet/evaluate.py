@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from effsearch.training.data.augment import prepare
 from effsearch.training.data.pixels import PixelSource
 from effsearch.training.data.readers import create_readers
+from effsearch.training.devices import pick_device
 from effsearch.training.evaluate import Evaluation, evaluate
 from effsearch.training.recipe import Recipe
 from effsearch.training.resident import epoch_order
@@ -169,17 +170,3 @@ class Inherited:
 
     def _pictures(self) -> Iterator[Tensor]:
         yield from torch.split(self._calibration, BATCH)
-
-
-def pick_device(wanted: str) -> torch.device:
-    """Return a device by name; `auto` takes a GPU where there is one.
-
-    Raises:
-        UserError: where there is none, or the name is unknown.
-    """
-    if wanted not in ("auto", "cpu", "cuda"):
-        raise UserError(f"device '{wanted}' is unknown; choose auto, cpu or cuda")
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise UserError("no CUDA device is at hand; choose cpu or auto")
-    use = wanted != "cpu" and torch.cuda.is_available()
-    return torch.device("cuda" if use else "cpu")

@@ -23,7 +23,8 @@ from effsearch.training.data.augment import prepare
 from effsearch.training.data.readers import create_reader
 from effsearch.training.supernet import state as states
 from effsearch.training.supernet.evaluate import Inherited
-from effsearch.training.supernet.trainer import SupernetConfig, train
+from effsearch.training.supernet.run import SupernetConfig
+from effsearch.training.supernet.trainer import train
 from searchspace import Architecture, SearchSpace, UserError
 
 RECIPE = {

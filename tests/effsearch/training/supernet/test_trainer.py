@@ -21,9 +21,10 @@ from effsearch.training.supernet import state as states
 from effsearch.training.supernet import trainer as training
 from effsearch.training.supernet.evaluate import Inherited, InheritedConfig, recalibrate
 from effsearch.training.supernet.published_start import seed
+from effsearch.training.supernet.run import CHECKPOINT, SupernetConfig
 from effsearch.training.supernet.sampling import Sampler, cost_of, side_of
 from effsearch.training.supernet.step import SupernetStep
-from effsearch.training.supernet.trainer import CHECKPOINT, SupernetConfig, train
+from effsearch.training.supernet.trainer import train
 from results.supernet.exported_accuracy import check
 from results.supernet.train_and_rank import main as evidence
 from searchspace import SearchSpace, UserError, build, operators, zoo
@@ -106,7 +107,8 @@ def test_killed_at_any_moment_it_continues_identically(config, tree, tmp_path):
         "import sys, torch; from pathlib import Path\n"
         "torch.set_num_threads(1)\n"
         "from effsearch.training import recipe as recipes\n"
-        "from effsearch.training.supernet.trainer import SupernetConfig, train\n"
+        "from effsearch.training.supernet.run import SupernetConfig\n"
+        "from effsearch.training.supernet.trainer import train\n"
         "from searchspace import SearchSpace\n"
         f"recipe = recipes.load('supernet').replace(**{ {**SMALL, 'epochs': 60}!r})\n"
         "out = Path(sys.argv[1])\n"
@@ -152,7 +154,8 @@ def test_two_processes_train_the_same_networks(config, tree, tmp_path):
         "import torch; from pathlib import Path\n"
         "torch.set_num_threads(1)\n"
         "from effsearch.training import recipe as recipes\n"
-        "from effsearch.training.supernet.trainer import SupernetConfig, train\n"
+        "from effsearch.training.supernet.run import SupernetConfig\n"
+        "from effsearch.training.supernet.trainer import train\n"
         "from searchspace import SearchSpace\n"
         f"recipe = recipes.load('supernet').replace(**{SMALL!r})\n"
         f"train(SupernetConfig(SearchSpace.load('tiny'), Path({str(tree)!r}),\n"
