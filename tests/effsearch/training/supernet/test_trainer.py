@@ -17,8 +17,8 @@ from effsearch.accuracy.options import SupernetOptions
 from effsearch.accuracy.supernet_source import SupernetScore
 from effsearch.errors import WorkFailedError
 from effsearch.training import recipe as recipes
+from effsearch.training.supernet import plan
 from effsearch.training.supernet import state as states
-from effsearch.training.supernet import trainer as training
 from effsearch.training.supernet.evaluate import Inherited, InheritedConfig, recalibrate
 from effsearch.training.supernet.published_start import seed
 from effsearch.training.supernet.run import CHECKPOINT, SupernetConfig
@@ -258,7 +258,7 @@ def test_out_of_memory_says_the_batch_size(config, monkeypatch):
     def fail(*arguments):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
-    monkeypatch.setattr(training.SupernetStep, "run", fail)
+    monkeypatch.setattr(SupernetStep, "run", fail)
     with pytest.raises(UserError, match=r"batch size 16 .*--batch-size 8"):
         train(config(), silent)
 
@@ -268,7 +268,7 @@ def test_nan_fails_the_work(config, monkeypatch):
         step.loss_sum.add_(float("nan"))
         step.count += 1
 
-    monkeypatch.setattr(training.SupernetStep, "run", poison)
+    monkeypatch.setattr(SupernetStep, "run", poison)
     with pytest.raises(WorkFailedError, match="NaN"):
         train(config(), silent)
 
@@ -320,7 +320,7 @@ def test_minutes_are_turned_into_epochs_that_resuming_keeps(config, tmp_path, mo
     assert whole.steps == 3 * epochs
     train(config(minutes=0.02, out=tmp_path / "parts", stop_after=1), silent)
     epochs = states.load(tmp_path / "parts" / CHECKPOINT).recipe.epochs
-    monkeypatch.setattr(training, "fit_epochs", lambda *a: pytest.fail("measured again"))
+    monkeypatch.setattr(plan, "fit_epochs", lambda *a: pytest.fail("measured again"))
     rest = train(config(minutes=0.02, out=tmp_path / "parts", resume=True), silent)
     assert rest.steps == 3 * epochs
 
