@@ -6,8 +6,11 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import BaseModel, Field
+
+from effsearch import validation
 from effsearch.files import atomic_write_text
 from effsearch.training.data import pixels
 from effsearch.training.data.readers import create_readers
@@ -110,16 +113,20 @@ class RefineRequest:
             return None
         try:
             body = json.loads(path.read_text("utf-8"))
-            if body["format"] != FORMAT:
-                raise ValueError
-            return cls(
-                count=int(body["count"]),
-                data=ImageData(**body["data"]),
-                recipe=Recipe.from_dict(body["recipe"]),
-                concurrent=body["concurrent"],
-            )
-        except (OSError, KeyError, TypeError, ValueError, AttributeError, UserError):
-            raise UserError(f"{path}: not a refinement of this version of effsearch") from None
+        except (OSError, ValueError):
+            body = None
+        if not isinstance(body, dict) or body.get("format") != FORMAT:
+            raise UserError(f"{path}: not a refinement of this version of effsearch")
+        return cls(**dict(validation.read(_File, body, path)))
+
+
+class _File(BaseModel):
+    """What a refinement's file holds."""
+
+    count: Annotated[int, Field(ge=1)]
+    data: ImageData
+    recipe: Recipe
+    concurrent: Annotated[int, Field(ge=1)] | None
 
 
 def describe(data: ImageData) -> dict[str, Any]:
