@@ -16,10 +16,10 @@ from effsearch.accuracy.supernet_options import SupernetOptions
 from effsearch.export.weights import Weights
 from effsearch.files import atomic_write_text
 from effsearch.training.data.pixels import cache_dir
+from effsearch.training.memory import is_out_of_memory
 from effsearch.training.supernet import state as states
 from effsearch.training.supernet.evaluate import Inherited, InheritedConfig
 from effsearch.training.supernet.sampling import Sampler
-from effsearch.training.supernet.trainer import is_out_of_memory
 from searchspace import Architecture, SearchSpace
 from searchspace.errors import UserError
 

@@ -74,7 +74,7 @@ def train(
     """Train a supernet; resumes, and runs under torchrun."""
     from effsearch.training import recipe as recipes
     from effsearch.training.memory import keep_memory
-    from effsearch.training.supernet.trainer import SupernetConfig
+    from effsearch.training.supernet.run import SupernetConfig
     from effsearch.training.supernet.trainer import train as run
     from searchspace import SearchSpace
 

@@ -18,8 +18,9 @@ import torch
 
 from effsearch.training.checkpoint import load_tensors, save_tensors
 from effsearch.training.cost import Cost, build_network
-from effsearch.training.data import images, pixels
+from effsearch.training.data import pixels
 from effsearch.training.data.pixels import Pixels
+from effsearch.training.data.readers import create_readers
 from effsearch.training.devices import device_name
 from effsearch.training.evaluate import Evaluation, evaluate
 from effsearch.training.memory import keep_memory
@@ -117,7 +118,7 @@ def load_split(data: Path, side: int, device: torch.device, images_max: int | No
     Raises:
         UserError: The tree cannot be used.
     """
-    train, val = images.scan(data)
+    train, val = create_readers(data)
     train_pixels = pixels.load(train, side)
     if images_max is not None:
         kept = slice(None, None, max(1, len(train_pixels) // images_max))

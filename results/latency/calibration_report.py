@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from effsearch.latency.models.calibrated import CalibratedTable
 from effsearch.latency.models.feature_sets import ACCELERATOR, PROCESSOR, TABLE, ProcessorFeatures
 from effsearch.latency.models.registry import load_model
 from effsearch.latency.table import DeviceTable
+from results.bootstrap import interval
 from searchspace import Architecture
 
 COUNTS = (10, 30)
@@ -74,18 +75,11 @@ def evaluate(kit: Networks, tests: Networks, base: str | None = None) -> dict[st
 def errors(predicted: Array, measured: Array) -> dict[str, Any]:
     """Return errors of predictions with 90 % bootstrap intervals where they say [e, low, high]."""
     relative = 100 * np.abs(predicted / measured - 1)
-    rng = np.random.default_rng(0)
-    picks = rng.integers(len(measured), size=(_RESAMPLES, len(measured)))
-    ranks = [spearmanr(predicted[p], measured[p]).statistic for p in picks]
     return {
-        "median_error_percent": _interval(
-            float(np.median(relative)), np.median(relative[picks], axis=1), 2
-        ),
+        "median_error_percent": _with_interval(2, _median, relative),
         "p90_error_percent": round(float(np.quantile(relative, 0.9)), 2),
         "bias_percent": round(100 * float(np.median(predicted / measured - 1)), 2),
-        "spearman": _interval(
-            float(spearmanr(predicted, measured).statistic), np.asarray(ranks), 4
-        ),
+        "spearman": _with_interval(4, _spearman, predicted, measured),
     }
 
 
@@ -203,6 +197,14 @@ def _table_errors(card: dict[str, Any], tests: Networks, slowest_ms: float) -> d
     }
 
 
-def _interval(estimate: float, resampled: Array, digits: int) -> list[float]:
-    low, high = np.nanquantile(resampled, [0.05, 0.95])
-    return [round(float(v), digits) for v in (estimate, low, high)]
+def _with_interval(digits: int, statistic: Callable[..., float], *samples: Array) -> list[float]:
+    low, high = interval(statistic, *samples, draws=_RESAMPLES, confidence=0.9)
+    return [round(value, digits) for value in (statistic(*samples), low, high)]
+
+
+def _median(values: Array) -> float:
+    return float(np.median(values))
+
+
+def _spearman(a: Array, b: Array) -> float:
+    return float(spearmanr(a, b).statistic)

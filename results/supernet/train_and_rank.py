@@ -32,7 +32,8 @@ from effsearch.training.resident import ResidentLoop, epoch_order, mix_seed
 from effsearch.training.step import Step, to_channels_last
 from effsearch.training.supernet import state as states
 from effsearch.training.supernet.evaluate import Inherited, InheritedConfig
-from effsearch.training.supernet.trainer import CHECKPOINT, SupernetConfig, train
+from effsearch.training.supernet.run import CHECKPOINT, SupernetConfig
+from effsearch.training.supernet.trainer import train
 from results.accuracy.campaign import changed_recipe, parse_pairs
 from results.accuracy.campaign_worker import Split, load_split, set_fast_float32
 from searchspace import Architecture, Network, SearchSpace, build

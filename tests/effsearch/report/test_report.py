@@ -13,7 +13,7 @@ from effsearch.accuracy.registry import load_source
 from effsearch.latency import DeviceTable
 from effsearch.report.figure import limits, short_label
 from effsearch.report.html import write_report
-from effsearch.report.run_files import FRONT, read_summary, read_trials
+from effsearch.report.run_files import FRONT, read_card, read_summary, read_trials
 from effsearch.report.write import regenerate
 from effsearch.run.request import SearchRequest
 from effsearch.run.summary import baseline_of, gain, make_summary, write_summary
@@ -163,3 +163,31 @@ def test_a_damaged_run_is_a_clear_mistake(folder, name, text):
         (folder / name).write_text(text)
     with pytest.raises(UserError, match=name):
         regenerate(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": 7}, "not a summary of this version"),
+        ({"budget_ms": "two"}, "budget_ms: 'two' is not a number"),
+        ({"winners": [{"path": "winners/1"}]}, r"winners\[0\]\.digest: is missing"),
+    ],
+)
+def test_a_wrong_field_of_the_summary_is_named(folder, change, message):
+    summary = json.loads((folder / "summary.json").read_text())
+    (folder / "summary.json").write_text(json.dumps(summary | change))
+    with pytest.raises(UserError, match=message):
+        regenerate(folder)
+
+
+def test_a_wrong_field_of_a_card_is_named(tmp_path):
+    number = {"value": 1.5, "unit": "ms", "kind": "fitted"}
+    latency = {"mean": number, "quantile": {"value": 2, "unit": "ms"}, "breakdown": []}
+    onnx = {"weights": "fresh", "parity": {**number, "weights": "random"}}
+    card = {"latency": latency, "score": {"value": number}, "onnx": onnx}
+    (tmp_path / "card.json").write_text(json.dumps(card))
+    with pytest.raises(UserError, match=r"card\.json: latency\.quantile\.kind: is missing"):
+        read_card(tmp_path)
+    latency["quantile"] = number
+    (tmp_path / "card.json").write_text(json.dumps(card))
+    assert read_card(tmp_path) == card

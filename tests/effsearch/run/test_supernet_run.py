@@ -18,11 +18,13 @@ from effsearch.search.evaluation import EvaluatorSpec
 from effsearch.search.executors import RayExecutor
 from effsearch.training import checkpoint
 from effsearch.training import recipe as recipes
-from effsearch.training.data import images, pixels
+from effsearch.training.data import pixels
 from effsearch.training.data.augment import prepare
+from effsearch.training.data.readers import create_reader
 from effsearch.training.supernet import state as states
 from effsearch.training.supernet.evaluate import Inherited
-from effsearch.training.supernet.trainer import SupernetConfig, train
+from effsearch.training.supernet.run import SupernetConfig
+from effsearch.training.supernet.trainer import train
 from searchspace import Architecture, SearchSpace, UserError
 from tests.fixtures.score_contract import keeps_the_contract
 
@@ -127,8 +129,8 @@ def test_scores_are_kept_in_the_run_folder(finished):
 
 
 def test_winners_classify_as_their_cards_state(finished, tree):
-    tree = images.scan_split(tree, "val")
-    split = pixels.load(tree, RECIPE["source_side"])
+    reader = create_reader(tree, "val")
+    split = pixels.load(reader, RECIPE["source_side"])
     rates = []
     for rank in (1, 2):
         folder = finished / "winners" / str(rank)
@@ -140,7 +142,7 @@ def test_winners_classify_as_their_cards_state(finished, tree):
         right = 0
         for x, label in zip(prepare(split.images, side), split.labels.tolist(), strict=True):
             logits = session.run(["logits"], {"input": x[None].numpy()})[0]
-            assert stated["classes"][int(np.argmax(logits))] in tree.classes
+            assert stated["classes"][int(np.argmax(logits))] in reader.classes
             right += int(np.argmax(logits)) == label
         assert stated["correct"] == right
         assert stated["images"] == len(split) == 30
@@ -148,7 +150,7 @@ def test_winners_classify_as_their_cards_state(finished, tree):
         assert card["score"]["value"]["value"] == pytest.approx(stated["value"])
         assert "not trained further" in card["onnx"]["weights"]
         held = checkpoint.load(folder / "model.pt")
-        assert held.classes == tree.classes
+        assert held.classes == reader.classes
         rates.append(stated["value"])
     assert max(rates) > 50  # chance is 33.3
 

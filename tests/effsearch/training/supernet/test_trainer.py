@@ -16,13 +16,14 @@ from effsearch.accuracy.supernet_options import SupernetOptions
 from effsearch.accuracy.supernet_source import SupernetScore
 from effsearch.errors import WorkFailedError
 from effsearch.training import recipe as recipes
+from effsearch.training.supernet import plan
 from effsearch.training.supernet import state as states
-from effsearch.training.supernet import trainer as training
 from effsearch.training.supernet.evaluate import Inherited, InheritedConfig, recalibrate
 from effsearch.training.supernet.published_start import seed
+from effsearch.training.supernet.run import CHECKPOINT, SupernetConfig
 from effsearch.training.supernet.sampling import Sampler, cost_of, side_of
 from effsearch.training.supernet.step import SupernetStep
-from effsearch.training.supernet.trainer import CHECKPOINT, SupernetConfig, train
+from effsearch.training.supernet.trainer import train
 from results.supernet.exported_accuracy import check
 from results.supernet.train_and_rank import main as evidence
 from searchspace import SearchSpace, UserError, build, operators, zoo
@@ -105,7 +106,8 @@ def test_killed_at_any_moment_it_continues_identically(config, tree, tmp_path):
         "import sys, torch; from pathlib import Path\n"
         "torch.set_num_threads(1)\n"
         "from effsearch.training import recipe as recipes\n"
-        "from effsearch.training.supernet.trainer import SupernetConfig, train\n"
+        "from effsearch.training.supernet.run import SupernetConfig\n"
+        "from effsearch.training.supernet.trainer import train\n"
         "from searchspace import SearchSpace\n"
         f"recipe = recipes.load('supernet').replace(**{ {**SMALL, 'epochs': 60}!r})\n"
         "out = Path(sys.argv[1])\n"
@@ -151,7 +153,8 @@ def test_two_processes_train_the_same_networks(config, tree, tmp_path):
         "import torch; from pathlib import Path\n"
         "torch.set_num_threads(1)\n"
         "from effsearch.training import recipe as recipes\n"
-        "from effsearch.training.supernet.trainer import SupernetConfig, train\n"
+        "from effsearch.training.supernet.run import SupernetConfig\n"
+        "from effsearch.training.supernet.trainer import train\n"
         "from searchspace import SearchSpace\n"
         f"recipe = recipes.load('supernet').replace(**{SMALL!r})\n"
         f"train(SupernetConfig(SearchSpace.load('tiny'), Path({str(tree)!r}),\n"
@@ -254,7 +257,7 @@ def test_out_of_memory_says_the_batch_size(config, monkeypatch):
     def fail(*arguments):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
-    monkeypatch.setattr(training.SupernetStep, "run", fail)
+    monkeypatch.setattr(SupernetStep, "run", fail)
     with pytest.raises(UserError, match=r"batch size 16 .*--batch-size 8"):
         train(config(), silent)
 
@@ -264,7 +267,7 @@ def test_nan_fails_the_work(config, monkeypatch):
         step.loss_sum.add_(float("nan"))
         step.count += 1
 
-    monkeypatch.setattr(training.SupernetStep, "run", poison)
+    monkeypatch.setattr(SupernetStep, "run", poison)
     with pytest.raises(WorkFailedError, match="NaN"):
         train(config(), silent)
 
@@ -318,7 +321,7 @@ def test_minutes_are_turned_into_epochs_that_resuming_keeps(config, tmp_path, mo
     assert whole.steps == 3 * epochs
     train(config(minutes=0.02, out=tmp_path / "parts", stop_after=1), silent)
     epochs = states.load(tmp_path / "parts" / CHECKPOINT).recipe.epochs
-    monkeypatch.setattr(training, "fit_epochs", lambda *a: pytest.fail("measured again"))
+    monkeypatch.setattr(plan, "fit_epochs", lambda *a: pytest.fail("measured again"))
     rest = train(config(minutes=0.02, out=tmp_path / "parts", resume=True), silent)
     assert rest.steps == 3 * epochs
 
