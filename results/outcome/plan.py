@@ -49,8 +49,8 @@ def spread(candidates: Iterable[Candidate], side: int) -> list[Candidate]:
 def rounds(recipes: Sequence[Recipe], seeds: Sequence[int]) -> list[tuple[Recipe, int]]:
     """Returns (recipe, seed) in the order in which they are worth their time.
 
-    A round trains every network once. The k-th seed of a recipe tells less than the first of a
-    longer one that costs the same, so rounds come by cost times k.
+    A round trains every network once. Rounds come by cost times the seed's number, counted from 1:
+    what a further seed tells is less than what the first did, and a longer recipe tells more.
     """
     keyed = [
         (image_squares(recipe) * number, number, place, recipe, seed)
