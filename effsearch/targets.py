@@ -30,7 +30,7 @@ class Target:
         """Return what a device runs."""
         if self.architecture is not None:
             return operators(self.architecture, "deploy")
-        from effsearch.export.onnx import read_graph
+        from effsearch.onnx_io.onnx_files import read_graph
 
         assert self.path is not None
         return from_graph(read_graph(self.path))

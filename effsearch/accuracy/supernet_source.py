@@ -13,12 +13,12 @@ from typing import Any, TypeVar
 
 from effsearch.accuracy.options import SUPERNET, SupernetOptions
 from effsearch.accuracy.score import Score
-from effsearch.training import supernet_state as states
-from effsearch.training.pixels import cache_dir
+from effsearch.training.data.pixels import cache_dir
 from effsearch.training.recipe import Recipe
-from effsearch.training.supernet import is_out_of_memory
-from effsearch.training.supernet_evaluate import Inherited, InheritedConfig
-from effsearch.training.supernet_sampling import Sampler
+from effsearch.training.supernet import state as states
+from effsearch.training.supernet.evaluate import Inherited, InheritedConfig
+from effsearch.training.supernet.sampling import Sampler
+from effsearch.training.supernet.trainer import is_out_of_memory
 from searchspace import Architecture, Network, SearchSpace
 from searchspace.errors import UserError
 

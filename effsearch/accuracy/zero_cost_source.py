@@ -6,21 +6,17 @@ No zero-cost score beat counting multiply-accumulates on the published networks 
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
-import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from effsearch.accuracy.score import Score
 from effsearch.accuracy.zero_cost import scores
-from searchspace import Architecture, build, operators, zoo
+from searchspace import Architecture, build
 
 # Expressivity's order needs real images, and this source takes none: it is left out. Gradients
 # cost ten times what a forward pass does and rank the same on fewer pixels.
@@ -31,7 +27,6 @@ SETTINGS = {  # scores: side of the images in pixels, how many
 MEMBERS = tuple(name for names in SETTINGS for name in names)
 DATA = Path(__file__).parent / "data" / "zero_cost.json"
 CLASSES = 100
-COMMAND = "python -m effsearch.accuracy.zero_cost_source --data $EFFSEARCH_DATA"
 NOTE = (
     "No zero-cost score beat counting MACs on the published networks, and their mean only ties: a "
     "second opinion."
@@ -108,60 +103,3 @@ def synthetic_images(count: int, side: int, seed: int = 0) -> tuple[torch.Tensor
     images = images - images.mean((1, 2, 3), keepdim=True)
     images = images / images.std((1, 2, 3), keepdim=True)
     return images, torch.randint(CLASSES, (count,), generator=generator)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the scale, and the members' agreement with the published top-1."""
-    import pandas as pd
-    from scipy.stats import kendalltau
-
-    parser = argparse.ArgumentParser(prog="python -m effsearch.accuracy.zero_cost_source")
-    parser.add_argument("--data", default=os.environ.get("EFFSEARCH_DATA"), help="shared data")
-    parser.add_argument("--results", type=Path, default=Path("results/accuracy"))
-    options = parser.parse_args(arguments)
-    path = Path(options.data or "") / "published" / "seeds.csv"
-    if options.data is None or not path.exists():
-        print("--data: give the folder that has published/seeds.csv", file=sys.stderr)
-        return 2
-    table = pd.read_csv(path)
-    rows = [member_scores(zoo.load(name)) for name in table["network"]]
-    scale = {}
-    for name in MEMBERS:
-        values = np.array([row[name] for row in rows])
-        scale[name] = [float(np.nanmean(values)), float(np.nanstd(values))]
-    card: dict[str, Any] = {
-        "command": COMMAND,
-        "about": "mean and standard deviation of each score over the 16 published networks",
-        "images": {", ".join(k): {"side": v[0], "count": v[1]} for k, v in SETTINGS.items()},
-        "scale": scale,
-    }
-    DATA.write_text(json.dumps(card, indent=1) + "\n")
-    ranked = {name: [row[name] for row in rows] for name in MEMBERS}
-    ranked["zero-cost"] = [combine(row, scale).score for row in rows]
-    ranked["macs"] = [float(sum(o.macs for o in operators(zoo.load(n)))) for n in table["network"]]
-    taus = {
-        name: round(float(kendalltau(values, table["top1"], nan_policy="omit")[0]), 3)
-        for name, values in ranked.items()
-    }
-    ahead = ", ".join(name for name in taus if taus[name] > taus["macs"]) or "none"
-    verdict = f"Ahead of counting MACs: {ahead}."
-    options.results.mkdir(parents=True, exist_ok=True)
-    lines = [
-        "# Zero-cost scores of the 16 published networks against their top-1",
-        "",
-        f"Made by `{COMMAND}`: synthetic images, canonical initialisation; `zero-cost` is the mean",
-        f"of the others in standard deviations. {verdict}",
-        "",
-        "| score | Kendall's tau |",
-        "|---|---|",
-        *(f"| {name} | {tau:.2f} |" for name, tau in taus.items()),
-    ]
-    (options.results / "zero_cost.md").write_text("\n".join(lines) + "\n")
-    (options.results / "zero_cost.json").write_text(
-        json.dumps({"command": COMMAND, "kendall_tau": taus}, indent=1) + "\n"
-    )
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -27,8 +27,8 @@ def kit(
     as_json: JsonFlag = False,
 ) -> None:
     """Write networks to measure on a device, and a CSV to fill in."""
-    from effsearch.latency.calibration_rows import MIN_ROWS
-    from effsearch.latency.kit import FIRST, GUIDE, check_name, write_kit
+    from effsearch.latency.calibrate.kit import FIRST, GUIDE, check_name, write_kit
+    from effsearch.latency.calibrate.rows import MIN_ROWS
     from searchspace import SearchSpace, UserError
 
     check_name(device)
@@ -71,10 +71,10 @@ def calibrate(
     as_json: JsonFlag = False,
 ) -> None:
     """Fit a device's table to networks measured there, and install it."""
-    from effsearch.latency import calibrate as calibration
-    from effsearch.latency.calibration_rows import read_rows
-    from effsearch.latency.kit import check_name
-    from effsearch.latency.runtime import slug
+    from effsearch.latency.calibrate import calibration
+    from effsearch.latency.calibrate.kit import check_name
+    from effsearch.latency.calibrate.rows import read_rows
+    from effsearch.latency.timing.onnx_runtime import slug
     from searchspace import UserError
 
     if base and refine:

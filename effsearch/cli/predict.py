@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
 
 def devices(as_json: JsonFlag = False) -> None:
     """List the latency tables: kind, runtime, references, held-out error."""
-    from effsearch.latency.summary import summaries
+    from effsearch.latency.overview import summaries
 
     rows = summaries()
     if as_json:

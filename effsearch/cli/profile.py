@@ -36,10 +36,15 @@ def measure(
 
     With --device, also what that is at the speed at which the table was measured.
     """
-    from effsearch.latency.beside import BesideTable
-    from effsearch.latency.measure import measure_target
-    from effsearch.latency.runtime import check_threads, cpu_name, host, matches_this_machine
     from effsearch.latency.table import DeviceTable
+    from effsearch.latency.timing.measure import measure_target
+    from effsearch.latency.timing.onnx_runtime import (
+        check_threads,
+        cpu_name,
+        host,
+        matches_this_machine,
+    )
+    from effsearch.latency.timing.with_references import BesideTable
     from effsearch.targets import load_target
     from searchspace import UserError
 
@@ -113,8 +118,8 @@ def profile(
     as_json: JsonFlag = False,
 ) -> None:
     """Measure a latency table for this machine; run the same command again to resume."""
-    from effsearch.latency.profile_plan import ProfilePlan
-    from effsearch.latency.profiling import make_table
+    from effsearch.latency.profile.plan import ProfilePlan
+    from effsearch.latency.profile.session import make_table
 
     plan = ProfilePlan(
         device=device, space=space, minutes=minutes, threads=threads, zoo=zoo, seed=seed

@@ -21,7 +21,7 @@ def report(
 ) -> None:
     """Write pareto.png and report.html of a finished run again."""
     from effsearch.report.refined import refined_lines
-    from effsearch.report.summary import read_summary
+    from effsearch.report.run_files import read_summary
     from effsearch.report.write import regenerate
 
     paths = regenerate(folder)

@@ -103,15 +103,15 @@ def run(
     from effsearch.accuracy.options import SupernetOptions
     from effsearch.errors import NoArchitectureFitsError
     from effsearch.refine.options import RefineOptions
-    from effsearch.report.summary import read_summary
+    from effsearch.report.run_files import read_summary
+    from effsearch.run.folder import default_folder, prepare
+    from effsearch.run.pipeline import Resources, check_names, resumed, start_folder
+    from effsearch.run.pipeline import run as run_search
+    from effsearch.run.request import SearchRequest, default_trials
+    from effsearch.run.sources import check_same, space_of
     from effsearch.search.executors import ENGINES, usable_cores
-    from effsearch.search.folder import default_folder, prepare
-    from effsearch.search.inherited import check_same, space_of
     from effsearch.search.loop import InterruptedSearchError
     from effsearch.search.progress import make_progress
-    from effsearch.search.request import SearchRequest, default_trials
-    from effsearch.search.run import Resources, check_names, resumed, start_folder
-    from effsearch.search.run import run as run_search
     from searchspace import UserError
 
     given: dict[str, Any] = {
@@ -229,7 +229,7 @@ def _interruptible() -> Iterator[Any]:
 
 
 def _show(folder: Path, summary: dict[str, Any]) -> None:
-    from effsearch.report.errors import error_text
+    from effsearch.report.held_out_error import error_text
 
     unit = summary["score"]["unit"]
     print(

@@ -42,7 +42,7 @@ def score(
 ) -> None:
     """Score accuracy: by default an estimate of ImageNet-1k top-1, with its uncertainty."""
     from effsearch.accuracy.options import SupernetOptions
-    from effsearch.accuracy.source import load_source
+    from effsearch.accuracy.registry import load_source
     from effsearch.published import published
     from effsearch.targets import load_architecture
 

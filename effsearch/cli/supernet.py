@@ -74,8 +74,8 @@ def train(
     """Train a supernet; resumes, and runs under torchrun."""
     from effsearch.training import recipe as recipes
     from effsearch.training.memory import keep_memory
-    from effsearch.training.supernet import SupernetConfig
-    from effsearch.training.supernet import train as run
+    from effsearch.training.supernet.trainer import SupernetConfig
+    from effsearch.training.supernet.trainer import train as run
     from searchspace import SearchSpace
 
     _check(save_steps >= 1, f"--save-steps is {save_steps}; it must be 1 or more")
@@ -137,8 +137,8 @@ def evaluate(
 ) -> None:
     """Measure networks with the weights that they inherit."""
     from effsearch.targets import load_architecture
-    from effsearch.training import supernet_state as states
-    from effsearch.training.supernet_evaluate import Inherited, InheritedConfig
+    from effsearch.training.supernet import state as states
+    from effsearch.training.supernet.evaluate import Inherited, InheritedConfig
 
     found = [(text, load_architecture(text)) for text in targets]
     held = states.load(checkpoint)

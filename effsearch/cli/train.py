@@ -42,7 +42,7 @@ def train(
     as_json: JsonFlag = False,
 ) -> None:
     """Train one network with a modern recipe; resumes, and runs under torchrun."""
-    from effsearch.training.networks import resolve
+    from effsearch.training.cost import resolve
     from effsearch.training.trainer import FINAL, TrainConfig
     from effsearch.training.trainer import train as run
 

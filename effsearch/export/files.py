@@ -91,7 +91,7 @@ def _from_checkpoint(path: Path, architecture: Architecture | None = None) -> Ne
 
 def _onnx(network: Network, path: Path) -> str:
     from effsearch.export.check import TOLERANCE, check_onnx, randomise
-    from effsearch.export.onnx import to_onnx
+    from effsearch.onnx_io.onnx_files import to_onnx
 
     # Fresh weights silence branches; a twin with random ones shows mistakes that they hide.
     twin = copy.deepcopy(network)
@@ -114,7 +114,7 @@ def _coreml(network: Network, path: Path) -> str:
         raise UserError(
             "--format coreml: needs coremltools; install it with `pip install effsearch[coreml]`"
         ) from None
-    from effsearch.export.static import StaticNetwork
+    from effsearch.onnx_io.static import StaticNetwork
 
     resolution = network.architecture.resolution
     static = StaticNetwork(network).eval()

@@ -133,7 +133,7 @@ class DeviceTable:
         Raises:
             UserError: where there is none; names those known and the nearest.
         """
-        from effsearch.latency.tables import load_table
+        from effsearch.latency.catalogue import load_table
 
         return load_table(name)
 

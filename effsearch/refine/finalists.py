@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from effsearch.search.measured import MeasuredHere
-from effsearch.search.records import Record
+from effsearch.search.candidates import Record
+from effsearch.search.measured_here import MeasuredHere
 from effsearch.search.winners import choose_winners
 from searchspace import SearchSpace
 

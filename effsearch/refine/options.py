@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from effsearch.refine.request import ImageData, RefineRequest
-from effsearch.training import images
 from effsearch.training import recipe as recipes
+from effsearch.training.data import images
 from effsearch.training.recipe import Recipe
 from searchspace.errors import UserError
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from effsearch.training import images, pixels
+from effsearch.training.data import images, pixels
 from effsearch.training.recipe import Recipe
 from searchspace.errors import UserError
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from effsearch.training.networks import cost_of
+from effsearch.training.cost import cost_of
 from effsearch.training.recipe import Recipe
 from searchspace import Architecture, build
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from effsearch.training import checkpoint as checkpoints
-from effsearch.training.evidence_worker import device_name
+from effsearch.training.devices import device_name
 from effsearch.training.recipe import Recipe
 from effsearch.training.trainer import LAST, TrainConfig, TrainingError, train
 from searchspace import Architecture, UserError

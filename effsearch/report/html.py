@@ -12,7 +12,6 @@ import pandas as pd
 from effsearch.report.elements import kind_mark as _kind
 from effsearch.report.elements import plot
 from effsearch.report.elements import table as _table
-from effsearch.report.errors import error_text
 from effsearch.report.figure import (
     CANDIDATE,
     COLOURS,
@@ -25,6 +24,7 @@ from effsearch.report.figure import (
     short_label,
     split,
 )
+from effsearch.report.held_out_error import error_text
 from effsearch.report.refined import refined_section
 
 _STYLE = """

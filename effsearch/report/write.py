@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from effsearch.export.winner import CARD
 from effsearch.report.figure import draw_pareto
 from effsearch.report.html import write_report
-from effsearch.report.summary import read_summary
-from effsearch.report.tables import FRONT, read_trials
+from effsearch.report.run_files import CARD, FRONT, read_summary, read_trials
 from searchspace import UserError
 
 PICTURE, PAGE = "pareto.png", "report.html"

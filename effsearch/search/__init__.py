@@ -1,6 +1,5 @@
 """The search: a durable multi-objective Optuna study under a latency budget."""
 
-from effsearch.search.records import Candidate, Outcome, Record
-from effsearch.search.request import SearchRequest
+from effsearch.search.candidates import Candidate, Outcome, Record
 
-__all__ = ["Candidate", "Outcome", "Record", "SearchRequest"]
+__all__ = ["Candidate", "Outcome", "Record"]

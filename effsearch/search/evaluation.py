@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from effsearch.accuracy.options import SupernetOptions
-from effsearch.accuracy.source import ScoreSource, load_source
+from effsearch.accuracy.registry import ScoreSource, load_source
 from effsearch.latency.table import DeviceTable, quantile_ms
-from effsearch.search.records import Outcome
+from effsearch.search.candidates import Outcome
 from searchspace import Architecture, UserError
 from searchspace.operators import unit_operators
 from searchspace.units import Unit, units

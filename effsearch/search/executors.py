@@ -16,8 +16,8 @@ from itertools import pairwise
 from typing import Any, Protocol
 
 from effsearch.errors import WorkFailedError
+from effsearch.search.candidates import Outcome
 from effsearch.search.evaluation import Evaluator, EvaluatorSpec
-from effsearch.search.records import Outcome
 from searchspace import Architecture, UserError
 
 ENGINES = ("local", "ray")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from effsearch.errors import WorkFailedError
+from effsearch.search.candidates import Candidate, Outcome, Record
 from effsearch.search.executors import Executor
+from effsearch.search.limits import Limits
 from effsearch.search.planner import Planner
 from effsearch.search.progress import Progress
-from effsearch.search.records import Candidate, Outcome, Record
-from effsearch.search.request import SearchRequest
 from effsearch.search.study import StudyStore
 
 
@@ -18,19 +18,19 @@ class InterruptedSearchError(Exception):
 
 
 def search(
-    request: SearchRequest,
+    limits: Limits,
     store: StudyStore,
     planner: Planner,
     executor: Executor,
     progress: Progress,
     stop: Callable[[], bool] = lambda: False,
 ) -> list[Record]:
-    """Evaluate candidates until the request's number is reached or nothing is left to try.
+    """Evaluate candidates until the planner's number is reached or nothing is left to try.
 
     The next batch is under way while the last one is written, so workers do not wait for the disk.
 
     Args:
-        request: what was asked for.
+        limits: what candidates are held against.
         store: where trials are; those there already are not evaluated again.
         planner: what to evaluate next.
         executor: where.
@@ -45,7 +45,7 @@ def search(
         WorkFailedError: where workers died, or nothing could be priced or scored.
     """
     records = store.records()
-    progress.start(len(records), request.trials, records)
+    progress.start(len(records), planner.trials, records)
     batch, candidates = _unfinished(planner, records)
     written = len(records)
     while candidates:
@@ -54,7 +54,7 @@ def search(
             store.add(records[written:])
             written = len(records)
             progress.advance(written, records)
-        records += _records(request, batch, len(records), candidates, gather())
+        records += _records(limits, batch, len(records), candidates, gather())
         _check(records)
         if stop():
             store.add(records[written:])
@@ -81,7 +81,7 @@ def _unfinished(planner: Planner, records: Sequence[Record]) -> tuple[int, list[
 
 
 def _records(
-    request: SearchRequest,
+    limits: Limits,
     batch: int,
     first: int,
     candidates: Sequence[Candidate],
@@ -89,7 +89,7 @@ def _records(
 ) -> list[Record]:
     pairs = enumerate(zip(candidates, outcomes, strict=True), first)
     return [
-        Record(number, batch, candidate, outcome, {} if outcome.error else request.excess(outcome))
+        Record(number, batch, candidate, outcome, {} if outcome.error else limits.excess(outcome))
         for number, (candidate, outcome) in pairs
     ]
 

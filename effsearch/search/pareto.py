@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from effsearch.search.records import Record
+from effsearch.search.candidates import Record
 
 Indices = NDArray[np.intp]
 

@@ -1,6 +1,6 @@
 """Which candidates to evaluate next: a function of the seed and of what was found so far.
 
-Optuna's samplers were tried first (`effsearch.search.benchmark samplers`, results/search): in this
+Optuna's samplers were tried first (`results.search.benchmark samplers`, results/search): in this
 space of axes that depend on each other, NSGA-II (Deb et al., 2002) with the space's own mutation
 and crossover finds better networks in as many trials, and plans them in a fraction of the time.
 So it runs here, a batch at a time, and Optuna keeps the study. Nothing is remembered between
@@ -13,9 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from effsearch.search.parameters import enumerate_space, neighbours
-from effsearch.search.pareto import survivors
-from effsearch.search.records import (
+from effsearch.search.candidates import (
     ENUMERATED,
     EVOLVED,
     NEAREST,
@@ -25,6 +23,8 @@ from effsearch.search.records import (
     Candidate,
     Record,
 )
+from effsearch.search.parameters import enumerate_space, neighbours
+from effsearch.search.pareto import survivors
 from searchspace import Architecture, SearchSpace, zoo
 
 INITIAL = 400

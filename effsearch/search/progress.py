@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Protocol, TextIO
 
-from effsearch.search.records import Record
+from effsearch.search.candidates import Record
 
 SECONDS_VARIABLE = "EFFSEARCH_PROGRESS_SECONDS"  # least time between two lines
 

@@ -19,8 +19,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
+from effsearch.search.candidates import Candidate, Outcome, Record
 from effsearch.search.parameters import from_params, to_params
-from effsearch.search.records import Candidate, Outcome, Record
 from searchspace import Architecture, SearchSpace, UserError
 
 FILE = "study.log"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from effsearch.search.records import Record
+from effsearch.search.candidates import Record
 from searchspace import Architecture, SearchSpace
 
 # How different winners have to be, tried one after another until there are enough winners; with

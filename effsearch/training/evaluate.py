@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from effsearch.training.augment import prepare
+from effsearch.training.data.augment import prepare
 from effsearch.training.recipe import Recipe
 from effsearch.training.step import precision
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from effsearch.training.pixels import Pixels
+from effsearch.training.data.pixels import Pixels
 from effsearch.training.step import Step
 
 EAGER_STEPS = 3

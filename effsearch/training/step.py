@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from effsearch.training.augment import Augmenter
+from effsearch.training.data.augment import Augmenter
 from effsearch.training.recipe import Recipe
 
 

@@ -19,11 +19,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from effsearch.errors import WorkFailedError
 from effsearch.training import checkpoint as checkpoints
-from effsearch.training import images
 from effsearch.training.checkpoint import Checkpoint
+from effsearch.training.cost import build_network
+from effsearch.training.data import images
+from effsearch.training.data.pixels import PixelSource
 from effsearch.training.evaluate import Evaluation, evaluate
-from effsearch.training.networks import build_network
-from effsearch.training.pixels import PixelSource
 from effsearch.training.recipe import Recipe
 from effsearch.training.resident import epoch_order, mix_seed
 from effsearch.training.step import Step, teacher_of, to_channels_last

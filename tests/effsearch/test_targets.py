@@ -1,6 +1,6 @@
 import pytest
 
-from effsearch.export.onnx import to_onnx
+from effsearch.onnx_io.onnx_files import to_onnx
 from effsearch.targets import load_architecture, load_target
 from searchspace import UserError, build, operators, zoo
 

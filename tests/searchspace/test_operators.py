@@ -9,7 +9,7 @@ import onnx
 import pytest
 import torch
 
-from effsearch.export.onnx import read_graph, to_onnx
+from effsearch.onnx_io.onnx_files import read_graph, to_onnx
 from searchspace import SearchSpace, UserError, build, operators, zoo
 from searchspace.operators import (
     FORMS,

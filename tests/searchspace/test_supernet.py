@@ -10,10 +10,10 @@ import torch
 import yaml
 
 import searchspace
+from results.supernet.counts import largest, parameter_count, summary
 from searchspace import SearchSpace, UserError, build, zoo
 from searchspace.space_file import parse_space
 from searchspace.supernet import Supernet
-from searchspace.supernet.counts import largest, parameter_count, summary
 from searchspace.supernet.sharing import are_apart
 
 CLASSES = 7

@@ -18,7 +18,7 @@ How it is done:
 - The blocks that AZ-NAS reads are found as the points where the network is one tensor wide
   (`blocks`), or named by the caller.
 
-`python -m effsearch.accuracy.zero_cost.nasbench201` checks the scores against the rank
+`python -m results.zero_cost.nasbench201` checks the scores against the rank
 correlations published for NAS-Bench-201.
 """
 

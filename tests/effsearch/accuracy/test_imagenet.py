@@ -11,7 +11,7 @@ from scipy.stats import kendalltau
 from effsearch.accuracy import degenerates
 from effsearch.accuracy.features import SHAPE, TOTALS, shape
 from effsearch.accuracy.imagenet import DATA, ImagenetEstimate
-from effsearch.accuracy.source import load_source
+from effsearch.accuracy.registry import load_source
 from effsearch.latency import DeviceTable
 from effsearch.published import published
 from searchspace import Architecture, SearchSpace, UserError, operators, zoo

@@ -2,7 +2,7 @@ import json
 import math
 
 from effsearch.accuracy.second_opinion import second_opinion
-from effsearch.export.card import opinion_numbers
+from effsearch.run.cards import opinion_numbers
 from searchspace import SearchSpace
 from searchspace.zoo import load
 

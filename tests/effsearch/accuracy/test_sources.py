@@ -7,7 +7,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from effsearch.accuracy.source import NAMES, Score, Z, load_source
+from effsearch.accuracy.registry import NAMES, Score, Z, load_source
 from effsearch.cli import score as command
 from searchspace import UserError, build, operators, zoo
 

@@ -31,7 +31,7 @@ def filled_in(tmp_path):
 
 
 def test_kit_is_written_and_said(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr("effsearch.latency.kit.POOL", 20)
+    monkeypatch.setattr("effsearch.latency.calibrate.kit.POOL", 20)
     folder = tmp_path / "kit"
     status, out, err = call(
         capsys, "kit", "--device", "my-phone", "--space", "tiny", "--networks", "5",

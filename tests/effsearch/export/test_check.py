@@ -10,7 +10,7 @@ from onnx import numpy_helper
 
 from effsearch.errors import WorkFailedError
 from effsearch.export.check import TOLERANCE, check_onnx, randomise, require_parity
-from effsearch.export.onnx import to_onnx
+from effsearch.onnx_io.onnx_files import to_onnx
 from searchspace import SearchSpace, build, zoo
 
 

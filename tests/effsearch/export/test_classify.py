@@ -2,7 +2,7 @@ import numpy as np
 import torch
 
 from effsearch.export.classify import correct
-from effsearch.export.onnx import to_onnx
+from effsearch.onnx_io.onnx_files import to_onnx
 from searchspace import SearchSpace, build
 
 

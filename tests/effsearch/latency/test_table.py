@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from effsearch.export.onnx import read_graph, to_onnx
 from effsearch.latency import DeviceTable, Prediction
+from effsearch.latency.catalogue import table_paths
 from effsearch.latency.table import quantile_ms
-from effsearch.latency.tables import table_paths
+from effsearch.onnx_io.onnx_files import read_graph, to_onnx
 from searchspace import SearchSpace, UserError, build, operators, zoo
 from searchspace.operators import from_graph
 

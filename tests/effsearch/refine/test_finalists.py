@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from effsearch.latency.measure import Measurement
+from effsearch.latency.timing.measure import Measurement
 from effsearch.refine.finalists import FILE, choose_finalists
-from effsearch.search.measured import MeasuredHere
+from effsearch.search.measured_here import MeasuredHere
 from searchspace import SearchSpace
 
 
@@ -17,7 +17,7 @@ class Table:
 @pytest.fixture
 def here(monkeypatch):
     """A machine on which the budget is 0.5 ms and networks take what `times` says."""
-    monkeypatch.setattr("effsearch.search.measured.matches_this_machine", lambda meta: [])
+    monkeypatch.setattr("effsearch.search.measured_here.matches_this_machine", lambda meta: [])
 
     def make(times):
         def measure(architecture, threads):

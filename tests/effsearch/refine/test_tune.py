@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from effsearch.refine.ranking import FAILED
-from effsearch.refine.run import refine
+from effsearch.refine.refinement import refine
 
 pytestmark = pytest.mark.slow
 

@@ -9,17 +9,18 @@ import re
 import numpy as np
 import pytest
 
-from effsearch.accuracy.source import load_source
+from effsearch.accuracy.registry import load_source
 from effsearch.latency import DeviceTable
 from effsearch.report.figure import limits, short_label
 from effsearch.report.html import write_report
-from effsearch.report.summary import baseline_of, gain, make_summary, read_summary, write_summary
-from effsearch.report.tables import FRONT, read_trials, write_tables
+from effsearch.report.run_files import FRONT, read_summary, read_trials
 from effsearch.report.write import regenerate
+from effsearch.run.request import SearchRequest
+from effsearch.run.summary import baseline_of, gain, make_summary, write_summary
+from effsearch.run.tables import write_tables
+from effsearch.search.candidates import SAMPLED, Candidate, Outcome, Record
 from effsearch.search.evaluation import Evaluator
 from effsearch.search.planner import published
-from effsearch.search.records import SAMPLED, Candidate, Outcome, Record
-from effsearch.search.request import SearchRequest
 from searchspace import SearchSpace, UserError
 
 
@@ -42,7 +43,7 @@ def records(evaluator, request_):
     found = []
     for number, candidate in enumerate(candidates):
         outcome = evaluator.evaluate(candidate.architecture)
-        found.append(Record(number, 0, candidate, outcome, request_.excess(outcome)))
+        found.append(Record(number, 0, candidate, outcome, request_.limits.excess(outcome)))
     broken = Candidate(space.sample(rng), SAMPLED)
     found.append(Record(len(found), 0, broken, Outcome(error='broken, "really"\nso'), {}))
     return found

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from effsearch.errors import WorkFailedError
+from effsearch.run.request import SearchRequest
+from effsearch.search.candidates import Candidate, Outcome, Record
 from effsearch.search.executors import SerialExecutor
 from effsearch.search.loop import InterruptedSearchError, search
 from effsearch.search.parameters import enumerate_space
 from effsearch.search.pareto import front
 from effsearch.search.planner import Planner
 from effsearch.search.progress import Silent
-from effsearch.search.records import Candidate, Outcome, Record
-from effsearch.search.request import SearchRequest
 from effsearch.search.study import StudyStore
 from effsearch.search.winners import choose_winners
 
@@ -30,7 +30,9 @@ def run(asked, space, evaluator, folder, stop=lambda: False, executor=None, exha
         planner.exhaustive = exhaustive
     store = StudyStore(folder, space)
     try:
-        return search(asked, store, planner, executor or SerialExecutor(evaluator), Silent(), stop)
+        return search(
+            asked.limits, store, planner, executor or SerialExecutor(evaluator), Silent(), stop
+        )
     finally:
         store.close()
 
@@ -46,7 +48,7 @@ def brute_force(tiny, evaluator):
     for number, architecture in enumerate(enumerate_space(tiny)):
         outcome = evaluator.evaluate(architecture)
         candidate = Candidate(architecture, "enumerated")
-        records.append(Record(number, 0, candidate, outcome, asked.excess(outcome)))
+        records.append(Record(number, 0, candidate, outcome, asked.limits.excess(outcome)))
     assert len(records) == tiny.size()
     return records
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from effsearch.search.candidates import PUBLISHED, SAMPLED, Candidate, Outcome, Record
 from effsearch.search.pareto import front, hypervolume, non_dominated, survivors
-from effsearch.search.records import PUBLISHED, SAMPLED, Candidate, Outcome, Record
 from searchspace import zoo
 
 points = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=40)

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from effsearch.run.request import SearchRequest
+from effsearch.search.candidates import NEAREST, PUBLISHED, SAMPLED, Record
 from effsearch.search.planner import INITIAL, Planner, published
-from effsearch.search.records import NEAREST, PUBLISHED, SAMPLED, Record
-from effsearch.search.request import SearchRequest
 from searchspace import SearchSpace, zoo
 
 
@@ -13,7 +13,7 @@ def evaluated(candidates, evaluator, asked, batch=0):
     found = []
     for number, candidate in enumerate(candidates):
         outcome = evaluator.evaluate(candidate.architecture)
-        found.append(Record(number, batch, candidate, outcome, asked.excess(outcome)))
+        found.append(Record(number, batch, candidate, outcome, asked.limits.excess(outcome)))
     return found
 
 

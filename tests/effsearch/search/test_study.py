@@ -16,8 +16,8 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
-from effsearch.latency.tables import SHIPPED
-from effsearch.search.records import PUBLISHED, SAMPLED, Candidate, Outcome, Record
+from effsearch.latency.catalogue import SHIPPED
+from effsearch.search.candidates import PUBLISHED, SAMPLED, Candidate, Outcome, Record
 from effsearch.search.study import FILE, NAME, StudyStore
 from searchspace import SearchSpace, UserError, zoo
 

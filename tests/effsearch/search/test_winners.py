@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 
+from effsearch.run.request import SearchRequest
+from effsearch.search.candidates import ENUMERATED, PUBLISHED, Candidate, Record
 from effsearch.search.parameters import enumerate_space
-from effsearch.search.records import ENUMERATED, PUBLISHED, Candidate, Record
-from effsearch.search.request import SearchRequest
 from effsearch.search.winners import choose_winners, difference
 
 
@@ -17,7 +17,7 @@ def records(tiny, evaluator):
     for number, architecture in enumerate(enumerate_space(tiny)):
         outcome = evaluator.evaluate(architecture)
         candidate = Candidate(architecture, ENUMERATED)
-        found.append(Record(number, 0, candidate, outcome, asked.excess(outcome)))
+        found.append(Record(number, 0, candidate, outcome, asked.limits.excess(outcome)))
     return found
 
 

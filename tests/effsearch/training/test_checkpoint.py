@@ -3,7 +3,7 @@ import torch
 
 from effsearch.training import checkpoint as checkpoints
 from effsearch.training.checkpoint import Checkpoint, save_tensors
-from effsearch.training.networks import build_network
+from effsearch.training.cost import build_network
 from effsearch.training.recipe import Recipe
 from effsearch.training.trainer import network_of
 from searchspace import Architecture

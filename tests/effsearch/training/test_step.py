@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from effsearch.training.data.pixels import Pixels
 from effsearch.training.evaluate import evaluate
-from effsearch.training.pixels import Pixels
 from effsearch.training.resident import ResidentLoop, epoch_order, mix_seed
 from effsearch.training.step import Step, rate_schedule, soft_cross_entropy
 

@@ -1,0 +1,153 @@
+"""Networks timed in turns, plain and under ONNX Runtime's profiler."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from effsearch.latency.timing.interleaved import (
+    Subject,
+    Turn,
+    calm_turns,
+    summarise,
+    take_turn,
+    take_turns,
+)
+from effsearch.latency.timing.kernels import credit, read_profile
+from effsearch.latency.timing.machine_speed import Speed
+from effsearch.latency.timing.measure import Measurement
+from effsearch.latency.timing.onnx_runtime import random_feeds, session
+from effsearch.latency.timing.references import Pace, runner
+from searchspace import Architecture, build, operators
+from searchspace.operators import from_graph
+
+SECONDS_PER_NETWORK = 0.9  # a network with short turns takes more of them
+SECONDS_PER_TURN = 0.025
+SECONDS_PROFILED = 0.01
+MIN_RUNS = 2
+PROFILED_RUNS = 3
+MIN_ROUNDS, MAX_ROUNDS = 5, 12
+NETWORK_NOISE_LIMIT = 0.08  # standard error of a network's latency
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A network's file, and the names that the runtime's kernels derive from."""
+
+    path: Path
+    operators: tuple[Any, ...]
+
+
+def prepare(architecture: dict[str, Any], path: Path) -> Prepared:
+    """Write a network's ONNX file; runs in a process of its own.
+
+    Raises:
+        RuntimeError: where the file's operators are not those that the architecture is priced by.
+    """
+    import torch
+
+    from effsearch.onnx_io.onnx_files import read_graph, to_onnx
+
+    torch.set_num_threads(1)
+    network = Architecture.from_dict(architecture)
+    path.write_bytes(to_onnx(build(network)).SerializeToString())
+    found = from_graph(read_graph(path))
+    priced = operators(network, "deploy")
+    if [o.op for o in found] != [o.op for o in priced]:
+        raise RuntimeError(f"{path.name}: exported operators differ from those priced")
+    return Prepared(path, found)
+
+
+class ProfiledSubject(Subject):
+    """A network that takes each turn as it is, and then under ONNX Runtime's profiler.
+
+    Args:
+        item: the network.
+        threads: of one operator.
+        prefix: where the profiler writes.
+    """
+
+    def __init__(self, item: Prepared, threads: int, prefix: Path) -> None:
+        model = item.path.read_bytes()
+        run = runner(model, threads)
+        self.item = item
+        self.opened = session(model, threads, str(prefix), rests=True)
+        self.feeds = random_feeds(self.opened)
+        self.profiled: list[Turn] = []
+        for _ in range(2):
+            run()
+        start = time.perf_counter()
+        run()
+        seconds = time.perf_counter() - start
+        # A plain turn and a profiled one, each with a run that does not count.
+        cost = max(SECONDS_PER_TURN, MIN_RUNS * seconds) + 2 * seconds
+        cost += max(SECONDS_PROFILED, PROFILED_RUNS * seconds)
+        rounds = int(np.clip(SECONDS_PER_NETWORK / cost, MIN_ROUNDS, MAX_ROUNDS))
+        super().__init__(run, rounds, SECONDS_PER_TURN, MIN_RUNS)
+
+    def take(self) -> None:
+        """Take a turn plain, and one profiled."""
+        super().take()
+        self.profiled.append(take_turn(self._run_profiled, SECONDS_PROFILED, PROFILED_RUNS))
+
+    def _run_profiled(self) -> object:
+        return self.opened.run(None, self.feeds)
+
+    def kernels(self, calm: Sequence[bool]) -> tuple[list[float], list[int]]:
+        """Return ms and kernels of each operator, over the runs that were left alone."""
+        trace = Path(self.opened.end_profiling())
+        skip: list[int] = []
+        number = 0
+        for turn, good in zip(self.profiled, calm, strict=True):
+            skip.append(number)  # the first finds cold caches
+            skip += [number + 1 + i for i, kept in enumerate(turn.kept) if not (kept and good)]
+            number += 1 + len(turn.kept)
+        if len(skip) >= number:
+            skip = []
+        found = credit(read_profile(trace, skip=skip), self.item.operators)
+        trace.unlink()
+        return found
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What was measured of networks that took turns.
+
+    Attributes:
+        speed: the machine's, meanwhile.
+        error: relative standard error of the reference network's latency.
+        calm: share of the turns that count.
+        networks: each network's latency, and its operators' ms and kernels under the profiler.
+    """
+
+    speed: Speed
+    error: float
+    calm: float
+    networks: list[tuple[Measurement, list[float], list[int]]]
+
+
+def measure_batch(reference: Prepared, items: Sequence[Prepared], threads: int) -> Batch:
+    """Measure networks in turns, plain and profiled, beside the references."""
+    with tempfile.TemporaryDirectory(prefix="effsearch-kernels-") as folder:
+        pace = Pace(reference.path, threads)
+        subjects = [
+            ProfiledSubject(item, threads, Path(folder) / f"kernels{number}")
+            for number, item in enumerate(items)
+        ]
+        speed, error = take_turns(subjects, pace)
+        calm = calm_turns(subjects)
+        return Batch(
+            speed,
+            error,
+            float(np.mean([good for turns in calm for good in turns])),
+            [
+                (summarise(s, good, threads, NETWORK_NOISE_LIMIT), *s.kernels(good))
+                for s, good in zip(subjects, calm, strict=True)
+            ],
+        )

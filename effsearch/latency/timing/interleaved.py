@@ -1,0 +1,207 @@
+"""Networks timed in turns, beside references that tell how fast the machine is at the moment.
+
+A shared machine changes its speed within seconds: neighbours take caches, clocks change, other
+programs take a core. So networks take short turns over a longer time, and two references are probed
+before and after each: a matrix product inside the cache, which follows the clock, and a network
+that streams its weights, which follows the caches and, with several threads, what passes between
+cores. Turns in which the operating system gave a core to others, or next to which a reference was
+slow, do not count; networks that lack turns get more.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from effsearch.latency.timing.machine_speed import Speed
+from effsearch.latency.timing.measure import Measurement
+
+try:
+    import resource
+except ImportError:  # not on Windows: there all runs count as left alone
+    resource = None  # type: ignore[assignment]
+
+PATIENCE = 3  # a turn makes at most so many times the runs it needs
+MS_PER_BLIP = 10.0
+SLOW = 1.10  # of a reference, over its calm time
+CALM_QUANTILE = 0.25
+MIN_CALM_TURNS = 3
+CALM_TURNS = 4  # below that a network gets more
+EXTENSION = 1.0  # of the time planned
+_MAX_RUNS = 100
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Runs of one subject, one after another, the first left out.
+
+    Attributes:
+        times_ms: of each run.
+        kept: whether the operating system left the cores to it.
+    """
+
+    times_ms: tuple[float, ...]
+    kept: tuple[bool, ...]
+
+    @property
+    def median_ms(self) -> float:
+        """Median over the runs kept; over all where none was."""
+        kept = [ms for ms, good in zip(self.times_ms, self.kept, strict=True) if good]
+        return float(np.median(kept or self.times_ms))
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether no run was left alone."""
+        return not any(self.kept)
+
+
+def preemptions() -> int:
+    """Return how often this process has lost a core that it was still using."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw if resource else 0
+
+
+def take_turn(run: Callable[[], object], seconds: float, min_runs: int = 2) -> Turn:
+    """Return runs over some seconds, and until enough of them were left alone.
+
+    Args:
+        run: what is timed; runs once more before, to fill the caches.
+        seconds: least length.
+        min_runs: runs to be left alone; three times as many are tried.
+    """
+    run()
+    times: list[float] = []
+    kept: list[bool] = []
+    end = time.perf_counter() + seconds
+    while len(times) < _MAX_RUNS:
+        before = preemptions()
+        start = time.perf_counter()
+        run()
+        now = time.perf_counter()
+        times.append((now - start) * 1e3)
+        # A program that computes takes a core every few ms; a blip now and then costs nothing.
+        kept.append(preemptions() - before <= int(times[-1] / MS_PER_BLIP))
+        enough = sum(kept) >= min_runs or len(times) >= PATIENCE * min_runs
+        if enough and now >= end:
+            break
+    return Turn(tuple(times), tuple(kept))
+
+
+class Subject:
+    """Something timed in turns.
+
+    Args:
+        run: one run.
+        rounds: how often it takes its turn.
+        seconds: least length of a turn.
+        min_runs: of a turn.
+    """
+
+    def __init__(
+        self, run: Callable[[], object], rounds: int, seconds: float, min_runs: int = 2
+    ) -> None:
+        self.run, self.rounds, self.seconds, self.min_runs = run, rounds, seconds, min_runs
+        self.turns: list[Turn] = []
+        self.probes: list[tuple[Speed, Speed]] = []
+
+    def take(self) -> None:
+        """Take a turn."""
+        self.turns.append(take_turn(self.run, self.seconds, self.min_runs))
+
+
+def take_turns(subjects: Sequence[Subject], probe: Callable[[], Speed]) -> tuple[Speed, float]:
+    """Give all subjects their turns; return the machine's speed and its relative standard error.
+
+    Those with fewer rounds than others sit some out, evenly. Those that lack calm turns in the end
+    get more, for as long again.
+
+    Args:
+        subjects: what is timed.
+        probe: returns the machine's speed at the moment; called before and after each turn.
+    """
+    probes = [probe()]
+
+    def turn(subject: Subject) -> None:
+        subject.take()
+        probes.append(probe())
+        subject.probes.append((probes[-2], probes[-1]))
+
+    start = time.perf_counter()
+    rounds = max(s.rounds for s in subjects)
+    for number in range(rounds):
+        for subject in subjects:
+            if (number + 1) * subject.rounds // rounds - number * subject.rounds // rounds:
+                turn(subject)
+    now = time.perf_counter()
+    end = now + EXTENSION * (now - start)
+    while lacking := [
+        s
+        for s, calm in zip(subjects, calm_turns(subjects), strict=True)
+        if sum(calm) < min(CALM_TURNS, s.rounds)
+    ]:
+        for subject in lacking:
+            turn(subject)
+        if time.perf_counter() >= end:
+            break
+    return calm_speed(probes)
+
+
+def calm_limits(probes: Sequence[Speed]) -> Speed:
+    """Return what the references may take at most beside a turn that counts."""
+    return Speed(
+        SLOW * float(np.quantile([p.reference_ms for p in probes], CALM_QUANTILE)),
+        SLOW * float(np.quantile([p.product_ms for p in probes], CALM_QUANTILE)),
+    )
+
+
+def calm_speed(probes: Sequence[Speed]) -> tuple[Speed, float]:
+    """Return the median speed over calm probes, and the reference network's standard error."""
+    limit = calm_limits(probes)
+    calm = [p for p in probes if _within(p, limit)] or probes
+    networks = [p.reference_ms for p in calm]
+    products = [p.product_ms for p in calm]
+    return Speed(float(np.median(networks)), float(np.median(products))), median_error(networks)
+
+
+def _within(probe: Speed, limit: Speed) -> bool:
+    return probe.reference_ms <= limit.reference_ms and probe.product_ms <= limit.product_ms
+
+
+def calm_turns(subjects: Sequence[Subject]) -> list[list[bool]]:
+    """Return which turns of each count: left alone, and no reference was slow around them."""
+    limit = calm_limits([p for s in subjects for pair in s.probes for p in pair])
+    return [
+        [
+            not turn.disturbed and all(_within(p, limit) for p in pair)
+            for turn, pair in zip(s.turns, s.probes, strict=True)
+        ]
+        for s in subjects
+    ]
+
+
+def median_error(values: Sequence[float]) -> float:
+    """Return the relative standard error of a median, from the values' quartiles."""
+    lower, middle, upper = np.quantile(values, [0.25, 0.5, 0.75])
+    # The median of normal values errs by 1.25 deviations over the root of their number.
+    return float(1.25 * (upper - lower) / 1.349 / middle / np.sqrt(len(values)))
+
+
+def summarise(subject: Subject, calm: Sequence[bool], threads: int, limit: float) -> Measurement:
+    """Return the median over calm turns; its spread is that median's relative standard error.
+
+    Args:
+        subject: what took turns.
+        calm: which of them count.
+        threads: of one operator.
+        limit: highest spread of a measurement that is not noisy.
+    """
+    turns = [t for t, good in zip(subject.turns, calm, strict=True) if good] or subject.turns
+    medians = [t.median_ms for t in turns]
+    values = [ms for t in turns for ms, good in zip(t.times_ms, t.kept, strict=True) if good]
+    values = values or [ms for t in turns for ms in t.times_ms]
+    low, high = (float(q) for q in np.quantile(values, [0.1, 0.9]))
+    error = median_error(medians)
+    noisy = error > limit or sum(calm) < MIN_CALM_TURNS
+    return Measurement(float(np.median(medians)), len(values), threads, error, low, high, noisy)

@@ -1,0 +1,117 @@
+"""Cards: every number on a winner with its kind and its error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from effsearch.accuracy.registry import ScoreSource
+from effsearch.latency.table import Z80, DeviceTable, Prediction
+from effsearch.search.candidates import Outcome
+
+UNTRAINED = "fresh initial weights: this network is untrained and classifies nothing yet"
+
+
+def number(
+    value: float | None,
+    unit: str,
+    kind: str,
+    std: float | None = None,
+    interval: tuple[float, float] | None = None,
+    **more: Any,
+) -> dict[str, Any]:
+    """Return a number with what has to stand beside it.
+
+    Args:
+        value: the number; None where it is not defined.
+        unit: its unit.
+        kind: `measured`, `fitted`, `transferred`, `estimated`, or `counted` for exact counts.
+        std: standard deviation in the same unit; 0 for counts.
+        interval: 80 % interval; made from `std` where it is not given.
+        more: whatever else belongs to it.
+    """
+    body: dict[str, Any] = {"value": value, "unit": unit, "kind": kind}
+    if std is not None and value is not None:
+        body["std"] = std
+        interval = interval or (value - Z80 * std, value + Z80 * std)
+    if interval is not None:
+        body["interval_80"] = list(interval)
+    return body | more
+
+
+def held_out_latency(table: DeviceTable) -> dict[str, Any]:
+    """Return what a table says of its error on networks that it has not seen."""
+    found = table.meta.get("held_out")
+    return dict(found) if isinstance(found, Mapping) else {}
+
+
+def held_out_score(source: ScoreSource) -> dict[str, Any]:
+    """Return what a score source says of its error on networks that it has not seen."""
+    found = getattr(source, "held_out", None)
+    return dict(found) if isinstance(found, Mapping) else {}
+
+
+def latency_numbers(
+    prediction: Prediction, outcome: Outcome, table: DeviceTable, confidence: float
+) -> dict[str, Any]:
+    """Return the latency of a network: its bound, where it goes, and the table's error."""
+    kind = prediction.kind
+    return {
+        "device": prediction.device,
+        "mean": number(
+            outcome.mean_ms, "ms", kind, outcome.std_ms, interval=prediction.interval_ms
+        ),
+        "quantile": number(
+            outcome.quantile_ms,
+            "ms",
+            kind,
+            probability=confidence,
+            error="an upper bound: it has the uncertainty in it",
+        ),
+        "breakdown": [
+            number(ms, "ms", part_kind, part=name, error="not stated for parts")
+            for name, ms, part_kind in prediction.stages()
+        ],
+        "table": {
+            name: table.meta.get(name)
+            for name in ("kind", "device", "os", "runtime", "compute_unit", "precision", "date")
+        },
+        "held_out_error": held_out_latency(table),
+    }
+
+
+def score_numbers(outcome: Outcome, source: ScoreSource) -> dict[str, Any]:
+    """Return the score of a network, and the source's error."""
+    return {
+        "source": source.name,
+        "value": number(outcome.score, source.unit, source.kind, outcome.score_std),
+        "lower_bound": number(
+            outcome.lower_bound,
+            source.unit,
+            source.kind,
+            probability=0.8,
+            error="a lower bound: it has the uncertainty in it",
+        ),
+        "held_out_error": held_out_score(source),
+        **({"note": source.note} if hasattr(source, "note") else {}),
+    }
+
+
+def opinion_numbers(opinion: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return one network's part of a second opinion (see `effsearch.accuracy.second_opinion`)."""
+    row = opinion["networks"][name]
+    return {
+        "source": "zero-cost",
+        "value": number(row["mean"], opinion["unit"], opinion["kind"], row["standard_error"]),
+        "members": row["scores"],
+        "order": opinion["order"],
+        "note": opinion["note"],
+    }
+
+
+def count_numbers(outcome: Outcome) -> dict[str, Any]:
+    """Return parameters and multiply-accumulates, which are exact."""
+    return {
+        "params": number(outcome.params, "parameters", "counted", 0.0),
+        "macs": number(outcome.macs, "multiply-accumulates", "counted", 0.0),
+    }

@@ -1,0 +1,192 @@
+"""summary.json: what a run was asked, what it found, and whether that is better."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from effsearch.latency.table import Z80, DeviceTable
+from effsearch.published import published
+from effsearch.report.run_files import SUMMARY, SUMMARY_FORMAT
+from effsearch.run.cards import held_out_latency, held_out_score
+from effsearch.run.request import SearchRequest
+from effsearch.search.candidates import Record
+from effsearch.search.evaluation import Evaluator
+
+
+def baseline_of(records: Sequence[Record]) -> Record | None:
+    """Return the best-scoring published network that meets the limits."""
+    fits = [r for r in records if r.candidate.reference and r.feasible]
+    return max(fits, key=lambda r: r.outcome.score, default=None)
+
+
+def make_summary(
+    request: SearchRequest,
+    evaluator: Evaluator,
+    records: Sequence[Record],
+    winners: Sequence[Record],
+    seconds: float,
+    measured: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the summary of a run; the kinds and errors of its numbers included.
+
+    Args:
+        request: what was asked for.
+        evaluator: what priced and scored.
+        records: all candidates.
+        winners: best first; winner k is in `winners/k`.
+        seconds: how long the search took.
+        measured: measurements of winners on this very machine by digest, where they were made.
+    """
+    baseline = baseline_of(records)
+    table, source = evaluator.table, evaluator.source
+    body: dict[str, Any] = {
+        "format": SUMMARY_FORMAT,
+        "device": table.name,
+        "kind": table.kind,
+        "budget_ms": request.budget_ms,
+        "confidence": request.confidence,
+        "seed": request.seed,
+        "space": request.space,
+        "proxy": source.name,
+        "trials": request.trials,
+        "max_params_m": request.max_params_m,
+        "max_macs_m": request.max_macs_m,
+        "candidates": len(records),
+        "priced": sum(r.priced for r in records),
+        "scored": sum(not r.failed for r in records),
+        "failed": sum(r.failed for r in records),
+        "within_budget": sum(r.feasible for r in records),
+        "seconds": round(seconds, 2),
+        "winners": [
+            winner_row(rank, record, table, (measured or {}).get(record.candidate.digest))
+            for rank, record in enumerate(winners, 1)
+        ],
+        "baseline": None if baseline is None else _baseline_row(baseline, table),
+        "gain": None,
+        "latency": {
+            "source": f"table {table.name}",
+            "kind": table.kind,
+            "held_out_error": held_out_latency(table),
+        },
+        "score": {
+            "source": source.name,
+            "unit": source.unit,
+            "kind": source.kind,
+            "held_out_error": held_out_score(source),
+            "note": getattr(source, "note", ""),
+        },
+    }
+    if winners and baseline is not None:
+        body["gain"] = gain(winners[0], baseline)
+    body["statement"] = statement(body)
+    return body
+
+
+def winner_row(
+    rank: int, record: Record, table: DeviceTable, measured: Any = None
+) -> dict[str, Any]:
+    """Return a winner's row of the summary."""
+    row = {"path": f"winners/{rank}", **_numbers(record, table), "blocks": describe(record)}
+    if measured is not None:
+        row["measured_ms"] = measured.median_ms
+        if measured.at_table_speed_ms is not None:
+            row["measured_at_table_speed_ms"] = measured.at_table_speed_ms
+    return row
+
+
+def _numbers(record: Record, table: DeviceTable) -> dict[str, Any]:
+    """Return a candidate's latency with its kind and interval, its score and its counts."""
+    outcome = record.outcome
+    prediction = table.predict(record.candidate.architecture)
+    return {
+        "digest": record.candidate.digest,
+        "kind": prediction.kind,
+        "mean_ms": outcome.mean_ms,
+        "std_ms": outcome.std_ms,
+        "interval_ms": list(prediction.interval_ms),
+        "quantile_ms": outcome.quantile_ms,
+        "score": outcome.score,
+        "score_std": outcome.score_std,
+        "lower_bound": outcome.lower_bound,
+        "params": outcome.params,
+        "macs": outcome.macs,
+    }
+
+
+def describe(record: Record) -> str:
+    """Return a network's shape in one line: stem, then blocks and width of each stage."""
+    architecture = record.candidate.architecture
+    stem = architecture.stem
+    parts = [f"{stem.type} stem /{stem.stride}"]
+    for stage in architecture.stages:
+        blocks = " + ".join(f"{b.depth} {b.type}" for b in stage.blocks)
+        parts.append(f"{blocks} @{stage.width}")
+    return "; ".join(parts)
+
+
+def gain(winner: Record, baseline: Record) -> dict[str, Any]:
+    """Return by how much a winner's score exceeds the baseline's, with its 80 % interval.
+
+    The two errors are taken as independent; errors that they share only narrow the interval.
+    """
+    value = winner.outcome.score - baseline.outcome.score
+    std = math.hypot(winner.outcome.score_std, baseline.outcome.score_std)
+    low, high = value - Z80 * std, value + Z80 * std
+    return {
+        "score": value,
+        "std": std,
+        "interval": [low, high],
+        "probability": 0.8,
+        "over": baseline.candidate.source,
+        "clear": low > 0,
+    }
+
+
+def statement(body: Mapping[str, Any]) -> str:
+    """Return in words whether a winner is better than what is published."""
+    found, baseline = body["gain"], body["baseline"]
+    unit = body["score"]["unit"]
+    if not body["winners"]:
+        return "No architecture was found that meets the budget."
+    if baseline is None and body["score"]["kind"] == "inherited":
+        return (
+            "No published network is in the supernet's space and fits, so there is nothing to "
+            f"compare the winners with ({unit})."
+        )
+    if found is None or baseline is None:
+        return (
+            f"No published network fits, so there is nothing to compare the winners with ({unit})."
+        )
+    low, high = found["interval"]
+    numbers = f"{found['score']:+.2f} ({unit}; 80% interval {low:+.2f} to {high:+.2f})"
+    if found["clear"]:
+        return (
+            f"Winner 1 is estimated to be better than {found['over']}, the best published network "
+            f"that fits: {numbers}. It is untrained; the published network has weights."
+        )
+    return (
+        f"No winner is clearly better than {found['over']}, the best published network that fits: "
+        f"{numbers}. The published one has weights: take it, unless you will train."
+    )
+
+
+def write_summary(folder: Path, body: Mapping[str, Any]) -> None:
+    """Write summary.json at once."""
+    temporary = folder / f"{SUMMARY}.tmp"
+    temporary.write_text(json.dumps(body, indent=2) + "\n")
+    temporary.replace(folder / SUMMARY)
+
+
+def _baseline_row(record: Record, table: DeviceTable) -> dict[str, Any]:
+    name = record.candidate.source
+    known = published().get(name)
+    return {
+        "name": name,
+        **_numbers(record, table),
+        "published_top1": None if known is None else known.top1,
+        "published_top1_distilled": None if known is None else known.distilled,
+    }

@@ -1,0 +1,59 @@
+"""The run's tables: trials.csv, with a row for every candidate, and front.csv."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from effsearch.report.run_files import COLUMNS, FRONT, TRIALS
+from effsearch.search.candidates import Record
+from effsearch.search.pareto import front
+
+
+def write_tables(folder: Path, records: Sequence[Record]) -> None:
+    """Write trials.csv and front.csv."""
+    _write(folder / TRIALS, records)
+    _write(folder / FRONT, front(records))
+
+
+def _write(path: Path, records: Sequence[Record]) -> None:
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        writer.writerows(_row(record) for record in records)
+    temporary.replace(path)
+
+
+def _row(record: Record) -> list[Any]:
+    candidate, outcome = record.candidate, record.outcome
+    architecture = candidate.architecture
+    blocks = "|".join(
+        "+".join(f"{block.type}x{block.depth}" for block in stage.blocks)
+        for stage in architecture.stages
+    )
+    numbers = [
+        outcome.mean_ms,
+        outcome.std_ms,
+        outcome.quantile_ms,
+        outcome.score,
+        outcome.score_std,
+        outcome.lower_bound,
+    ]
+    return [
+        record.number,
+        candidate.digest,
+        candidate.origin,
+        candidate.source,
+        "failed" if record.failed else "complete",
+        int(record.feasible),
+        *("" if value != value else value for value in numbers),
+        outcome.params or "",
+        outcome.macs or "",
+        architecture.resolution,
+        architecture.depth,
+        blocks,
+        outcome.error,
+    ]

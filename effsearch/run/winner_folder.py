@@ -1,0 +1,122 @@
+"""A winner's folder: architecture.yaml, model.onnx and card.json; its checkpoint where trained."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+
+from effsearch.errors import WorkFailedError
+from effsearch.export.check import TOLERANCE, check_onnx, randomise, require_parity
+from effsearch.onnx_io.onnx_files import OPSET, to_onnx
+from effsearch.report.run_files import CARD
+from effsearch.run.cards import UNTRAINED, number
+from searchspace import Architecture, Network, build
+
+ARCHITECTURE, MODEL = "architecture.yaml", "model.onnx"
+CHECKPOINT = "model.pt"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights that a winner is exported with, in place of fresh ones.
+
+    Attributes:
+        network: the winner's network with them.
+        text: what they are, for the card.
+        side: of the model's input in px; the architecture's resolution where None.
+        checkpoint: a file that holds them, copied beside the model; None for none.
+        accuracy: measures the exported model, for the card; None where it is not measured.
+    """
+
+    network: Network
+    text: str
+    checkpoint: Path | None = None
+    accuracy: Callable[[onnx.ModelProto], Mapping[str, Any]] | None = None
+    side: int | None = None
+
+
+def write_winner(
+    folder: Path,
+    architecture: Architecture,
+    facts: Mapping[str, Any],
+    seed: int = 0,
+    weights: Weights | None = None,
+) -> dict[str, Any]:
+    """Write a winner's folder and check what is in it.
+
+    The ONNX export is checked on random weights, with which mistakes show; the file that is kept
+    carries the given weights, or fresh initial ones.
+
+    Args:
+        folder: to be made; an existing one is replaced.
+        architecture: the winner.
+        facts: what else its card says: latency, score and so on.
+        seed: of fresh weights.
+        weights: what the kept file carries; fresh initial weights where None.
+
+    Returns:
+        The card.
+
+    Raises:
+        WorkFailedError: where the files do not give back the same network.
+    """
+    label = architecture.name or architecture.digest()
+    torch.manual_seed(seed)
+    network = build(architecture) if weights is None else weights.network
+    side = architecture.resolution
+    if weights is not None and weights.side is not None:
+        side = weights.side
+    proven = build(architecture, network.num_classes)
+    randomise(proven, seed)
+    parity = check_onnx(proven, to_onnx(proven, side=side), seed)
+    require_parity(label, parity)
+    model = to_onnx(network, side=side)
+    shipped = check_onnx(network, model, seed)
+    require_parity(label, shipped)
+
+    measured = {}
+    if weights is not None and weights.accuracy is not None:
+        measured = {"accuracy": weights.accuracy(model)}
+
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    architecture.to_yaml(temporary / ARCHITECTURE)
+    if Architecture.from_yaml(temporary / ARCHITECTURE).digest() != architecture.digest():
+        raise WorkFailedError(f"{label}: {ARCHITECTURE} does not read back as the same network")
+    data = model.SerializeToString()
+    (temporary / MODEL).write_bytes(data)
+    if weights is not None and weights.checkpoint is not None:
+        shutil.copyfile(weights.checkpoint, temporary / CHECKPOINT)
+    card = {
+        "digest": architecture.digest(),
+        "name": architecture.name,
+        **facts,
+        "onnx": {
+            "file": MODEL,
+            "opset": OPSET,
+            "bytes": len(data),
+            "input": ["input", [1, 3, side, side]],
+            "output": ["logits", [1, network.num_classes]],
+            "weights": UNTRAINED if weights is None else weights.text,
+            **measured,
+            "parity": number(
+                parity,
+                "of the logits' standard deviation",
+                "measured",
+                error=f"greatest difference on one random image; at most {TOLERANCE:g} is allowed",
+                weights="random, with non-zero gains, layer scales and statistics",
+            ),
+        },
+    }
+    (temporary / CARD).write_text(json.dumps(card, indent=2) + "\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.replace(folder)
+    return card

@@ -1,0 +1,270 @@
+"""Pixels of an image tree: all in one tensor where that fits, streamed where it does not."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from effsearch.training.data.images import (
+    ByteReader,
+    ImageTree,
+    check_bad_files,
+    describe_bad_files,
+)
+
+RESIDENT_BYTES_MAX = 4 << 30
+_UNREADABLE = (
+    OSError,
+    UnidentifiedImageError,
+    ValueError,
+    SyntaxError,
+    Image.DecompressionBombError,
+)
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """A split in memory.
+
+    Attributes:
+        images: uint8, (N, 3, S, S), RGB.
+        labels: int64, (N,).
+        classes: Class names in the order of their labels.
+        skipped: Files that could not be read.
+    """
+
+    images: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+    skipped: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return int(self.images.shape[0])
+
+    def to(self, device: torch.device) -> Pixels:
+        """Returns the split on a device."""
+        return Pixels(self.images.to(device), self.labels.to(device), self.classes, self.skipped)
+
+
+def cache_dir() -> Path:
+    """Returns the folder of decoded images: `$EFFSEARCH_CACHE` or the user's cache folder."""
+    chosen = os.environ.get("EFFSEARCH_CACHE")
+    if chosen:
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "effsearch"
+
+
+def decode_image(data: bytes, side: int) -> npt.NDArray[np.uint8]:
+    """Decodes one image file to RGB: shorter edge resized to `side`, centre square kept.
+
+    Returns:
+        (3, side, side), uint8.
+
+    Raises:
+        OSError: The bytes are no image, or a damaged one (other PIL errors may come too).
+    """
+    with Image.open(io.BytesIO(data)) as opened:
+        # JPEG decoders can shrink by powers of two while decoding, which saves most of the work.
+        opened.draft("RGB", (side, side))
+        image = opened.convert("RGB")
+    width, height = image.size
+    if (width, height) != (side, side):
+        edge = min(width, height)
+        left, top = (width - edge) / 2, (height - edge) / 2
+        box = (left, top, left + edge, top + edge)
+        image = image.resize((side, side), Image.Resampling.BILINEAR, box=box)
+    return np.ascontiguousarray(np.asarray(image, dtype=np.uint8).transpose(2, 0, 1))
+
+
+def fits_in_memory(tree: ImageTree, side: int) -> bool:
+    """Says whether a decoded split is small enough to be kept as one tensor (4 GiB)."""
+    return len(tree) * 3 * side * side <= RESIDENT_BYTES_MAX
+
+
+def load(tree: ImageTree, side: int, threads: int | None = None, cache: bool = True) -> Pixels:
+    """Decodes a whole split, or reads it from the cache of decoded splits.
+
+    Unreadable files are skipped, counted and named on stderr.
+
+    Args:
+        tree: The split.
+        side: Side in px of the decoded squares.
+        threads: Decoding threads; all cores when None.
+        cache: Whether the user's cache folder is read and written.
+
+    Raises:
+        UserError: More than 1 % of the files cannot be decoded.
+    """
+    stem = cache_dir() / f"pixels-{tree.digest()}-{side}" if cache else None
+    if stem is not None and stem.with_suffix(".json").is_file():
+        skipped, labels = _read_index(stem)
+        array = np.load(stem.with_suffix(".npy"))
+    else:
+        array, labels, skipped = _decode_all(tree, side, threads or os.cpu_count() or 1)
+        if stem is not None:
+            _write_cache(stem, array, labels, skipped)
+    if skipped or tree.skipped:
+        print(describe_bad_files([*tree.skipped, *skipped]), file=sys.stderr)
+    return Pixels(
+        torch.from_numpy(array),
+        torch.tensor(labels, dtype=torch.int64),
+        tree.classes,
+        tuple(skipped),
+    )
+
+
+def _decode_all(
+    tree: ImageTree, side: int, threads: int
+) -> tuple[npt.NDArray[np.uint8], list[int], list[str]]:
+    array = np.empty((len(tree), 3, side, side), dtype=np.uint8)
+    chunks = [range(start, len(tree), threads) for start in range(min(threads, len(tree)))]
+
+    def decode(chunk: range) -> list[int]:
+        reader, bad = ByteReader(tree), []
+        for index in chunk:
+            try:
+                array[index] = decode_image(reader.read(tree.names[index]), side)
+            except _UNREADABLE:
+                bad.append(index)
+        return bad
+
+    with ThreadPoolExecutor(threads) as pool:
+        bad = sorted(index for found in pool.map(decode, chunks) for index in found)
+    skipped = [f"{tree.split}/{tree.names[index]}" for index in bad]
+    total = len(tree) + len(tree.skipped)
+    check_bad_files([*tree.skipped, *skipped], total, f"{tree.root}/{tree.split}")
+    labels = list(tree.labels)
+    if bad:
+        array = np.delete(array, bad, axis=0)
+        labels = np.delete(np.asarray(labels), bad).tolist()
+    return array, labels, skipped
+
+
+def _read_index(stem: Path) -> tuple[list[str], list[int]]:
+    index = json.loads(stem.with_suffix(".json").read_text())
+    return index["skipped"], index["labels"]
+
+
+def _write_cache(
+    stem: Path, array: npt.NDArray[np.uint8], labels: list[int], skipped: list[str]
+) -> None:
+    try:
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=stem.parent, suffix=".npy", delete=False) as file:
+            np.save(file, array)
+        os.replace(file.name, stem.with_suffix(".npy"))
+        # The index comes last: with it there, the pixels are complete.
+        temporary = stem.with_suffix(f".{os.getpid()}.tmp")
+        temporary.write_text(json.dumps({"skipped": skipped, "labels": labels}))
+        os.replace(temporary, stem.with_suffix(".json"))
+    except OSError as error:
+        print(f"decoded images are not cached: {error}", file=sys.stderr)
+
+
+class StreamDataset(Dataset[tuple[Tensor, int]]):
+    """Decodes images on demand; label -1 stands for a file that could not be read."""
+
+    def __init__(self, tree: ImageTree, side: int) -> None:
+        self._tree = tree
+        self._side = side
+        self._reader = ByteReader(tree)
+
+    def __len__(self) -> int:
+        return len(self._tree)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        """Returns (uint8 (3, S, S), label)."""
+        try:
+            data = self._reader.read(self._tree.names[index])
+            return torch.from_numpy(decode_image(data, self._side)), self._tree.labels[index]
+        except _UNREADABLE:
+            return torch.zeros(3, self._side, self._side, dtype=torch.uint8), -1
+
+
+class PixelSource:
+    """Batches of a split in any order, from memory or streamed from the files.
+
+    Args:
+        tree: The split.
+        side: Side in px of the decoded squares.
+        device: Where the batches go.
+        workers: Decoding processes when the split is streamed.
+        resident: Whether to keep all pixels on the device; None decides by size.
+    """
+
+    def __init__(
+        self,
+        tree: ImageTree,
+        side: int,
+        device: torch.device,
+        workers: int = 4,
+        resident: bool | None = None,
+    ) -> None:
+        self.tree = tree
+        self._side = side
+        self._device = device
+        self._workers = workers
+        self._bad: set[int] = set()
+        self.pixels: Pixels | None = None
+        if fits_in_memory(tree, side) if resident is None else resident:
+            self.pixels = load(tree, side).to(device)
+
+    def __len__(self) -> int:
+        return len(self.tree) if self.pixels is None else len(self.pixels)
+
+    def batches(self, order: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yields (uint8 (B, 3, S, S), int64 (B,)) in the given order of image indices.
+
+        A streamed batch is shorter by the files that could not be read.
+
+        Raises:
+            UserError: More than 1 % of the files turned out to be unreadable.
+        """
+        if self.pixels is not None:
+            order = order.to(self._device)
+            for at in torch.split(order, batch_size):
+                yield self.pixels.images[at], self.pixels.labels[at]
+            return
+        rows_of_batches = [rows.tolist() for rows in torch.split(order, batch_size)]
+        loader: DataLoader[tuple[Tensor, int]] = DataLoader(
+            StreamDataset(self.tree, self._side),
+            batch_sampler=rows_of_batches,
+            num_workers=self._workers,
+            pin_memory=self._device.type == "cuda",
+        )
+        for rows, (images, labels) in zip(rows_of_batches, loader, strict=True):
+            images, labels = self._without_bad(rows, images, labels)
+            if len(labels):
+                yield (
+                    images.to(self._device, non_blocking=True),
+                    labels.to(self._device, non_blocking=True),
+                )
+
+    def _without_bad(
+        self, rows: list[int], images: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        good = (labels >= 0).nonzero().flatten()
+        if len(good) == len(labels):
+            return images, labels
+        fresh = {rows[int(at)] for at in (labels < 0).nonzero().flatten()} - self._bad
+        self._bad |= fresh
+        names = [f"{self.tree.split}/{self.tree.names[row]}" for row in sorted(self._bad)]
+        if fresh:
+            print(describe_bad_files(names), file=sys.stderr)
+        total = len(self.tree) + len(self.tree.skipped)
+        check_bad_files([*self.tree.skipped, *names], total, f"{self.tree.root}/{self.tree.split}")
+        return images[good], labels[good]

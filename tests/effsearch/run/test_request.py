@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from effsearch.run.request import SearchRequest, default_trials
+from effsearch.search.candidates import Outcome
+from searchspace import UserError
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "option"),
+    [
+        ("budget_ms", 0, "--budget-ms"),
+        ("budget_ms", -2, "--budget-ms"),
+        ("budget_ms", math.nan, "--budget-ms"),
+        ("budget_ms", math.inf, "--budget-ms"),
+        ("confidence", 0, "--confidence"),
+        ("confidence", 1, "--confidence"),
+        ("confidence", math.nan, "--confidence"),
+        ("trials", 0, "--trials"),
+        ("seed", -1, "--seed"),
+        ("winners", 0, "--winners"),
+        ("max_params_m", 0, "--max-params"),
+        ("max_macs_m", math.nan, "--max-macs"),
+    ],
+)
+def test_a_value_out_of_range_names_its_option(field, value, option):
+    with pytest.raises(UserError, match=option):
+        SearchRequest(**{"device": "iphone12", "budget_ms": 2.0, field: value})
+
+
+def test_it_reads_back_from_its_folder(tmp_path):
+    request = SearchRequest("iphone12", 1.5, seed=3, max_params_m=5.0)
+    request.write(tmp_path, {"device": "abc"})
+    assert SearchRequest.read(tmp_path) == (request, {"device": "abc"})
+
+
+@pytest.mark.parametrize("text", [None, "", "[]", "{}", '{"format": 99}'])
+def test_a_folder_that_is_no_run(tmp_path, text):
+    if text is not None:
+        (tmp_path / "request.json").write_text(text)
+    with pytest.raises(UserError, match=r"not a re?"):
+        SearchRequest.read(tmp_path)
+
+
+def test_excess_is_relative_and_only_of_limits_that_are_set():
+    outcome = Outcome(quantile_ms=3.0, params=2_000_000, macs=50_000_000)
+    assert SearchRequest("d", 2.0).limits.excess(outcome) == {"latency": 0.5}
+    found = SearchRequest("d", 4.0, max_params_m=1, max_macs_m=100).limits.excess(outcome)
+    assert found == {"latency": -0.25, "params": 1.0, "macs": -0.5}
+
+
+def test_slow_sources_get_fewer_trials():
+    assert default_trials("zero-cost") < default_trials("imagenet")
+    assert default_trials("imagenet") >= 5000

@@ -1,0 +1,93 @@
+import pytest
+import torch
+from PIL import Image
+
+from effsearch.training.data import images, pixels
+from searchspace.errors import UserError
+
+
+@pytest.fixture
+def large_tree(tmp_path, make_tree):
+    return make_tree(tmp_path / "large", classes=2, train=100, val=4)
+
+
+def test_load_decodes_every_image(tree):
+    train, _ = images.scan(tree)
+    loaded = pixels.load(train, 16)
+    assert loaded.images.shape == (48, 3, 16, 16)
+    assert loaded.images.dtype == torch.uint8
+    assert loaded.labels.tolist() == list(train.labels)
+    with Image.open(tree / "train" / train.names[5]) as image:
+        assert loaded.images[5, :, 2, 3].tolist() == list(image.getpixel((3, 2)))
+
+
+def test_the_cache_is_read_and_notices_changes(tree):
+    train, _ = images.scan(tree)
+    first = pixels.load(train, 16)
+    assert list(pixels.cache_dir().glob("*.npy"))
+    assert torch.equal(pixels.load(train, 16).images, first.images)
+    Image.new("RGB", (16, 16), "white").save(tree / "train" / train.names[0])
+    assert pixels.load(train, 16).images[0].min() == 255
+
+
+def test_centre_square_of_a_wide_image():
+    wide = Image.new("RGB", (64, 16), "red")
+    wide.paste(Image.new("RGB", (16, 16), "blue"), (24, 0))
+    path = pixels.cache_dir() / "wide.png"
+    path.parent.mkdir(exist_ok=True)
+    wide.save(path)
+    decoded = pixels.decode_image(path.read_bytes(), 8)
+    assert decoded.shape == (3, 8, 8)
+    assert (decoded[2] > 200).all()
+    assert (decoded[0] < 50).all()
+
+
+def test_unreadable_files_are_counted_named_and_skipped(large_tree, capsys):
+    (large_tree / "train" / "class0" / "7.png").write_bytes(b"damaged")
+    train, _ = images.scan(large_tree)
+    loaded = pixels.load(train, 16)
+    assert len(loaded) == 199
+    assert loaded.skipped == ("train/class0/7.png",)
+    assert (
+        "skipped 1 unreadable or non-image file(s): train/class0/7.png" in capsys.readouterr().err
+    )
+
+
+def test_more_than_one_percent_unreadable_is_an_error(large_tree):
+    for index in range(3):
+        (large_tree / "train" / "class0" / f"{index}.png").write_bytes(b"damaged")
+    train, _ = images.scan(large_tree)
+    with pytest.raises(UserError, match="3 of 200 files are unreadable"):
+        pixels.load(train, 16)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_streaming_gives_the_same_batches(tree, workers):
+    train, _ = images.scan(tree)
+    device = torch.device("cpu")
+    order = torch.randperm(48, generator=torch.Generator().manual_seed(0))
+    kept = pixels.PixelSource(train, 16, device, resident=True)
+    streamed = pixels.PixelSource(train, 16, device, workers=workers, resident=False)
+    pairs = list(zip(kept.batches(order, 10), streamed.batches(order, 10), strict=True))
+    assert len(pairs) == 5
+    for (a, labels_a), (b, labels_b) in pairs:
+        assert torch.equal(a, b)
+        assert torch.equal(labels_a, labels_b)
+
+
+def test_streaming_skips_unreadable_files(large_tree, capsys):
+    (large_tree / "train" / "class1" / "3.png").write_bytes(b"damaged")
+    train, _ = images.scan(large_tree)
+    source = pixels.PixelSource(train, 16, torch.device("cpu"), workers=0, resident=False)
+    sizes = [len(labels) for _, labels in source.batches(torch.arange(200), 50)]
+    assert sum(sizes) == 199
+    assert "train/class1/3.png" in capsys.readouterr().err
+
+
+def test_streaming_refuses_more_than_one_percent(large_tree):
+    for index in range(3):
+        (large_tree / "train" / "class0" / f"{index}.png").write_bytes(b"damaged")
+    train, _ = images.scan(large_tree)
+    source = pixels.PixelSource(train, 16, torch.device("cpu"), workers=0, resident=False)
+    with pytest.raises(UserError, match="at most 1 %"):
+        list(source.batches(torch.arange(200), 50))

@@ -1,0 +1,10 @@
+"""Small image trees and networks that train in seconds."""
+
+from tests.fixtures.training import (  # noqa: F401
+    _one_thread,
+    _own_cache,
+    architectures,
+    make_tree,
+    quick,
+    tree,
+)
