@@ -23,15 +23,15 @@ from pathlib import Path
 import torch
 
 from effsearch.published import published
-from effsearch.training import images, pixels
 from effsearch.training import recipe as recipes
-from effsearch.training.evidence import pick_device
-from effsearch.training.evidence_pool import Pool
-from effsearch.training.evidence_table import Table
-from effsearch.training.evidence_worker import Task, WorkerConfig
-from effsearch.training.mps import mps_daemon
-from effsearch.training.networks import build_network, cost_of
+from effsearch.training.cost import build_network, cost_of
+from effsearch.training.data import images, pixels
 from effsearch.training.recipe import Recipe
+from results.accuracy.campaign import pick_device
+from results.accuracy.campaign_pool import Pool
+from results.accuracy.campaign_table import Table
+from results.accuracy.campaign_worker import Task, WorkerConfig
+from results.accuracy.mps import mps_daemon
 from results.outcome.plan import Candidate, remaining, trainings
 from searchspace import Architecture, zoo
 from searchspace.errors import UserError

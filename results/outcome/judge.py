@@ -21,16 +21,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from effsearch.accuracy.evidence.agreement import (
+from effsearch.published import Published, published
+from results.accuracy.agreement import (
     all_pairs,
     bootstrap,
     interval,
     pair_tau,
     same_group,
 )
-from effsearch.published import Published, published
-from effsearch.training.evidence_table import Row, Table
-from effsearch.training.fidelity import seed_noise
+from results.accuracy.campaign_table import Row, Table
+from results.accuracy.fidelity import seed_noise
 from searchspace.errors import UserError
 
 HERE = Path(__file__).parent
@@ -209,7 +209,7 @@ def published_macs() -> dict[str, float]:
     """Returns the MACs of the published networks at their own resolution."""
     import torch
 
-    from effsearch.training.networks import build_network, cost_of
+    from effsearch.training.cost import build_network, cost_of
     from searchspace import zoo
 
     found = {}

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from effsearch.training.evidence_worker import Task
-from effsearch.training.networks import Cost
+from effsearch.training.cost import Cost
 from effsearch.training.recipe import Recipe
+from results.accuracy.campaign_worker import Task
 
 
 @dataclass(frozen=True)

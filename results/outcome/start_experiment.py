@@ -16,10 +16,10 @@ from pathlib import Path
 import torch
 
 from effsearch.training import recipe as recipes
-from effsearch.training.evidence_table import Table
-from effsearch.training.evidence_worker import Task, load_split, set_fast_float32, train_network
+from effsearch.training.cost import build_network, cost_of, resolve
 from effsearch.training.memory import keep_memory
-from effsearch.training.networks import build_network, cost_of, resolve
+from results.accuracy.campaign_table import Table
+from results.accuracy.campaign_worker import Task, load_split, set_fast_float32, train_network
 from results.outcome.starts import STARTS
 from searchspace import Network
 

@@ -105,6 +105,7 @@ def draw(part: nn.Module, kinds: tuple[type[nn.Module], ...], std: float = 0.02)
     """Draws the weights of some layers from a normal and zeroes their biases."""
     for module in part.modules():
         if isinstance(module, kinds):
+            assert isinstance(module, nn.Conv2d | nn.Linear)
             nn.init.trunc_normal_(module.weight, std=std)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

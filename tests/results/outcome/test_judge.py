@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import kendalltau
 
 from effsearch.published import Published
-from effsearch.training.evidence_table import Row, Table
+from results.accuracy.campaign_table import Row, Table
 from results.outcome import judge as judging
 from results.outcome.judge import agreement, judge
 from searchspace.errors import UserError

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from effsearch.training.networks import Cost
+from effsearch.training.cost import Cost
 from effsearch.training.recipe import Recipe
 from results.outcome.plan import Candidate, remaining, rounds, spread, trainings
 
