@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, TypeVar
 
 from effsearch.accuracy.options import SUPERNET, SupernetOptions
 from effsearch.accuracy.score import Score
+from effsearch.files import atomic_write_text
 from effsearch.training.data.pixels import cache_dir
 from effsearch.training.recipe import Recipe
 from effsearch.training.supernet import state as states
@@ -158,9 +158,6 @@ class SupernetScore:
 
     def _keep(self, file: Path, top1: float) -> None:
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            temporary = file.with_suffix(f".{os.getpid()}.tmp")
-            temporary.write_text(json.dumps({"top1": top1}))
-            os.replace(temporary, file)
+            atomic_write_text(file, json.dumps({"top1": top1}))
         except OSError:
             return  # a score that is not kept is measured again

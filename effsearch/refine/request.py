@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from effsearch.files import atomic_write_text
 from effsearch.training.data import images, pixels
 from effsearch.training.recipe import Recipe
 from searchspace.errors import UserError
@@ -94,9 +95,7 @@ class RefineRequest:
             "data": vars(self.data),
             "recipe": self.recipe.to_dict(),
         }
-        temporary = folder / f"{FILE}.tmp"
-        temporary.write_text(json.dumps(body, indent=2) + "\n")
-        temporary.replace(folder / FILE)
+        atomic_write_text(folder / FILE, json.dumps(body, indent=2) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> RefineRequest | None:

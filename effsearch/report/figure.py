@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from effsearch.files import atomic_write
+
 NAMES = {
     "shvit": "SHViT",
     "swiftformer": "SwiftFormer",
@@ -187,10 +189,9 @@ def draw_pareto(
         for handle in legend.legend_handles[:2]:
             plt.setp(handle, sizes=[30], alpha=1)
         figure.tight_layout()
-        temporary = path.with_suffix(".tmp.png")
-        figure.savefig(temporary)
+        with atomic_write(path, "wb") as file:
+            figure.savefig(file, format="png")
         plt.close(figure)
-    temporary.replace(path)
 
 
 def _label(axes: Any, published: pd.DataFrame, winners: pd.DataFrame, budget: float) -> None:

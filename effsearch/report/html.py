@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from effsearch.files import atomic_write_text
 from effsearch.report.elements import kind_mark as _kind
 from effsearch.report.elements import plot
 from effsearch.report.elements import table as _table
@@ -83,9 +84,7 @@ def write_report(
         + "\n".join(body)
         + "</body></html>\n"
     )
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text, "utf-8")
-    temporary.replace(path)
+    atomic_write_text(path, text)
 
 
 def _run_line(summary: Mapping[str, Any]) -> str:

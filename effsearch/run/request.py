@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from effsearch.accuracy.options import SUPERNET, SupernetOptions
+from effsearch.files import atomic_write_text
 from effsearch.search.limits import Limits
 from searchspace import UserError
 
@@ -85,9 +86,7 @@ class SearchRequest:
         """
         body = {"format": FORMAT, **asdict(self), "fingerprints": dict(fingerprints)}
         body["supernet"] = None if self.supernet is None else self.supernet.to_dict()
-        temporary = folder / f"{FILE}.tmp"
-        temporary.write_text(json.dumps(body, indent=2) + "\n")
-        temporary.replace(folder / FILE)
+        atomic_write_text(folder / FILE, json.dumps(body, indent=2) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> tuple[SearchRequest, dict[str, str]]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from effsearch.files import atomic_write_text
 from effsearch.latency.table import Z80, DeviceTable
 from effsearch.published import published
 from effsearch.report.run_files import SUMMARY, SUMMARY_FORMAT
@@ -176,9 +177,7 @@ def statement(body: Mapping[str, Any]) -> str:
 
 def write_summary(folder: Path, body: Mapping[str, Any]) -> None:
     """Write summary.json at once."""
-    temporary = folder / f"{SUMMARY}.tmp"
-    temporary.write_text(json.dumps(body, indent=2) + "\n")
-    temporary.replace(folder / SUMMARY)
+    atomic_write_text(folder / SUMMARY, json.dumps(body, indent=2) + "\n")
 
 
 def _baseline_row(record: Record, table: DeviceTable) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from effsearch.files import atomic_write
 from effsearch.training.recipe import Recipe
 from searchspace.errors import UserError
 
@@ -110,17 +109,8 @@ def load(path: str | Path) -> Checkpoint:
 
 def save_tensors(values: dict[str, Any], path: str | Path) -> None:
     """Writes tensors and plain values to a file, atomically."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-        try:
-            torch.save(values, file)
-            file.flush()
-            os.fsync(file.fileno())
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
-    os.replace(file.name, path)
+    with atomic_write(path, "wb", sync=True) as file:
+        torch.save(values, file)
 
 
 def load_tensors(path: str | Path) -> Any:

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
+from effsearch.files import atomic_write
 from effsearch.latency.calibrate.kit import choose
 from effsearch.latency.calibrate.rows import Row
 from effsearch.latency.catalogue import table_paths
@@ -128,9 +129,8 @@ def write_model(architecture: Architecture, path: Path) -> None:
     """Write a network's deployed form."""
     from effsearch.onnx_io.onnx_files import to_onnx
 
-    part = path.with_suffix(".part")
-    part.write_bytes(to_onnx(build(architecture).eval()).SerializeToString())
-    part.replace(path)
+    with atomic_write(path, "wb") as file:
+        file.write(to_onnx(build(architecture).eval()).SerializeToString())
 
 
 def measure_model(path: Path, mode: Mode) -> list[float]:

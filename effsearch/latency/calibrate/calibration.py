@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
+from effsearch.files import atomic_write
 from effsearch.latency.calibrate.price_fit import Fit, fit, residual_std
 from effsearch.latency.calibrate.price_prior import PricePrior
 from effsearch.latency.calibrate.rows import Measurements, Row
@@ -235,16 +236,13 @@ def install(card: Mapping[str, Any], folder: Path | None = None) -> Path:
     """
     folder = folder or user_folder()
     path = folder / f"{card['name']}.json"
-    temporary = path.with_suffix(".json.part")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(_dump(card), encoding="utf-8")
-        read_model(temporary)
-        temporary.replace(path)
+        with atomic_write(path) as file:
+            file.write(_dump(card))
+            file.flush()
+            read_model(Path(file.name))
     except OSError as error:
         raise UserError(f"{path}: cannot write this table: {error.strerror}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 

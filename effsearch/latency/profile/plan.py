@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
+from effsearch.files import LineLog
 from effsearch.latency.profile.profiled_network import Record
 from effsearch.latency.timing.onnx_runtime import check_threads, host, slug
 from searchspace import Architecture, SearchSpace, UserError, zoo
@@ -103,18 +103,13 @@ class Store:
         return len(found), sum(b[0] for b in found), sum(b[1] for b in found)
 
     def _lines(self) -> list[str]:
-        return self.path.read_text("utf-8").splitlines() if self.path.exists() else []
+        return LineLog(self.path).read()
 
     def append(self, records: list[Record], repeats: int = 0, left_out: bool = False) -> None:
         """Add a batch's records and how it went, on disk when this returns."""
-        cut = self.path.exists() and not self.path.read_bytes().endswith(b"\n")
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write("\n" if cut and self.path.stat().st_size else "")
-            for record in records:
-                file.write(json.dumps(record.to_dict()) + "\n")
-            file.write(json.dumps({"repeats": repeats, "left_out": left_out}) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        batch = {"repeats": repeats, "left_out": left_out}
+        lines = [json.dumps(body) for body in (*(r.to_dict() for r in records), batch)]
+        LineLog(self.path).append(*lines)
 
 
 def _batch_line(line: str) -> tuple[int, int] | None:

@@ -15,6 +15,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from effsearch.errors import first_line
 from searchspace import UserError
 
 PROVIDER = "CPUExecutionProvider"
@@ -135,7 +136,7 @@ def session(
     try:
         return ort.InferenceSession(data, options, providers=[PROVIDER])
     except Exception as error:  # its C++ side raises many types
-        reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else "unknown"
+        reason = first_line(error, "unknown")[:160]
         raise UserError(f"ONNX Runtime does not take this model: {reason}") from None
 
 
@@ -172,7 +173,7 @@ def with_weights(path: Path, seed: int = 0) -> bytes | Path:
     try:
         model = onnx.load(str(path))
     except Exception as error:  # onnx and protobuf raise many types
-        reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else "unreadable"
+        reason = first_line(error, "unreadable")[:120]
         raise UserError(f"{path}: not a readable ONNX file ({reason})") from None
     named = {tensor.name for tensor in model.graph.initializer}
     extra = [item for item in model.graph.input if item.name not in named][1:]

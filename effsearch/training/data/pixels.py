@@ -6,7 +6,6 @@ import io
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from effsearch.files import atomic_write, atomic_write_text
 from effsearch.training.data.images import (
     ByteReader,
     ImageTree,
@@ -163,14 +163,11 @@ def _write_cache(
     stem: Path, array: npt.NDArray[np.uint8], labels: list[int], skipped: list[str]
 ) -> None:
     try:
-        stem.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=stem.parent, suffix=".npy", delete=False) as file:
+        with atomic_write(stem.with_suffix(".npy"), "wb") as file:
             np.save(file, array)
-        os.replace(file.name, stem.with_suffix(".npy"))
         # The index comes last: with it there, the pixels are complete.
-        temporary = stem.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(json.dumps({"skipped": skipped, "labels": labels}))
-        os.replace(temporary, stem.with_suffix(".json"))
+        index = json.dumps({"skipped": skipped, "labels": labels})
+        atomic_write_text(stem.with_suffix(".json"), index)
     except OSError as error:
         print(f"decoded images are not cached: {error}", file=sys.stderr)
 

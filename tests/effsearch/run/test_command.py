@@ -321,7 +321,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(phone, tmp_path):
 
 
 def test_requests_are_checked_in_python_too():
-    from effsearch.search import SearchRequest
+    from effsearch.run.request import SearchRequest
 
     with pytest.raises(UserError):
         SearchRequest("iphone12", -1.0)

@@ -9,6 +9,14 @@ from results.accuracy import trained_networks as networks
 from results.accuracy.campaign_table import Row, Table
 from results.accuracy.judge import points_of
 from searchspace import SearchSpace
+from tests.fixtures.training import (  # noqa: F401
+    _one_thread,
+    _own_cache,
+    architectures,
+    make_tree,
+    quick,
+    tree,
+)
 
 COUNT = 30
 
