@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
 def train(
     data: Data,
     out: Annotated[Path, typer.Option(help="Folder of the checkpoint supernet.pt.")],
-    space: Annotated[str, typer.Option(help="Shipped space or a YAML file.")] = "mobile",
+    space: Annotated[str, typer.Option(help="Shipped space or a YAML file.")] = "supernet",
     recipe: Annotated[str, typer.Option(help="Shipped recipe or path to YAML.")] = "supernet",
     epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
     minutes: Annotated[

@@ -23,7 +23,7 @@ from effsearch.search.candidates import (
     Candidate,
     Record,
 )
-from effsearch.search.parameters import enumerate_space, neighbours
+from effsearch.search.parameters import enumerate_space
 from effsearch.search.pareto import survivors
 from searchspace import Architecture, SearchSpace, zoo
 
@@ -93,7 +93,7 @@ class Planner:
         if not members:
             return []
         best = min(members, key=lambda r: (r.violation, r.number))
-        around = neighbours(self.space, best.candidate.architecture)
+        around = self.space.neighbours(best.candidate.architecture)
         return _new((Candidate(a, NEIGHBOUR) for a in around), seen, self.trials)
 
     def evolved(

@@ -83,7 +83,7 @@ def summary(space: SearchSpace, num_classes: int = 1000, samples: int = 200) -> 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the counts of the named spaces."""
-    names = list(sys.argv[1:] if arguments is None else arguments) or ["mobile"]
+    names = list(sys.argv[1:] if arguments is None else arguments) or ["supernet"]
     print(json.dumps([summary(SearchSpace.load(name)) for name in names], indent=1))
     return 0
 

@@ -122,7 +122,9 @@ def space_data(space: SearchSpace) -> dict[str, Any]:
         stems[type_] = {"stride": list(entry.stride), **axes(entry.options)}
         if entry.width:
             stems[type_]["width"] = list(entry.width)
+    shape = spec.shape.to_dict()
     return {
+        **({"shape": shape} if shape else {}),
         "name": spec.name,
         "resolution": list(spec.resolution),
         "stage_count": list(spec.counts),

@@ -7,6 +7,7 @@ import sys
 import time
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -167,7 +168,7 @@ def test_two_processes_train_the_same_networks(config, tree, tmp_path):
 
 
 def test_every_type_is_trained_equally_often():
-    space = SearchSpace.load("mobile")
+    space = SearchSpace.load("supernet")
     sampler, found = Sampler(space, seed=0, random_networks=2), Counter()
     first = None
     for step in range(42):
@@ -188,7 +189,7 @@ def test_every_type_is_trained_equally_often():
 
 
 def test_sandwiches_hold_a_large_and_a_small_network():
-    sampler = Sampler(SearchSpace.load("mobile"), seed=0)
+    sampler = Sampler(SearchSpace.load("supernet"), seed=0)
     for step in range(5):
         sandwich = sampler.sandwich(step)
         smallest = sandwich.students[-1]
@@ -197,7 +198,7 @@ def test_sandwiches_hold_a_large_and_a_small_network():
 
 
 def test_warm_up_opens_depths_before_other_sizes():
-    space = SearchSpace.load("mobile")
+    space = SearchSpace.load("supernet")
     sampler = Sampler(space, seed=0, warmup_steps=20)
     largest = {stage.width[-1] for stage in space.spec.stages}
     assert [sampler.networks(step) for step in (0, 9, 10, 19, 20)] == [1, 1, 4, 4, 4]
@@ -216,7 +217,7 @@ def test_warm_up_opens_depths_before_other_sizes():
 
 
 def test_cost_limit_holds_and_cost_is_close_to_macs():
-    space = SearchSpace.load("mobile")
+    space = SearchSpace.load("supernet")
     sampler = Sampler(space, seed=0, cost_limit=1600)
     for step in range(4):
         sandwich = sampler.sandwich(step)
@@ -230,7 +231,7 @@ def test_cost_limit_holds_and_cost_is_close_to_macs():
 
 
 def test_space_data_round_trips():
-    for name in ("tiny", "mobile", "full"):
+    for name in ("tiny", "mobile", "supernet"):
         space = SearchSpace.load(name)
         assert parse_space(states.space_data(space)) == space.spec
 
@@ -321,9 +322,12 @@ def test_minutes_are_turned_into_epochs_that_resuming_keeps(config, tmp_path, mo
     assert rest.steps == 3 * epochs
 
 
+PUBLISHED = Path(__file__).parents[3] / "searchspace" / "published.yaml"
+
+
 def test_published_weights_land_in_their_slices():
     torch.manual_seed(0)
-    space = SearchSpace.load("full")
+    space = SearchSpace.load(PUBLISHED)
     architecture = zoo.load("shvit_s1")
     network = build(architecture, 10)
     with torch.no_grad():
