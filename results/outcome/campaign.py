@@ -99,6 +99,12 @@ def campaign(options: argparse.Namespace, data: Path, wanted: Sequence[Recipe]) 
     classes = len(images.scan_split(data, "val").classes)
     sides = {recipe.image_side for recipe in wanted}
     files = options.architectures or [zoo_file(name) for name in options.networks or affordable()]
+    stems = [path.stem for path in files]
+    if twice := {stem for stem in stems if stems.count(stem) > 1}:
+        raise UserError(
+            f"several files are called {', '.join(sorted(twice))}.yaml, and rows go by that name: "
+            "copy each under a name of its own"
+        )
     return trainings([candidate(path, classes, sides) for path in files], wanted, options.seeds)
 
 

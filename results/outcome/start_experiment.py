@@ -27,11 +27,11 @@ HERE = Path(__file__).parent
 ZOO = Path(__file__).parents[2] / "searchspace" / "zoo"
 # Cheapest first, so that a stopped experiment says something about every start.
 PLAN = (
-    ("efficientvit_b0", ("official", "common", "as_built")),
-    ("efficientmod_xxs", ("official", "common")),
-    ("swiftformer_xs", ("official", "common")),
-    ("shvit_s1", ("official", "common")),
-    ("efficientvit_b1", ("official", "common")),
+    ("efficientvit_b0", ("shipped", "official", "default_weights", "unequal")),
+    ("shvit_s1", ("shipped", "official")),
+    ("efficientmod_xxs", ("shipped", "official")),
+    ("swiftformer_xs", ("shipped", "official")),
+    ("efficientvit_b1", ("official", "default_weights")),
 )
 
 
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
     parser = argparse.ArgumentParser(prog="python -m results.outcome.start_experiment")
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=HERE / "starts")
+    parser.add_argument("--out", type=Path, default=HERE / "start_tables")
     parser.add_argument("--recipe", default=str(HERE / "recipes" / "cpu-64.yaml"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)

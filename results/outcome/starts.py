@@ -1,4 +1,4 @@
-"""Candidate starts of a network: as its families' official trainings begin it, and one law for all.
+"""Starts of a network to compare with the shipped law (`searchspace.start`).
 
 The sources of `official` are the model code and the training scripts of the four families:
 
@@ -20,11 +20,9 @@ from torch import nn
 
 from searchspace import Network
 from searchspace.blocks.additive_attention import AdditiveAttention
-from searchspace.blocks.convolution import DepthwiseSeparable, InvertedBottleneck
 from searchspace.blocks.efficient_mod import EfficientModAttentionBlock
-from searchspace.blocks.lite_mla import LiteMLA
-from searchspace.blocks.shsa import PartialSelfAttention
-from searchspace.layers import ConvNormAct, FeedForward, LayerScale, Residual
+from searchspace.downsampling import LocalBlock
+from searchspace.layers import ConvNormAct, LayerScale
 from searchspace.units import units
 
 _EFFICIENTVIT = {"lite_mla", "mbconv", "dsconv", "efficientvit"}
@@ -32,7 +30,7 @@ _EFFICIENTMOD = {"efficient_mod", "efficient_mod_attention", "conv_ln", "efficie
 _SWIFTFORMER = {"swiftformer_conv", "additive_attention", "conv_bn", "swiftformer"}
 
 
-def as_built(network: Network) -> None:
+def shipped(network: Network) -> None:
     """Leaves a network as `build` gives it."""
 
 
@@ -41,9 +39,8 @@ def official(network: Network) -> None:
     for kind, part in parts(network):
         if kind in _EFFICIENTVIT:
             draw(part, (nn.Conv2d, nn.Linear))
-            for branch in residual_branches(part):
-                zero_last_gain(branch)
         elif kind in _EFFICIENTMOD:
+            reset(part, nn.Conv2d)
             draw(part, (nn.Linear,))
         elif kind in _SWIFTFORMER:
             draw(part, (nn.Conv2d, nn.Linear))
@@ -51,46 +48,49 @@ def official(network: Network) -> None:
                 if isinstance(module, AdditiveAttention):
                     nn.init.normal_(module.score)
         else:  # SHViT
+            reset(part, nn.Conv2d)
             draw(part, (nn.Linear,))
+            ungate_local_blocks(part)
 
 
-def common(network: Network) -> None:
-    """Starts all parts by one law.
+def default_weights(network: Network) -> None:
+    """Starts all parts by another one law: weights as PyTorch draws them.
 
-    Weights as PyTorch draws them (uniform over fan-in), biases 0, the classifier from a normal of
-    0.02, and every residual branch at nothing: its last gain, layer scale or projection is 0.
+    They are uniform over the fan-in, with biases 0, a classifier from a normal of 0.02, and every
+    residual branch at nothing: its last gain, layer scale or projection is 0.
     """
     for _, part in parts(network):
+        reset(part, nn.Conv2d, nn.Linear)
         for module in part.modules():
-            if isinstance(module, (nn.Conv2d, nn.Linear)) and module.bias is not None:
+            if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
                 nn.init.zeros_(module.bias)
-        start_residuals_at_nothing(part)
+            elif isinstance(module, LayerScale):
+                nn.init.zeros_(module.gamma)
+            elif isinstance(module, EfficientModAttentionBlock):
+                nn.init.zeros_(module.attention.project.weight)
+                nn.init.zeros_(module.project.weight)
     for name in ("linear", "distilled"):
         classifier = getattr(network.head, name, None)
         if classifier is not None:
             nn.init.trunc_normal_(classifier.weight, std=0.02)
 
 
-def zero_gains(network: Network) -> None:
-    """Zeroes the last gain of every residual branch and leaves the rest as `build` gives it."""
-    for _, part in parts(network):
-        for branch in residual_branches(part):
-            zero_last_gain(branch)
-
-
-def normal(network: Network) -> None:
-    """As `common`, with all weights from a normal of 0.02."""
-    for _, part in parts(network):
-        draw(part, (nn.Conv2d, nn.Linear))
-        start_residuals_at_nothing(part)
+def unequal(network: Network) -> None:
+    """Starts parts as `build` once did: PyTorch's weights, zero gains in SHViT's blocks only."""
+    for kind, part in parts(network):
+        reset(part, nn.Conv2d, nn.Linear)
+        if kind in _EFFICIENTVIT:
+            for module in part.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    nn.init.ones_(module.weight)
+        ungate_local_blocks(part)
 
 
 STARTS: dict[str, Callable[[Network], None]] = {
-    "as_built": as_built,
+    "shipped": shipped,
     "official": official,
-    "common": common,
-    "zero_gains": zero_gains,
-    "normal": normal,
+    "default_weights": default_weights,
+    "unequal": unequal,
 }
 
 
@@ -111,32 +111,18 @@ def draw(part: nn.Module, kinds: tuple[type[nn.Module], ...], std: float = 0.02)
                 nn.init.zeros_(module.bias)
 
 
-def residual_branches(part: nn.Module) -> Iterator[nn.Module]:
-    """Yields the branches of a part's residual sums."""
+def reset(part: nn.Module, *kinds: type[nn.Conv2d] | type[nn.Linear]) -> None:
+    """Draws weights and biases of some layers as PyTorch does by default."""
     for module in part.modules():
-        if isinstance(module, Residual):
-            yield module.branch
+        if isinstance(module, kinds):
+            module.reset_parameters()
 
 
-def start_residuals_at_nothing(part: nn.Module) -> None:
-    """Zeroes what ends every residual branch: gain, layer scale or projection."""
+def ungate_local_blocks(part: nn.Module) -> None:
+    """Gives the depthwise convolutions around SHViT's patch merging their official gain of 1."""
     for module in part.modules():
-        if isinstance(module, LayerScale):
-            nn.init.zeros_(module.gamma)
-        elif isinstance(module, EfficientModAttentionBlock):
-            nn.init.zeros_(module.attention.project.weight)
-            nn.init.zeros_(module.project.weight)
-    for branch in residual_branches(part):
-        zero_last_gain(branch)
-
-
-def zero_last_gain(branch: nn.Module) -> None:
-    """Zeroes the gain of the norm that ends a branch."""
-    last = branch
-    if isinstance(
-        branch, (InvertedBottleneck, DepthwiseSeparable, LiteMLA, FeedForward, PartialSelfAttention)
-    ):
-        last = branch.project
-    assert isinstance(last, ConvNormAct)
-    assert last.norm is not None
-    nn.init.zeros_(last.norm.weight)
+        if isinstance(module, LocalBlock):
+            depthwise = module[0].branch
+            assert isinstance(depthwise, ConvNormAct)
+            assert depthwise.norm is not None
+            nn.init.ones_(depthwise.norm.weight)
