@@ -35,7 +35,7 @@ class Recipe(BaseModel):
         learning_rate: Peak rate of AdamW at this batch size.
         final_rate: Last rate of the cosine, as a fraction of the peak.
         warmup_epochs: Epochs of linear warm-up; may be a fraction.
-        weight_decay: Decoupled decay, on tensors of two dimensions and more.
+        weight_decay: Decoupled decay of weights; norms, biases and layer scales have none.
         beta2: Second-moment decay of AdamW (the first is 0.9).
         gradient_clip: Largest global gradient norm; 0 clips nothing.
         label_smoothing: Probability mass spread over all classes.

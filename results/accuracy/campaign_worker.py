@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from effsearch.training.checkpoint import load_tensors, save_tensors
 from effsearch.training.cost import Cost, build_network
@@ -46,6 +47,7 @@ class Task:
         recipe: How to train it.
         capture: Whether its step may be captured in CUDA graphs.
         attempts: Times it failed before.
+        evaluations: Times that it is evaluated, spread evenly over the epochs.
     """
 
     path: Path
@@ -55,6 +57,7 @@ class Task:
     recipe: Recipe
     capture: bool = True
     attempts: int = 0
+    evaluations: int = 4
 
     @property
     def key(self) -> tuple[str, int, str]:
@@ -138,6 +141,7 @@ def train_network(
     deadline: float = math.inf,
     state_dir: Path | None = None,
     report: Callable[[int, float, float], None] | None = None,
+    network: nn.Module | None = None,
 ) -> Row:
     """Trains one network by its task's recipe and evaluates it.
 
@@ -148,6 +152,7 @@ def train_network(
         deadline: Time (as `time.time()`) after which no epoch is begun.
         state_dir: Where the state of an unfinished training is kept; None keeps none.
         report: Called after every epoch with epochs done, seconds and the mean loss.
+        network: The module to train; where None, it is built from the task's file and seed.
 
     Raises:
         OutOfTimeError: The deadline passed; with `state_dir` the next attempt continues.
@@ -155,7 +160,8 @@ def train_network(
     """
     recipe, started = task.recipe, time.perf_counter()
     num_classes = len(split.train.classes)
-    network = build_network(Architecture.from_yaml(task.path), num_classes, task.seed)
+    if network is None:
+        network = build_network(Architecture.from_yaml(task.path), num_classes, task.seed)
     network = network.to(device).train()
     if recipe.channels_last:
         to_channels_last(network)
@@ -171,7 +177,8 @@ def train_network(
         step.load_state_dict(state["step"])
         first, spent, curve, loss = state["epoch"], state["seconds"], state["curve"], state["loss"]
     saved = time.perf_counter()
-    quarters = {math.ceil(recipe.epochs * quarter / 4) for quarter in (1, 2, 3, 4)}
+    parts = task.evaluations
+    evaluated = {math.ceil(recipe.epochs * part / parts) for part in range(1, parts + 1)}
     result: Evaluation | None = None
     for epoch in range(first, recipe.epochs):
         if time.time() > deadline:
@@ -180,7 +187,7 @@ def train_network(
         order = epoch_order(len(split.train), task.seed, epoch)
         loss = loop.epoch(order, recipe.side_at(epoch))
         done = epoch + 1
-        if done in quarters or math.isnan(loss):
+        if done in evaluated or math.isnan(loss):
             with step.averaged() as averaged:
                 result = evaluate(averaged, _batches(split.val), recipe, device)
             curve.append(f"{done}:{result.top1:.2f}")
