@@ -25,7 +25,8 @@ import torch
 from effsearch.published import published
 from effsearch.training import recipe as recipes
 from effsearch.training.cost import build_network, cost_of
-from effsearch.training.data import images, pixels
+from effsearch.training.data import pixels
+from effsearch.training.data.readers import create_reader, create_readers
 from effsearch.training.recipe import Recipe
 from results.accuracy.campaign import pick_device
 from results.accuracy.campaign_pool import Pool
@@ -96,7 +97,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def campaign(options: argparse.Namespace, data: Path, wanted: Sequence[Recipe]) -> list[Task]:
     """Returns the trainings on one data set, most informative first."""
-    classes = len(images.scan_split(data, "val").classes)
+    classes = len(create_reader(data, "val").classes)
     sides = {recipe.image_side for recipe in wanted}
     files = options.architectures or [zoo_file(name) for name in options.networks or affordable()]
     stems = [path.stem for path in files]
@@ -172,7 +173,7 @@ def _train(
         tasks = [task for task in todo if task.recipe.source_side == side]
         if options.no_graphs:
             tasks = [task.retry(capture=False) for task in tasks]
-        for tree in images.scan(data):
+        for tree in create_readers(data):
             pixels.load(tree, side)
         config = WorkerConfig(
             data, side, device, options.threads, deadline, pixels.cache_dir() / "campaign"
