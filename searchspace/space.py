@@ -204,6 +204,30 @@ class SearchSpace:
                 if made != architecture:  # as with a tail of the blocks' own type
                     yield made
 
+    def ends(self, architecture: Architecture) -> dict[str, tuple[str, int]]:
+        """Return the sizes of a member that are the least or the most that the space has.
+
+        Returns:
+            For each such axis `least` or `most`, and the value. Widths are held against what the
+            shape allows at their stride, whatever the width before them.
+
+        Raises:
+            UserError: where the architecture is not in the space.
+        """
+        choices = self._required_choices(architecture)
+        found: dict[str, tuple[str, int]] = {}
+        stride = architecture.stem.stride
+        for index, stage in enumerate(architecture.stages, 1):
+            stride *= 1 if stage.downsample is None else 2
+            name = f"stage{index}.width"
+            if name in self.sizes:
+                allowed = self._widths(index - 1, stride, None)
+                found |= _end(name, allowed, stage.width)
+        for name in choices.keys() & self.sizes:
+            if not name.endswith(".width"):
+                found |= _end(name, self.axes[name], choices[name])
+        return dict(sorted(found.items()))
+
     def crossover(
         self, first: Architecture, second: Architecture, rng: np.random.Generator
     ) -> Architecture:
@@ -480,6 +504,13 @@ def _stem(type_: str, width: int, stride: int, options: _Items) -> Stem:
 @lru_cache(maxsize=4096)
 def _head(type_: str, options: _Items) -> Head:
     return head(type_, **dict(options))
+
+
+def _end(name: str, values: Sequence[int], value: int) -> dict[str, tuple[str, int]]:
+    """Return whether a value is the least or the most of an axis; nothing where it is neither."""
+    if value == max(values):
+        return {name: ("most", value)}
+    return {name: ("least", value)} if value == min(values) else {}
 
 
 def _combinations(options: Mapping[str, tuple[OptionValue, ...]]) -> int:

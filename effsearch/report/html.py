@@ -41,5 +41,19 @@ def write_report(
         front=front_plot(trials, front, summary),
         refined=refined_section(summary["refined"]) if "refined" in summary else "",
         published=rows_of(published.sort_values("quantile_ms")),
+        otherwise=_otherwise(summary),
     )
     atomic_write_text(path, text)
+
+
+def _otherwise(summary: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return what there is beside the winners, each with what it is."""
+    rows = [
+        ("the best published network", summary["baseline"]),
+        ("the best that scaling one by hand gives", summary.get("baseline_scaled")),
+        *(
+            (f"the best of {family} alone", row)
+            for family, row in summary.get("families", {}).items()
+        ),
+    ]
+    return [(what, row) for what, row in rows if row is not None]

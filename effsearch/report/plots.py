@@ -10,6 +10,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from effsearch.report.figure import (
+    BY_HAND,
     CANDIDATE,
     COLOURS,
     FRONT,
@@ -18,6 +19,7 @@ from effsearch.report.figure import (
     axis_labels,
     family,
     limits,
+    scaled_front,
     short_label,
     split,
 )
@@ -42,6 +44,10 @@ def front_plot(trials: pd.DataFrame, front: pd.DataFrame, summary: Mapping[str, 
     ):
         figure.add_trace(_scatter(rows, f"candidates {text}", colour, 4, opacity=0.6))
     figure.add_trace(_scatter(front, "front", FRONT, 6, mode="lines+markers", shape="hv"))
+    by_hand = scaled_front(trials)
+    if (by_hand["origin"] == "scaled").any():
+        label = "published networks scaled by hand"
+        figure.add_trace(_scatter(by_hand, label, BY_HAND, 5, mode="lines+markers", shape="hv"))
     for name, label in NAMES.items():
         rows = published[published["source"].map(family) == name]
         if len(rows):
@@ -103,8 +109,9 @@ def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _hover(row: Mapping[str, Any]) -> str:
-    published = row["origin"] == "published"
-    label = short_label(row["source"]) if published else row["digest"]
+    label = {"published": short_label(row["source"]), "scaled": row["source"]}.get(
+        row["origin"], row["digest"]
+    )
     blocks = str(row["blocks"]).replace("|", "<br>")
     return (
         f"<b>{label}</b><br>{row['mean_ms']:.3f} ± {row['std_ms']:.3f} ms "

@@ -7,6 +7,7 @@ from typing import Any
 
 from effsearch.report.held_out_error import error_text
 from effsearch.report.refined import refined_lines
+from effsearch.run.winner_words import edge_line
 
 
 def show(folder: Path, summary: dict[str, Any]) -> None:
@@ -24,10 +25,15 @@ def show(folder: Path, summary: dict[str, Any]) -> None:
     )
     print(f"{'':<4}{'latency, ms':<18}{'kind':<13}{'score':<18}{'params':<10}{'MACs':<10}network")
     for rank, row in enumerate(summary["winners"], 1):
-        _row(f"{rank}", row, row["blocks"])
-    baseline = summary["baseline"]
+        merits = f" ({', '.join(row['best_at'])})" if row["best_at"] else ""
+        _row(f"{rank}", row, row["blocks"] + merits)
+    baseline, scaled = summary["baseline"], summary["baseline_scaled"]
     if baseline is not None:
         _row("", baseline, f"{baseline['name']}, the best published one that fits")
+    if scaled is not None and (baseline is None or scaled["name"] != baseline["name"]):
+        _row("", scaled, f"{scaled['name']}, the best that scaling one by hand gives")
+    for family, row in summary["families"].items():
+        _row("", row, f"the best of {family} alone: {row['blocks']}")
     for what in ("latency", "score"):
         facts = summary[what]
         error = error_text(facts["held_out_error"])
@@ -43,6 +49,9 @@ def show(folder: Path, summary: dict[str, Any]) -> None:
         print(f"second opinion, zero-cost scores: {order}. {opinion['note']}")
     for note in summary.get("notes", []):
         print(note)
+    edge = edge_line(summary["edge"], len(summary["winners"]))
+    if edge:
+        print(edge)
     print(f"run folder: {folder} (report.html, pareto.png, winners/)")
 
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from effsearch.errors import NoArchitectureFitsError
 from effsearch.report.write import regenerate
+from effsearch.run.by_hand import best_published
 from effsearch.run.nothing_fits import nothing_fits
 from effsearch.run.start import Start
-from effsearch.run.summary import baseline_of, make_summary, write_summary
+from effsearch.run.summary import make_summary, write_summary
 from effsearch.run.tables import write_tables
 from effsearch.run.winner_facts import winner_facts
 from effsearch.run.winner_folder import write_winner
@@ -92,18 +93,18 @@ def _write(
     winners, refinement = _choose(start, records, here, say, stop)
     shutil.rmtree(folder / "winners", ignore_errors=True)
     if not winners:
-        summary = make_summary(request, evaluator, records, [], seconds)
+        summary = make_summary(request, evaluator, start.space, records, [], seconds)
         fastest, message = nothing_fits(request, evaluator, records, start.space, here)
         summary["fastest"] = fastest
         write_summary(folder, summary)
         raise NoArchitectureFitsError(message)
-    summary = make_summary(request, evaluator, records, winners, seconds, here.found)
+    summary = make_summary(request, evaluator, start.space, records, winners, seconds, here.found)
     summary["notes"] = [*here.notes, *filter(None, [here.drift()])]
     summary["second_opinion"] = opinion = _second_opinion(start, records, winners)
     if refinement is not None:
         from effsearch.run.refined_entries import add_refined
 
-        add_refined(summary, refinement, winners, baseline_of(records))
+        add_refined(summary, refinement, winners, best_published(records))
     for rank, record in enumerate(winners, 1):
         _export(start, record, rank, here, opinion, refinement)
     write_summary(folder, summary)
@@ -165,7 +166,7 @@ def _second_opinion(
     if start.request.proxy == ZeroCost.name:
         return None
     networks = {f"winner {rank}": r.candidate.architecture for rank, r in enumerate(winners, 1)}
-    baseline = baseline_of(records)
+    baseline = best_published(records)
     if baseline is not None:
         networks[baseline.candidate.source] = baseline.candidate.architecture
     return second_opinion(networks, start.request.seed)

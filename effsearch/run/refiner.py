@@ -9,8 +9,8 @@ from pathlib import Path
 from effsearch.refine.finalists import choose_finalists
 from effsearch.refine.refinement import FOLDER, Refinement, refine
 from effsearch.refine.request import RefineRequest
+from effsearch.run.by_hand import best_published
 from effsearch.run.request import SearchRequest
-from effsearch.run.summary import baseline_of
 from effsearch.search.candidates import Record
 from effsearch.search.measured_here import MeasuredHere
 from searchspace import SearchSpace
@@ -63,7 +63,7 @@ class Refiner:
             self.request.seed,
             folder,
             chosen[: wanted.count],
-            baseline_of(records),
+            best_published(records),
             self.cores,
             self.address,
             self.say,

@@ -15,8 +15,9 @@ from effsearch.report.figure import limits, short_label
 from effsearch.report.html import write_report
 from effsearch.report.run_files import FRONT, read_card, read_summary, read_trials
 from effsearch.report.write import regenerate
+from effsearch.run.by_hand import best_published
 from effsearch.run.request import SearchRequest
-from effsearch.run.summary import baseline_of, gain, make_summary, write_summary
+from effsearch.run.summary import gain, make_summary, write_summary
 from effsearch.run.tables import write_tables
 from effsearch.search.candidates import SAMPLED, Candidate, Outcome, Record
 from effsearch.search.evaluation import Evaluator
@@ -52,7 +53,7 @@ def records(evaluator, request_):
 @pytest.fixture
 def folder(records, evaluator, request_, tmp_path):
     write_tables(tmp_path, records)
-    summary = make_summary(request_, evaluator, records, [], 1.0)
+    summary = make_summary(request_, evaluator, SearchSpace.load("tiny"), records, [], 1.0)
     write_summary(tmp_path, summary)
     return tmp_path
 
@@ -82,11 +83,11 @@ def test_digests_stay_text(records, tmp_path):
 
 
 def test_baseline_is_the_best_published_that_fits(records):
-    baseline = baseline_of(records)
+    baseline = best_published(records)
     fits = [r for r in records if r.candidate.reference and r.outcome.quantile_ms <= 2.0]
     assert 0 < len(fits) < 16
     assert baseline.outcome.score == max(r.outcome.score for r in fits)
-    assert baseline_of([r for r in records if not r.candidate.reference]) is None
+    assert best_published([r for r in records if not r.candidate.reference]) is None
 
 
 def with_score(record, score, std):
@@ -97,7 +98,7 @@ def with_score(record, score, std):
 
 @pytest.mark.parametrize(("score", "clear"), [(81.0, True), (80.2, False), (79.0, False)])
 def test_gain_and_whether_it_is_clear(records, evaluator, request_, score, clear):
-    baseline = with_score(baseline_of(records), 80.0, 0.3)
+    baseline = with_score(best_published(records), 80.0, 0.3)
     winner = with_score(records[20], score, 0.4)
     found = gain(winner, baseline)
     assert found["score"] == pytest.approx(score - 80)
@@ -105,13 +106,15 @@ def test_gain_and_whether_it_is_clear(records, evaluator, request_, score, clear
     low, high = found["interval"]
     assert (low, high) == pytest.approx((score - 80 - 0.6408, score - 80 + 0.6408), abs=1e-3)
     assert found["clear"] is clear
-    summary = make_summary(request_, evaluator, [baseline, winner], [winner], 1.0)
+    summary = make_summary(
+        request_, evaluator, SearchSpace.load("tiny"), [baseline, winner], [winner], 1.0
+    )
     says_no = "has weights: take it" in summary["statement"]
     assert says_no is not clear
 
 
 def test_summary_counts(records, evaluator, request_):
-    summary = make_summary(request_, evaluator, records, [], 12.3)
+    summary = make_summary(request_, evaluator, SearchSpace.load("tiny"), records, [], 12.3)
     assert summary["failed"] == 1
     assert summary["scored"] == summary["priced"] == len(records) - 1
     assert summary["kind"] == "fitted"
