@@ -13,6 +13,7 @@ resident there; on a CPU one after the other.
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import signal
 import sys
@@ -168,9 +169,9 @@ def _train(
 ) -> int:
     """Trains what fits until the deadline; returns how many trainings failed."""
     failures = 0
-    for side in dict.fromkeys(task.recipe.source_side for task in todo):
-        # A worker holds one decoded copy of the images.
-        tasks = [task for task in todo if task.recipe.source_side == side]
+    # A worker holds one decoded copy of the images, so that another side takes new workers.
+    for side, group in itertools.groupby(todo, key=lambda task: task.recipe.source_side):
+        tasks = list(group)
         if options.no_graphs:
             tasks = [task.retry(capture=False) for task in tasks]
         for tree in create_readers(data):

@@ -27,7 +27,7 @@ HERE = Path(__file__).parent
 ZOO = Path(__file__).parents[2] / "searchspace" / "zoo"
 # Cheapest first, so that a stopped experiment says something about every start.
 PLAN = (
-    ("efficientvit_b0", ("shipped", "official", "default_weights", "unequal")),
+    ("efficientvit_b0", ("shipped", "official", "default_weights", "all_small", "unequal")),
     ("shvit_s1", ("shipped", "official")),
     ("efficientmod_xxs", ("shipped", "official")),
     ("swiftformer_xs", ("shipped", "official")),

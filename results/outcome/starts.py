@@ -19,8 +19,9 @@ from collections.abc import Callable, Iterator
 from torch import nn
 
 from searchspace import Network
-from searchspace.blocks.additive_attention import AdditiveAttention
-from searchspace.blocks.efficient_mod import EfficientModAttentionBlock
+from searchspace.blocks.additive_attention import AdditiveAttention, AdditiveAttentionBlock
+from searchspace.blocks.convolution import ConvEncoder
+from searchspace.blocks.efficient_mod import EfficientModAttentionBlock, EfficientModBlock
 from searchspace.downsampling import LocalBlock
 from searchspace.layers import ConvNormAct, LayerScale
 from searchspace.units import units
@@ -37,6 +38,7 @@ def shipped(network: Network) -> None:
 def official(network: Network) -> None:
     """Starts every part of a network as its family's official training does."""
     for kind, part in parts(network):
+        scale_as_published(part)
         if kind in _EFFICIENTVIT:
             draw(part, (nn.Conv2d, nn.Linear))
         elif kind in _EFFICIENTMOD:
@@ -75,9 +77,19 @@ def default_weights(network: Network) -> None:
             nn.init.trunc_normal_(classifier.weight, std=0.02)
 
 
+def all_small(network: Network) -> None:
+    """Starts all parts by a third law: all weights from a normal of 0.02, layer scales closed."""
+    for _, part in parts(network):
+        draw(part, (nn.Conv2d, nn.Linear))
+        for module in part.modules():
+            if isinstance(module, LayerScale):
+                nn.init.zeros_(module.gamma)
+
+
 def unequal(network: Network) -> None:
     """Starts parts as `build` once did: PyTorch's weights, zero gains in SHViT's blocks only."""
     for kind, part in parts(network):
+        scale_as_published(part)
         reset(part, nn.Conv2d, nn.Linear)
         if kind in _EFFICIENTVIT:
             for module in part.modules():
@@ -90,6 +102,7 @@ STARTS: dict[str, Callable[[Network], None]] = {
     "shipped": shipped,
     "official": official,
     "default_weights": default_weights,
+    "all_small": all_small,
     "unequal": unequal,
 }
 
@@ -116,6 +129,24 @@ def reset(part: nn.Module, *kinds: type[nn.Conv2d] | type[nn.Linear]) -> None:
     for module in part.modules():
         if isinstance(module, kinds):
             module.reset_parameters()
+
+
+def scale_as_published(part: nn.Module) -> None:
+    """Gives layer scales the values that their families publish."""
+    for module in part.modules():
+        if isinstance(module, EfficientModBlock):
+            fill(module.scale, 1e-4)
+        elif isinstance(module, ConvEncoder):
+            fill(module.scale, 1.0)
+        elif isinstance(module, AdditiveAttentionBlock):
+            fill(module.mixer_scale, 1e-5)
+            fill(module.mlp_scale, 1e-5)
+
+
+def fill(scale: nn.Module, value: float) -> None:
+    """Sets a layer scale."""
+    assert isinstance(scale, LayerScale)
+    nn.init.constant_(scale.gamma, value)
 
 
 def ungate_local_blocks(part: nn.Module) -> None:

@@ -114,7 +114,7 @@ class ConvEncoder(nn.Module):
         self.expand = nn.Conv2d(width, hidden, 1)
         self.act = nn.GELU()
         self.project = nn.Conv2d(hidden, width, 1)
-        self.scale: nn.Module = LayerScale(width, 1.0)
+        self.scale: nn.Module = LayerScale(width)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.norm(self.depthwise(x))
