@@ -82,7 +82,7 @@ def markdown(rows: Sequence[dict[str, Any]], command: str) -> str:
         "1.5 and depths by 0.7 to 1.5 gives, and of winner 1 of a default run. It says how well the",
         "search searches by its own score; what training says is in results/outcome.",
         "",
-        "| device, ms | published | scaled | winner 1 | over published | over scaled | winner 1 is |",
+        "| device, ms | published | scaled | winner 1 | over published | over scaled | winner 1 |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in rows:
