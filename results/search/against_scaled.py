@@ -77,10 +77,10 @@ def markdown(rows: Sequence[dict[str, Any]], command: str) -> str:
     lines = [
         "# Default runs against published networks scaled by hand",
         "",
-        f"Made by `{command}`. Lower bounds (80 %) of the default score in points of top-1: of the",
+        f"Made by `{command}`. Lower bounds (80 %) of the default score, in points: of the",
         "best published network within the budget, of the best that scaling one's widths by 0.6 to",
-        "1.5 and depths by 0.7 to 1.5 gives, and of winner 1 of a default run. It says how well the",
-        "search searches by its own score; what training says is in results/outcome.",
+        "1.5 and depths by 0.7 to 1.5 gives, and of winner 1 of a default run. It says how well",
+        "the search searches by its own score; what training says is in results/outcome.",
         "",
         "| device, ms | published | scaled | winner 1 | over published | over scaled | winner 1 |",
         "|---|---|---|---|---|---|---|",
