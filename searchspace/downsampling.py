@@ -15,7 +15,7 @@ class LocalBlock(nn.Sequential):
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__(
-            Residual(ConvNormAct(width, width, 3, groups=width)),
+            Residual(ConvNormAct(width, width, 3, groups=width, norm_gain=0.0)),
             Residual(FeedForward(width, hidden)),
         )
 

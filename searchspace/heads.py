@@ -8,6 +8,13 @@ from torch import Tensor, nn
 from searchspace.layers import ConvNormAct, ToLayout, deployed, fold_into_linear, global_pool
 from searchspace.registry import HEADS, register
 from searchspace.schema import CHANNELS_FIRST
+from searchspace.start import draw_small
+
+
+def _classifier(width: int, num_classes: int) -> nn.Linear:
+    linear = nn.Linear(width, num_classes)
+    draw_small(linear)
+    return linear
 
 
 class PoolLinear(nn.Module):
@@ -29,7 +36,7 @@ class SHViTHead(nn.Module):
     def __init__(self, width: int, num_classes: int) -> None:
         super().__init__()
         self.norm = nn.BatchNorm1d(width)
-        self.linear = nn.Linear(width, num_classes)
+        self.linear = _classifier(width, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.linear(self.norm(global_pool(x)))
@@ -52,8 +59,8 @@ class SwiftFormerHead(nn.Module):
     def __init__(self, width: int, num_classes: int, *, distillation: bool) -> None:
         super().__init__()
         self.norm = nn.BatchNorm2d(width)
-        self.linear = nn.Linear(width, num_classes)
-        self.distilled = nn.Linear(width, num_classes) if distillation else None
+        self.linear = _classifier(width, num_classes)
+        self.distilled = _classifier(width, num_classes) if distillation else None
 
     def forward(self, x: Tensor) -> Tensor:
         x = global_pool(self.norm(x))
@@ -81,7 +88,7 @@ class EfficientViTHead(nn.Module):
         self.hidden = nn.Linear(conv_width, linear_width, bias=False)
         self.norm = nn.LayerNorm(linear_width)
         self.act = nn.Hardswish()
-        self.linear = nn.Linear(linear_width, num_classes)
+        self.linear = _classifier(linear_width, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.hidden(global_pool(self.conv(x)))
@@ -102,7 +109,7 @@ class EfficientModHead(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.layout = ToLayout(CHANNELS_FIRST)
-        self.linear = nn.Linear(width, num_classes)
+        self.linear = _classifier(width, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.linear(global_pool(self.layout(self.norm(x))))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from searchspace.schema import CHANNELS_FIRST, CHANNELS_LAST
+from searchspace.start import LAYER_SCALE, draw_small
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -57,6 +58,7 @@ class ConvNormAct(nn.Module):
         self.norm = nn.BatchNorm2d(width) if norm else None
         self.act = ACTIVATIONS[act]() if act else None
         if self.norm is not None:
+            draw_small(self.conv)
             nn.init.constant_(self.norm.weight, norm_gain)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -107,14 +109,13 @@ class LayerScale(nn.Module):
 
     Args:
         width: channels.
-        init: initial gain.
         layout: where the channel axis is.
     """
 
-    def __init__(self, width: int, init: float, layout: str = CHANNELS_FIRST) -> None:
+    def __init__(self, width: int, layout: str = CHANNELS_FIRST) -> None:
         super().__init__()
         shape = (width, 1, 1) if layout == CHANNELS_FIRST else (width,)
-        self.gamma = nn.Parameter(torch.full(shape, float(init)))
+        self.gamma = nn.Parameter(torch.full(shape, LAYER_SCALE))
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.gamma

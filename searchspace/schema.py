@@ -88,14 +88,15 @@ def _linear_heads_fit(width: int, options: Options) -> str | None:
         if heads == 0:
             return "heads: give heads or head_dim, not 0 for both"
         return _divides("heads")(width, options)
-    if heads == 0 and head_dim > width:
-        return f"head_dim: {head_dim} is more than width {width}"
     return None
 
 
 def linear_heads(width: int, heads: int, head_dim: int) -> tuple[int, int]:
-    """Return the heads and head width of linear attention where one of them follows the width."""
-    return heads or width // head_dim, head_dim or width // heads
+    """Return the heads and head width of linear attention where one of them follows the width.
+
+    There is one head at least, wider than the width where that is less than a head's.
+    """
+    return heads or max(1, width // head_dim), head_dim or width // heads
 
 
 def _partial_fits(width: int, options: Options) -> str | None:

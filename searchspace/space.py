@@ -1,16 +1,18 @@
 """`SearchSpace`: what may vary, read from one YAML file; sampling, variation, membership.
 
 Every choice is a named axis with a fixed list of values; which axes are active depends on others
-(a block's options on its type). One walk over the axes (`_construct`) serves sampling, mutation,
-crossover, Optuna and decoding: they differ in how a value is chosen.
+(a block's options on its type), and so does which widths of a stage are allowed (`Shape`). One walk
+over the axes (`_construct`) serves sampling, mutation, crossover, Optuna and decoding: they differ
+in how a value is chosen.
 """
 
 from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property, lru_cache
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,12 +34,15 @@ from searchspace.architecture import (
 )
 from searchspace.errors import UserError
 from searchspace.schema import OptionValue
-from searchspace.space_file import NONE, SpaceFile, StageSpec, parse_space
+from searchspace.space_file import NONE, SpaceFile, StageSpec, parse_space, width_sequences
 
 Choices = dict[str, Any]
 Choose = Callable[[str, Sequence[Any]], Any]
 
 _FOLDER = Path(__file__).parent / "spaces"
+# An axis of more integers than this is a size: drawn evenly in its logarithm, and varied in steps.
+SIZES = 8
+STEP = 1.5  # greatest factor of one step along a size
 
 
 class Trial(Protocol):
@@ -45,6 +50,10 @@ class Trial(Protocol):
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
         """Return one of the choices."""
+        ...
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int:
+        """Return an integer from `low` to `high`, a number of steps above `low`."""
         ...
 
 
@@ -59,6 +68,7 @@ class SearchSpace:
     def __init__(self, spec: SpaceFile) -> None:
         self.spec = spec
         self.name = spec.name
+        self._allowed: dict[tuple[int, int, int | None], tuple[int, ...]] = {}
 
     @classmethod
     def load(cls, name: str | Path) -> SearchSpace:
@@ -122,19 +132,37 @@ class SearchSpace:
                 add(f"head.{type_}.{option}", values)
         return found
 
+    @cached_property
+    def sizes(self) -> frozenset[str]:
+        """Names of the axes that are sizes: long lists of integers."""
+        return frozenset(
+            name
+            for name, values in self.axes.items()
+            if len(values) > SIZES and all(type(value) is int for value in values)
+        )
+
     def sample(self, rng: np.random.Generator) -> Architecture:
-        """Return a random architecture: each active axis uniform over its values."""
-        return self._construct(lambda name, values: values[int(rng.integers(len(values)))])
+        """Return a random architecture.
+
+        Each active axis is uniform over its values, but sizes are uniform in their logarithm: what
+        a width or a depth is worth goes with its ratio to others.
+        """
+        return self._construct(self._drawing(rng))
 
     def suggest(self, trial: Trial) -> Architecture:
         """Return the architecture that an Optuna trial proposes; one parameter an axis.
 
-        Values that Optuna's storages can't hold (lists) travel as text.
+        Sizes are integers, which move to the nearest allowed value; all else is categorical. Values
+        that Optuna's storages can't hold (lists) travel as text.
         """
 
         def choose(name: str, values: Sequence[Any]) -> Any:
-            labels = [label(value) for value in values]
-            return values[labels.index(trial.suggest_categorical(name, labels))]
+            every = self.axes[name]
+            if name in self.sizes:
+                step = math.gcd(*(value - every[0] for value in every))
+                return trial.suggest_int(name, min(every), max(every), step=step)
+            labels = [label(value) for value in every]
+            return every[labels.index(trial.suggest_categorical(name, labels))]
 
         return self._construct(choose)
 
@@ -143,21 +171,62 @@ class SearchSpace:
     ) -> Architecture:
         """Return a member that differs from another in `changes` axes (and those they open).
 
+        A size takes one step. Widths that the shape does not allow any more move as far as they
+        have to.
+
         Raises:
             UserError: where the architecture is not in the space.
         """
         choices = self._required_choices(architecture)
-        active = [name for name in choices if name in self.axes]
-        picked = rng.choice(len(active), size=min(changes, len(active)), replace=False)
-        changed = {active[int(i)] for i in picked}
+        free = list(self._alternatives(choices))
+        picked = rng.choice(len(free), size=min(changes, len(free)), replace=False)
+        changed = {free[int(i)] for i in picked}
+        draw = self._drawing(rng)
 
         def choose(name: str, values: Sequence[Any]) -> Any:
-            if name in choices and name not in changed:
-                return choices[name]
-            others = [v for v in values if name not in choices or v != choices[name]]
-            return others[int(rng.integers(len(others)))]
+            if name not in choices:
+                return draw(name, values)
+            others = self._others(name, values, choices[name]) if name in changed else []
+            return others[int(rng.integers(len(others)))] if others else choices[name]
 
         return self._construct(choose)
+
+    def neighbours(self, architecture: Architecture) -> Iterator[Architecture]:
+        """Yield the members that differ in one axis, sizes by one step (and what that opens).
+
+        Raises:
+            UserError: where the architecture is not in the space.
+        """
+        choices = self._required_choices(architecture)
+        for changed, others in self._alternatives(choices).items():
+            for other in others:
+                made = self._construct(partial(_given, {**choices, changed: other}))
+                if made != architecture:  # as with a tail of the blocks' own type
+                    yield made
+
+    def ends(self, architecture: Architecture) -> dict[str, tuple[str, int]]:
+        """Return the sizes of a member that are the least or the most that the space has.
+
+        Returns:
+            For each such axis `least` or `most`, and the value. Widths are held against what the
+            shape allows at their stride, whatever the width before them.
+
+        Raises:
+            UserError: where the architecture is not in the space.
+        """
+        choices = self._required_choices(architecture)
+        found: dict[str, tuple[str, int]] = {}
+        stride = architecture.stem.stride
+        for index, stage in enumerate(architecture.stages, 1):
+            stride *= 1 if stage.downsample is None else 2
+            name = f"stage{index}.width"
+            if name in self.sizes:
+                allowed = self._widths(index - 1, stride, None)
+                found |= _end(name, allowed, stage.width)
+        for name in choices.keys() & self.sizes:
+            if not name.endswith(".width"):
+                found |= _end(name, self.axes[name], choices[name])
+        return dict(sorted(found.items()))
 
     def crossover(
         self, first: Architecture, second: Architecture, rng: np.random.Generator
@@ -181,13 +250,13 @@ class SearchSpace:
         raw = self._read(architecture)
         if raw is None:
             return None
-        picked: Choices = {}
+        picked, axes = Choices(), self.axes
 
         def choose(name: str, values: Sequence[Any]) -> Any:
             value = raw.get(name)
             if value not in values:
                 raise _NotInSpaceError
-            if len(values) > 1:
+            if name in axes:
                 picked[name] = value
             return value
 
@@ -208,9 +277,7 @@ class SearchSpace:
             value = raw.get(name, values[0])
             if value in values:
                 return value
-            if isinstance(value, int | float) and all(isinstance(v, int | float) for v in values):
-                return min(values, key=lambda v: abs(math.log(max(v, 1e-9) / max(value, 1e-9))))
-            return values[0]
+            return nearest_value(values, value)
 
         return self._construct(choose, whole=True)
 
@@ -233,9 +300,10 @@ class SearchSpace:
 
     def decode(self, code: NDArray[np.int16]) -> Architecture:
         """Return the architecture of one row of `encode`."""
-        columns = {name: i for i, name in enumerate(self.axes)}
+        axes = self.axes
+        columns = {name: i for i, name in enumerate(axes)}
         return self._construct(
-            lambda name, values: values[int(code[columns[name]])] if name in columns else values[0]
+            lambda name, values: axes[name][int(code[columns[name]])] if name in axes else values[0]
         )
 
     def size(self) -> int:
@@ -246,12 +314,18 @@ class SearchSpace:
         for count in spec.counts:
             stages = [self._stage_size(stage) for stage in spec.stages[:count]]
             rest = math.prod(stages) * down ** (count - 1)
-            for entry in spec.stems.values():
-                variants = math.prod(len(values) for _, values in entry.axes())
+            for type_, entry in spec.stems.items():
+                widths = sum(
+                    width_sequences(spec, count, type_, stride, width)
+                    for stride in entry.stride
+                    for width in entry.width or (None,)
+                )
+                variants = widths * _combinations(entry.options)
                 total += variants * rest * (down if entry.width else 1)
         return total * len(spec.resolution) * sum(_combinations(o) for o in spec.heads.values())
 
     def _stage_size(self, stage: StageSpec) -> int:
+        """Return how many stages there are of one width."""
         total = 0
         for type_ in stage.blocks:
             tails = sum(
@@ -262,7 +336,7 @@ class SearchSpace:
             # A tail of the block's own type is no tail.
             plain = 1 if any(t in (NONE, type_) for t in stage.tails) else 0
             total += _combinations(self.spec.blocks[type_]) * (tails + plain)
-        return total * len(stage.width) * len(stage.depth)
+        return total * len(stage.depth)
 
     def _required_choices(self, architecture: Architecture) -> Choices:
         choices = self.choices(architecture)
@@ -271,17 +345,57 @@ class SearchSpace:
             raise UserError(f"{name}: not in the space {self.name}")
         return choices
 
+    def _drawing(self, rng: np.random.Generator) -> Choose:
+        def draw(name: str, values: Sequence[Any]) -> Any:
+            if name in self.sizes:
+                drawn = values[0] * (values[-1] / values[0]) ** rng.random()
+                above = bisect_left(values, drawn)
+                return nearest_value(values[max(0, above - 1) : above + 1], drawn)
+            return values[int(rng.integers(len(values)))]
+
+        return draw
+
+    def _others(self, name: str, values: Sequence[Any], value: Any) -> list[Any]:
+        """Return what one step of variation may put in the place of a value."""
+        others = [other for other in values if other != value]
+        if name not in self.sizes:
+            return others
+        near = [v for v in others if max(v, value) <= STEP * min(v, value)]
+        return near if len(near) > 1 else sorted(others, key=lambda v: abs(v - value))[:2]
+
+    def _alternatives(self, choices: Choices) -> dict[str, list[Any]]:
+        """Return each active axis that can change alone, with what its value can change to."""
+        found: dict[str, list[Any]] = {}
+
+        def choose(name: str, values: Sequence[Any]) -> Any:
+            found[name] = self._others(name, values, choices[name])
+            return choices[name]
+
+        self._construct(choose)
+        return found
+
+    def _widths(self, index: int, stride: int, before: int | None) -> tuple[int, ...]:
+        key = index, stride, before
+        if key not in self._allowed:
+            values = self.spec.stages[index].width
+            self._allowed[key] = self.spec.shape.allowed(values, stride, before)
+        return self._allowed[key]
+
     def _construct(self, choose: Choose, whole: bool = False) -> Architecture:
         """Walk over the active axes and build what is chosen.
 
         Args:
-            choose: picks a value of a named axis.
+            choose: picks a value of a named axis. A number that is not allowed moves to the nearest
+                that is.
             whole: also ask about axes with one value.
         """
         spec = self.spec
 
         def pick(name: str, values: Sequence[Any]) -> Any:
-            return values[0] if len(values) == 1 and not whole else choose(name, values)
+            if len(values) == 1 and not whole:
+                return values[0]
+            value = choose(name, values)
+            return value if value in values else nearest_value(values, value)
 
         def options(prefix: str, axes: Mapping[str, tuple[OptionValue, ...]]) -> _Items:
             return tuple((o, pick(f"{prefix}.{o}", values)) for o, values in axes.items())
@@ -293,12 +407,15 @@ class SearchSpace:
         stem_options = {o: pick(f"stem.{stem_type}.{o}", v) for o, v in entry.axes()}
         stride = stem_options.pop("stride")
         width = stem_options.pop("width", None)
-        stages = []
+        stages: list[Stage] = []
+        reduction, stage_width = stride, width
         for index in range(count):
             stage, at = spec.stages[index], f"stage{index + 1}"
-            stage_width = pick(f"{at}.width", stage.width)
+            enters = stage_width is not None
+            reduction *= 2 if enters else 1
+            stage_width = pick(f"{at}.width", self._widths(index, reduction, stage_width))
             down = None
-            if index > 0 or width is not None:
+            if enters:
                 type_ = pick(f"{at}.downsample", tuple(spec.downsamples))
                 down = _downsample(
                     type_, options(f"{at}.downsample.{type_}", spec.downsamples[type_])
@@ -389,8 +506,26 @@ def _head(type_: str, options: _Items) -> Head:
     return head(type_, **dict(options))
 
 
+def _end(name: str, values: Sequence[int], value: int) -> dict[str, tuple[str, int]]:
+    """Return whether a value is the least or the most of an axis; nothing where it is neither."""
+    if value == max(values):
+        return {name: ("most", value)}
+    return {name: ("least", value)} if value == min(values) else {}
+
+
 def _combinations(options: Mapping[str, tuple[OptionValue, ...]]) -> int:
     return math.prod(len(values) for values in options.values())
+
+
+def _given(choices: Choices, name: str, values: Sequence[Any]) -> Any:
+    return choices.get(name, values[0])
+
+
+def nearest_value(values: Sequence[Any], value: Any) -> Any:
+    """Return the number nearest to another by ratio; the first value where they aren't numbers."""
+    if not all(isinstance(v, int | float) for v in (*values, value)):
+        return values[0]
+    return min(values, key=lambda v: abs(math.log(max(v, 1e-9) / max(value, 1e-9))))
 
 
 def label(value: Any) -> Any:

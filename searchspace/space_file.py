@@ -17,6 +17,7 @@ from searchspace.schema import (
     OptionSpec,
     OptionValue,
 )
+from searchspace.shape import Shape, parse_shape
 
 NONE = "none"
 Axes = dict[str, tuple[OptionValue, ...]]
@@ -74,9 +75,13 @@ class SpaceFile:
     downsamples: Mapping[str, Axes]
     heads: Mapping[str, Axes]
     stages: tuple[StageSpec, ...]
+    shape: Shape
 
 
-_FIELDS = ("name", "resolution", "stage_count", "stem", "blocks", "downsample", "head", "stages")
+_FIELDS = (
+    "name", "resolution", "stage_count", "shape", "stem", "blocks", "downsample", "head", "stages",
+)  # fmt: skip
+_RANGE = ("from", "to", "step")
 
 
 def parse_space(data: object, default_name: str = "") -> SpaceFile:
@@ -122,6 +127,7 @@ def parse_space(data: object, default_name: str = "") -> SpaceFile:
             for type_, options in _mapping("head", body["head"]).items()
         },
         stages=tuple(_stage(f"stages[{i}]", entry, blocks) for i, entry in enumerate(stages)),
+        shape=parse_shape(body.get("shape", {})),
     )
     for field, table in (
         ("stem", spec.stems),
@@ -132,7 +138,37 @@ def parse_space(data: object, default_name: str = "") -> SpaceFile:
             raise UserError(f"{field}: give one type or more")
     _check_widths(spec)
     _check_sides(spec)
+    for type_, entry in spec.stems.items():
+        for stride in entry.stride:
+            for width in entry.width or (None,):
+                width_sequences(spec, max(spec.counts), f"a {type_} stem", stride, width)
     return spec
+
+
+def width_sequences(
+    spec: SpaceFile, count: int, stem: str, stride: int, width: int | None = None
+) -> int:
+    """Return how many sequences of stage widths a stem can be followed by.
+
+    Args:
+        spec: the space.
+        count: stages.
+        stem: the stem's name, for the message.
+        stride: its stride.
+        width: its own width, None where it takes the first stage's.
+
+    Raises:
+        UserError: where a stage has no width that may follow; names it.
+    """
+    ends: dict[int | None, int] = {width: 1}
+    for index in range(count):
+        if index > 0 or width is not None:
+            stride *= 2
+        try:
+            ends = spec.shape.follow(spec.stages[index].width, stride, ends)
+        except UserError as error:
+            raise UserError(f"stages[{index}].width: with {stem}, {error}; see shape") from None
+    return sum(ends.values())
 
 
 def _check_widths(spec: SpaceFile) -> None:
@@ -235,7 +271,10 @@ def _options(where: str, specs: Mapping[str, ComponentSpec], type_: object, data
 
 
 def _values(where: str, option: OptionSpec, data: object) -> tuple[OptionValue, ...]:
-    items = data if isinstance(data, list) else [data]
+    if option.kind == "int":
+        items = _expanded(where, data, int(option.low), int(option.high))
+    else:
+        items = data if isinstance(data, list) else [data]
     if option.kind == "ints" and items and not isinstance(items[0], list | tuple):
         items = [items]
     values = []
@@ -244,15 +283,52 @@ def _values(where: str, option: OptionSpec, data: object) -> tuple[OptionValue, 
         if value is None:
             raise UserError(f"{where}: {short(item)} is not {option.describe()}")
         values.append(value)
-    return _distinct(where, values)
+    return _distinct(where, sorted(values) if option.kind == "int" else values)
 
 
 def _integers(where: str, data: object, low: int, high: int) -> tuple[int, ...]:
-    items = data if isinstance(data, list) else [data]
+    items = _expanded(where, data, low, high)
     for item in items:
         if isinstance(item, bool) or not isinstance(item, int) or not low <= item <= high:
             raise UserError(f"{where}: {short(item)} is not an integer from {low} to {high}")
-    return _distinct(where, items)
+    return tuple(sorted(_distinct(where, items)))
+
+
+def _expanded(where: str, data: object, low: int, high: int) -> list[Any]:
+    """Return the items of a list, or the one item, with ranges replaced by their integers."""
+    items: list[Any] = []
+    for item in data if isinstance(data, list) else [data]:
+        if isinstance(item, dict) and item.keys() & set(_RANGE):
+            items += _range(where, item, low, high)
+        else:
+            items.append(item)
+    return items
+
+
+def _range(where: str, data: Mapping[Any, Any], low: int, high: int) -> range:
+    """Return the integers of `{from: 16, to: 96, step: 8}`; both ends belong to them."""
+    for name in data:
+        if name not in _RANGE:
+            raise UserError(
+                f"{where}.{plain_key(name)}: unknown field; a range has {', '.join(_RANGE)}"
+            )
+    for name in ("from", "to"):
+        if name not in data:
+            raise UserError(f"{where}.{name}: missing; a range has {', '.join(_RANGE)}")
+    first = _integers(f"{where}.from", data["from"], low, high)
+    last = _integers(f"{where}.to", data["to"], low, high)
+    step = _integers(f"{where}.step", data.get("step", 1), 1, high)
+    if not len(first) == len(last) == len(step) == 1:
+        raise UserError(f"{where}: {short(dict(data))} is not a range of integers")
+    if last[0] < first[0]:
+        raise UserError(f"{where}.to: {last[0]} is less than where the range begins, {first[0]}")
+    over = (last[0] - first[0]) % step[0]
+    if over:
+        raise UserError(
+            f"{where}.to: steps of {step[0]} from {first[0]} lead to {last[0] - over} and "
+            f"{last[0] - over + step[0]}, not to {last[0]}"
+        )
+    return range(first[0], last[0] + 1, step[0])
 
 
 def _names(where: str, data: object, allowed: tuple[str, ...]) -> tuple[str, ...]:

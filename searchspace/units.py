@@ -25,6 +25,7 @@ from searchspace.schema import CHANNELS_FIRST, CHANNELS_LAST, OptionValue
 from searchspace.schema import DOWNSAMPLINGS as DOWNSAMPLING_SPECS
 from searchspace.schema import HEADS as HEAD_SPECS
 from searchspace.schema import STEMS as STEM_SPECS
+from searchspace.start import clear_biases
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,13 @@ class PlacedUnit:
 
 
 def make_unit(unit: Unit) -> nn.Module:
-    """Return a fresh module for a unit."""
+    """Return a fresh module for a unit, begun by the law of `searchspace.start`."""
+    module = _module(unit)
+    clear_biases(module)
+    return module
+
+
+def _module(unit: Unit) -> nn.Module:
     options = dict(unit.options)
     if unit.role == "layout":
         return ToLayout(unit.type)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
-from effsearch.accuracy.score import Score
+from effsearch.accuracy.score import Score, ScoreSource
 from searchspace import Architecture
 from searchspace.operators import operators
 
@@ -15,7 +15,7 @@ _LOG_MACS = (20.54, 0.92)
 _LOG_DEPTH = (2.79, 0.41)
 
 
-class Counted:
+class Counted(ScoreSource):
     """Parameters, multiply-accumulates, depth, or depth and MACs together.
 
     Attributes:

@@ -6,15 +6,16 @@ import math
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import BeforeValidator
 
 from effsearch.accuracy.estimate import COEFFICIENTS, RANGES, Estimate, top1_of
 from effsearch.accuracy.features import Array, Features
 from effsearch.accuracy.graph_features import graph_features
-from effsearch.accuracy.options import ImagenetOptions
-from effsearch.accuracy.score import Score
+from effsearch.accuracy.options import Flag, ScoreOptions
+from effsearch.accuracy.score import Score, ScoreSource
 from effsearch.accuracy.score_file import load_score_file
 from searchspace import Architecture
 from searchspace.errors import UserError
@@ -25,7 +26,27 @@ DATA = Path(__file__).parent / "data" / "imagenet.json"
 _STDS = ("noise_std", "foreign_std", "mixing_std")
 
 
-class ImagenetEstimate:
+def _known_recipe(value: object) -> object:
+    if not isinstance(value, bool):
+        raise ValueError(f"{value!r} is a recipe that the evidence doesn't know; true or false")
+    return value
+
+
+class ImagenetOptions(ScoreOptions):
+    """The training that the estimate is for.
+
+    Attributes:
+        recipe_distilled: with a teacher, as EfficientMod and SwiftFormer were published.
+    """
+
+    recipe_distilled: Annotated[
+        bool,
+        BeforeValidator(_known_recipe),
+        Flag("Estimate for a training with distillation from a teacher"),
+    ] = False
+
+
+class ImagenetEstimate(ScoreSource):
     """Top-1 in percent, as if trained for 300 epochs as the four families were published.
 
     Learnt from everything published that is alike enough; see `effsearch.accuracy.estimate` for
@@ -55,7 +76,7 @@ class ImagenetEstimate:
         _check(card)
         self.card = card
         self.options = options or ImagenetOptions()
-        how = "with" if self.options.distilled else "without"
+        how = "with" if self.options.recipe_distilled else "without"
         self.note = (
             f"As if trained for 300 epochs {how} distillation; candidates are ranked by the lower "
             "bound (80%)."
@@ -100,7 +121,7 @@ class ImagenetEstimate:
 
         A row's result does not depend on the other rows.
         """
-        return self.estimate.top1(matrix, self.options.distilled)
+        return self.estimate.top1(matrix, self.options.recipe_distilled)
 
     def score(self, architecture: Architecture) -> Score:
         """Return the estimate for one architecture."""
@@ -117,7 +138,7 @@ class ImagenetEstimate:
             UserError: where the file is no ONNX graph of an image classifier.
         """
         totals = graph_features(path)
-        log_error = self.estimate.foreign_log_error(totals[None], self.options.distilled)
+        log_error = self.estimate.foreign_log_error(totals[None], self.options.recipe_distilled)
         mean, std = top1_of(*log_error)
         return Score(float(mean[0]), float(std[0]))
 

@@ -1,103 +1,118 @@
-"""`SupernetOptions`: what the score source `supernet` needs beside its name."""
+"""`ScoreOptions`: what a score source takes beside its name, and the flags that say it."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from searchspace.errors import UserError
 
-SUPERNET = "supernet"
-BATCHES = 4
-
 
 @dataclass(frozen=True)
-class SupernetOptions:
-    """Which supernet, and the images that its networks are measured on.
+class Flag:
+    """Makes a field of `ScoreOptions` a flag of the command line, named like the field.
+
+    It stands in the field's annotation: `images: Annotated[int | None, Flag("How many.")] = None`.
 
     Attributes:
-        checkpoint: what `effsearch supernet train` wrote.
-        data: ImageFolder tree, or a zip archive of one, with the supernet's classes.
-        images: validation images, evenly spread; None for all.
-        recalibration_batches: batches of 256 training images for the batch norms.
-        device: `cpu`, `cuda` or `auto`.
-        cache: folder that keeps scores by digest; None for the user's cache folder.
+        help: of the flag; the command line says which source it is for.
+        needs: what follows the flag in the message on a required one that is missing.
     """
 
-    checkpoint: Path
-    data: Path
-    images: int | None = None
-    recalibration_batches: int = BATCHES
-    device: str = "auto"
-    cache: Path | None = None
+    help: str
+    needs: str = ""
 
-    def __post_init__(self) -> None:
-        """Refuse numbers out of range.
 
-        Raises:
-            UserError: names the option.
-        """
-        if self.images is not None and self.images < 1:
-            raise UserError(f"--images: {self.images} is not an integer of 1 or more")
-        if self.recalibration_batches < 1:
-            raise UserError(
-                f"--recalibration-batches: {self.recalibration_batches} is not an integer of 1 or "
-                "more"
-            )
+def flag_name(field: str) -> str:
+    """Return the flag of a field, `--like-this`."""
+    return "--" + field.replace("_", "-")
+
+
+class ScoreOptions(BaseModel):
+    """Options of a score source; this very class, without any, is that of most.
+
+    A subclass adds fields. Those with a `Flag` can be given on the command line. Validators may
+    raise `ValueError` with what is wrong and what would be right; the flag is put before it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     @classmethod
-    def of(
-        cls,
-        proxy: str,
-        checkpoint: Path | None,
-        data: Path | None,
-        images: int | None = None,
-        recalibration_batches: int | None = None,
-        data_is_for_others: bool = False,
-    ) -> SupernetOptions | None:
-        """Return the options that a command line means; None for a source that takes none.
+    def flags(cls) -> dict[str, Flag]:
+        """Return the flags by field."""
+        return {
+            name: part
+            for name, field in cls.model_fields.items()
+            for part in field.metadata
+            if isinstance(part, Flag)
+        }
+
+    @classmethod
+    def of_flags(cls, source: str, given: Mapping[str, Any]) -> Self:
+        """Return the options that flags say.
 
         Args:
-            proxy: name of the score source.
-            checkpoint: of `--checkpoint`, like the following of theirs.
-            data: see above.
-            images: see above.
-            recalibration_batches: see above.
-            data_is_for_others: whether `--data` may be there for something else.
+            source: name of the score source, for messages.
+            given: values by field; None for a flag that was not given.
 
         Raises:
-            UserError: where the source needs what is missing, or takes nothing of what is there.
+            UserError: where a value is out of range, or one that is needed is missing; names its
+                flag.
         """
-        if proxy != SUPERNET:
-            given = {
-                "--checkpoint": checkpoint,
-                "--data": None if data_is_for_others else data,
-                "--images": images,
-                "--recalibration-batches": recalibration_batches,
-            }
-            for option, value in given.items():
-                if value is not None:
-                    raise UserError(f"{option}: is for --proxy supernet, not {proxy}")
-            return None
-        if checkpoint is None:
-            raise UserError(
-                "--proxy supernet: needs --checkpoint FILE (`effsearch supernet train` writes it)"
-            )
-        if data is None:
-            raise UserError(
-                "--proxy supernet: needs --data DIR, images of the supernet's classes (an "
-                "ImageFolder tree: train/CLASS/*.jpg and val/CLASS/*.jpg, or a zip of one)"
-            )
-        batches = BATCHES if recalibration_batches is None else recalibration_batches
-        return cls(checkpoint.resolve(), data.resolve(), images, batches)
+        try:
+            return cls.model_validate({k: v for k, v in given.items() if v is not None})
+        except ValidationError as caught:
+            error = caught.errors()[0]
+        if not error["loc"]:
+            raise UserError(f"--proxy {source}: {_complaint(error)}")
+        field = str(error["loc"][0])
+        flag = flag_name(field)
+        if error["type"] == "missing":
+            raise UserError(f"--proxy {source}: needs {flag} {cls.flags()[field].needs}".rstrip())
+        raise UserError(f"{flag}: {_complaint(error)}")
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data."""
-        return {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items()}
+    def check_same(
+        self, given: Mapping[str, Any], folder: Path, shared: Collection[str] = ()
+    ) -> None:
+        """Check that flags say what a run was begun with, or nothing.
 
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> SupernetOptions:
-        """Return what `to_dict` gave."""
-        paths = {k: Path(data[k]) for k in ("checkpoint", "data", "cache") if data.get(k)}
-        return cls(**{**data, **paths})
+        Args:
+            given: values by field; None for a flag that was not given.
+            folder: the run folder, for messages.
+            shared: fields whose flags may be there for something else than the score.
+
+        Raises:
+            UserError: names the flag that differs.
+        """
+        own = self.flags()
+        for field, value in given.items():
+            if value is None or (field in shared and field not in own):
+                continue
+            held = getattr(self, field) if field in own else None
+            if (value.resolve() if isinstance(value, Path) else value) != held:
+                raise UserError(
+                    f"{flag_name(field)}: {value} differs from {held} of the run in {folder}; "
+                    "leave it away, or start a new run"
+                )
+
+    def default_space(self) -> str | None:
+        """Return the space of a run that names none; None for the usual one.
+
+        Raises:
+            UserError: where the run has to name one.
+        """
+        return None
+
+    def in_run(self, folder: Path) -> Self:
+        """Return the options of a source that may keep files in a run's folder."""
+        return self
+
+
+def _complaint(error: Any) -> str:
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"])
+    return f"{error['input']!r} is wrong: {error['msg'][:1].lower()}{error['msg'][1:]}"

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from pathlib import Path
 from statistics import NormalDist
-from typing import NamedTuple, Protocol
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
-from searchspace import Architecture
+from effsearch.export.weights import Weights
+from searchspace import Architecture, SearchSpace
 
 LOWER_BOUND_CONFIDENCE = 0.8
 Z = NormalDist().inv_cdf(LOWER_BOUND_CONFIDENCE)  # 0.84
@@ -31,8 +35,10 @@ class Score(NamedTuple):
         return self.score - Z * self.std
 
 
-class ScoreSource(Protocol):
+class ScoreSource(ABC):
     """Scores architectures one by one; no score depends on which others are scored.
+
+    What is not abstract has a default that fits most sources.
 
     Attributes:
         name: as in `--proxy NAME`.
@@ -40,13 +46,36 @@ class ScoreSource(Protocol):
             weights of a supernet.
         unit: of the score.
         note: what to keep in mind beside it; may be empty.
+        space: the only networks that it can score are this space's; None where it scores any.
+        card: plain data that scores depend on: a run that is continued checks that it is the same;
+            None where they depend on the code alone.
+        held_out: plain data on its error on networks that it has not seen; empty where not stated.
     """
 
     name: str
     kind: str
     unit: str
-    note: str
+    note: str = ""
+    space: SearchSpace | None = None
+    card: Any = None
+    held_out: Any = MappingProxyType({})
 
+    @abstractmethod
     def score(self, architecture: Architecture) -> Score:
         """Return the score of one architecture."""
-        ...
+
+    def check(self, space: SearchSpace) -> None:  # noqa: B027 (most sources have nothing to check)
+        """Check, before a search starts, that networks of a space can be scored on this machine.
+
+        Raises:
+            UserError: where they cannot.
+        """
+
+    def weights_for(self, architecture: Architecture, folder: Path) -> Weights | None:
+        """Return the weights that a winner was scored with; None where it was scored without.
+
+        Args:
+            architecture: the winner.
+            folder: where its checkpoint may be put until it is copied.
+        """
+        return None

@@ -5,21 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from effsearch.accuracy.options import SUPERNET, SupernetOptions
-from effsearch.accuracy.score import Score
+from effsearch.accuracy.inherited_weights import inherited_weights
+from effsearch.accuracy.score import Score, ScoreSource
+from effsearch.accuracy.supernet_options import SupernetOptions
+from effsearch.export.weights import Weights
+from effsearch.files import atomic_write_text
 from effsearch.training.data.pixels import cache_dir
-from effsearch.training.recipe import Recipe
+from effsearch.training.memory import is_out_of_memory
 from effsearch.training.supernet import state as states
 from effsearch.training.supernet.evaluate import Inherited, InheritedConfig
 from effsearch.training.supernet.sampling import Sampler
-from effsearch.training.supernet.trainer import is_out_of_memory
-from searchspace import Architecture, Network, SearchSpace
+from searchspace import Architecture, SearchSpace
 from searchspace.errors import UserError
 
 T = TypeVar("T")
@@ -28,7 +29,7 @@ STATED = Path(__file__).parent / "data" / "inherited.json"
 """How inherited accuracy ranked networks that were trained alone, where that was measured."""
 
 
-class SupernetScore:
+class SupernetScore(ScoreSource):
     """Top-1 of a candidate with the weights of a trained supernet, batch norms recalibrated.
 
     Scores are kept on the disk by the architecture's digest; in the user's cache folder apart for
@@ -43,7 +44,7 @@ class SupernetScore:
         UserError: where checkpoint or data are missing or do not belong together.
     """
 
-    name = SUPERNET
+    name = "supernet"
     kind = "inherited"
 
     def __init__(self, options: SupernetOptions) -> None:
@@ -52,15 +53,17 @@ class SupernetScore:
         config = InheritedConfig(
             options.data, options.images, options.recalibration_batches, options.device
         )
-        self._space = held.space
         self._steps = held.step
         self.inherited = Inherited.of(held, config)
-        data, space = options.data.stem, self.inherited.supernet.space.name
+        self._stored_space = held.space
+        self.space: SearchSpace = self.inherited.supernet.space
+        data = options.data.stem
         self.unit = f"top-1 % on {data} with inherited weights"
         self.note = (
             f"Measured on {self.inherited.images} validation images of {data} with the weights of "
-            f"the supernet of {space} ({held.step} steps): no ImageNet accuracy, and not what the "
-            "network reaches when it is trained. The deviation is that of drawing the images."
+            f"the supernet of {self.space.name} ({held.step} steps): no ImageNet accuracy, "
+            "and not what the network reaches when it is trained. The deviation is that of drawing "
+            "the images."
         )
         self.held_out = {
             "validation_images": self.inherited.images,
@@ -91,32 +94,13 @@ class SupernetScore:
         )
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
-    @property
-    def space(self) -> SearchSpace:
-        """The supernet's space."""
-        return self.inherited.supernet.space
-
-    @property
-    def recipe(self) -> Recipe:
-        """How the supernet was trained."""
-        return self.inherited.recipe
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Class names in the order of the outputs."""
-        return self.inherited.classes
-
-    def check(self, space: SearchSpace | None = None) -> None:
-        """Check, before a search, that it can be scored: space and memory.
-
-        Args:
-            space: that candidates come from; None skips this check.
+    def check(self, space: SearchSpace) -> None:
+        """Check, before a search, that a space is the supernet's and that memory suffices.
 
         Raises:
             UserError: where it is not the supernet's, or the largest network needs too much memory.
         """
-        if space is not None:
-            states.check_space(self._space, space, str(self.options.checkpoint))
+        states.check_space(self._stored_space, space, str(self.options.checkpoint))
         largest = Sampler(self.space, seed=0, random_networks=0).sandwich(0).teacher
         self._in_memory(lambda: self.inherited.try_batch(largest))
 
@@ -136,13 +120,14 @@ class SupernetScore:
         images = self.inherited.images
         return Score(top1, 100 * math.sqrt(max(share * (1 - share), 1e-6) / images))
 
-    def network(self, architecture: Architecture) -> Network:
-        """Return a candidate as it was scored: inherited weights, recalibrated, in eval mode.
+    def weights_for(self, architecture: Architecture, folder: Path) -> Weights:
+        """Return a winner's inherited weights, batch norms recalibrated.
 
         Raises:
             UserError: where the architecture is not in the supernet's space.
         """
-        return self.inherited.network(architecture)
+        top1 = self.score(architecture).score
+        return inherited_weights(self.inherited, architecture, top1, self.options.data.stem, folder)
 
     def _in_memory(self, work: Callable[[], T]) -> T:
         try:
@@ -152,15 +137,12 @@ class SupernetScore:
                 raise
             raise UserError(
                 f"--proxy supernet: out of memory on {self.inherited.device} at batch size "
-                f"{self.inherited.batch} and {self.recipe.image_side} px; try fewer --workers, "
-                "each holds a supernet and its images, or a machine with more memory"
+                f"{self.inherited.batch} and {self.inherited.recipe.image_side} px; try fewer "
+                "--workers, each holds a supernet and its images, or a machine with more memory"
             ) from None
 
     def _keep(self, file: Path, top1: float) -> None:
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            temporary = file.with_suffix(f".{os.getpid()}.tmp")
-            temporary.write_text(json.dumps({"top1": top1}))
-            os.replace(temporary, file)
+            atomic_write_text(file, json.dumps({"top1": top1}))
         except OSError:
             return  # a score that is not kept is measured again

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from effsearch.accuracy.score import Score
+from effsearch.accuracy.score import Score, ScoreSource
 from effsearch.accuracy.zero_cost import scores
 from searchspace import Architecture, build
 
@@ -33,7 +33,7 @@ NOTE = (
 )
 
 
-class ZeroCost:
+class ZeroCost(ScoreSource):
     """Mean of zero-cost scores, each in standard deviations of the published networks.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""The command line. Thin: each module here registers one group of commands.
+"""The command line. Thin: each module here without an underscore registers a group of commands.
 
 Exit status: 0 done, 1 the work failed, 2 the request was wrong, 3 no architecture meets the
 budget. Messages go to stderr; with `--json`, stdout has one JSON object and nothing else.
@@ -34,7 +34,8 @@ def make_app() -> typer.Typer:
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
-    for group in sorted(module.name for module in pkgutil.iter_modules(__path__)):
+    modules = (module.name for module in pkgutil.iter_modules(__path__))
+    for group in sorted(name for name in modules if not name.startswith("_")):
         importlib.import_module(f"effsearch.cli.{group}").register(app)
     return app
 

@@ -63,25 +63,42 @@ def calibrate(
     ] = None,
     base: Annotated[
         str | None,
-        typer.Option("--base", help="A table whose prices may guide, by kind of operator."),
+        typer.Option("--base", help="A fitted table to start from: its prices are moved."),
+    ] = None,
+    guide: Annotated[
+        str | None,
+        typer.Option("--guide", help="A table whose times by kind of operator may serve."),
     ] = None,
     refine: Annotated[
-        str | None, typer.Option("--refine", help="A fitted table to move to these latencies.")
+        str | None, typer.Option("--refine", hidden=True, help="The old name of --base.")
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Fit a device's table to networks measured there, and install it."""
+    """Fit a device's table to networks measured there, and install it.
+
+    Without --base its prices are new ones; --guide then adds another table's times by kind of
+    operator to what they may be prices of.
+    """
     from effsearch.latency.calibrate import calibration
     from effsearch.latency.calibrate.kit import check_name
     from effsearch.latency.calibrate.rows import read_rows
-    from effsearch.latency.timing.onnx_runtime import slug
+    from effsearch.latency.timing.machine import slug
     from searchspace import UserError
 
-    if base and refine:
-        raise UserError("--base and --refine exclude each other; give one of them")
-    for option, table in (("--base", base), ("--refine", refine)):
+    if refine is not None:
+        say("--refine is now --base; the old name goes with the next version")
+        if base is not None:
+            raise UserError("--base and --refine are one option; give --base alone")
+        base = refine
+    for option, table in (("--base", base), ("--guide", guide)):
         if table is not None:
             _require_table(option, table)
+    if base and not calibration.can_move(base) and guide is None:
+        say(f"--base {base}: not a fitted table, so it guides; that is --guide from the next "
+            "version on")  # fmt: skip
+        base, guide = None, base
+    if base and guide:
+        raise UserError("--base and --guide exclude each other; give one of them")
     if device is not None:
         check_name(device)
     measured = read_rows(file)
@@ -89,13 +106,13 @@ def calibrate(
     if not name:
         raise UserError(f"--device: name the table ({file} has no line '# device: NAME')")
     check_name(name)
-    if name in (base, refine):
+    if name in (base, guide):
         raise UserError(f"--device: {name} is the table to start from; name the new one otherwise")
     say(f"fitting {len(measured.rows)} networks of {file}")
-    if refine:
-        card = calibration.refine(measured, refine, name)
+    if base:
+        card = calibration.move(measured, base, name)
     else:
-        card = calibration.calibrate(measured, name, base)
+        card = calibration.calibrate(measured, name, guide)
     path = calibration.install(card)
     _report(card, path, calibration.uncertain(card), as_json)
 

@@ -1,4 +1,4 @@
-"""`effsearch measure` and `profile`: this machine's latencies, on ONNX Runtime."""
+"""`effsearch measure` and `profile`: this machine's latencies."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from effsearch.cli import JsonFlag, emit_json, say
+
+Runtime = Annotated[str, typer.Option("--runtime", help="What runs the networks.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -30,45 +32,49 @@ def measure(
             "--device", help="A table of this machine: its references take turns with the networks."
         ),
     ] = None,
+    runtime: Runtime = "onnxruntime",
     as_json: JsonFlag = False,
 ) -> None:
-    """Run networks here on ONNX Runtime: median milliseconds for one image.
+    """Run networks here: median milliseconds for one image.
 
     With --device, also what that is at the speed at which the table was measured.
     """
     from effsearch.latency.table import DeviceTable
-    from effsearch.latency.timing.measure import measure_target
-    from effsearch.latency.timing.onnx_runtime import (
+    from effsearch.latency.timing.machine import (
         check_threads,
         cpu_name,
         host,
         matches_this_machine,
     )
-    from effsearch.latency.timing.with_references import BesideTable
+    from effsearch.latency.timing.measure import measure_ms
+    from effsearch.latency.timing.runtimes import find_runtime
+    from effsearch.latency.timing.with_references import TableSpeedTimer
     from effsearch.targets import load_target
     from searchspace import UserError
 
-    beside = BesideTable(DeviceTable.load(device)) if device else None
-    if beside:
-        for difference in matches_this_machine(beside.table.meta):
-            say(f"{beside.table.name} is not this machine's: {difference}")
+    used = find_runtime(runtime)
+    references = TableSpeedTimer(DeviceTable.load(device), used) if device else None
+    if references:
+        for difference in matches_this_machine(references.table.meta, used):
+            say(f"{references.table.name} is not this machine's: {difference}")
     if threads is None:
-        threads = beside.threads if beside else 1
+        threads = references.threads if references else 1
     check_threads(threads)
     if not 0 < seconds <= 600:
         raise UserError(f"--seconds: {seconds} is not a number above 0 and up to 600")
     found = [load_target(text) for text in targets]
     rows: list[dict[str, Any]] = []
     if not as_json:
-        say(f"{cpu_name()}, ONNX Runtime, {threads} thread{'s' if threads > 1 else ''}")
+        name = used.identity()["runtime"]
+        say(f"{cpu_name()}, {name}, {threads} thread{'s' if threads > 1 else ''}")
         print(f"{'network':<32}{'median':>10}{'10-90 %':>18}{'runs':>6}")
     for target in found:
         subject = target.architecture if target.architecture is not None else target.path
         assert subject is not None
-        if beside:
-            m = beside(subject, threads, seconds)
+        if references:
+            m = references(subject, threads, seconds)
         else:
-            m = measure_target(subject, threads, seconds=seconds)
+            m = measure_ms(subject, threads, seconds=seconds, runtime=used)
         rows.append(
             {
                 "target": target.label,
@@ -78,12 +84,12 @@ def measure(
                 "threads": m.threads,
                 "low_ms": m.low_ms,
                 "high_ms": m.high_ms,
-                "spread": m.spread,
+                "relative_error": m.relative_error,
                 "noisy": m.noisy,
             }
         )
-        if beside:
-            rows[-1] |= {"device": beside.table.name, "at_table_speed_ms": m.at_table_speed_ms}
+        if references:
+            rows[-1] |= {"device": references.table.name, "at_table_speed_ms": m.at_table_speed_ms}
         if not as_json:
             print(
                 f"{target.label:<32}{m.median_ms:>7.2f} ms"
@@ -93,11 +99,11 @@ def measure(
                 print(f"{'':<32}{m.at_table_speed_ms:>7.2f} ms at {device}'s speed")
         if m.noisy:
             say(
-                f"{target.label}: the machine was not quiet: runs of one measurement differed by "
-                f"{m.spread:.1%}"
+                f"{target.label}: the machine was not quiet: the median has a standard error of "
+                f"{m.relative_error:.1%}, and runs drifted or few were undisturbed"
             )
     if as_json:
-        emit_json({"measurements": rows, "host": host()})
+        emit_json({"measurements": rows, "host": host(used)})
 
 
 def profile(
@@ -115,6 +121,7 @@ def profile(
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for the table, instead of your own.")
     ] = None,
+    runtime: Runtime = "onnxruntime",
     as_json: JsonFlag = False,
 ) -> None:
     """Measure a latency table for this machine; run the same command again to resume."""
@@ -122,7 +129,13 @@ def profile(
     from effsearch.latency.profile.session import make_table
 
     plan = ProfilePlan(
-        device=device, space=space, minutes=minutes, threads=threads, zoo=zoo, seed=seed
+        device=device,
+        space=space,
+        minutes=minutes,
+        threads=threads,
+        zoo=zoo,
+        seed=seed,
+        runtime=runtime,
     )
     result = make_table(plan, work=work, out=out, report=say)
     if as_json:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from effsearch.accuracy.registry import DEFAULT, load_source, names, read_options
+from effsearch.accuracy.score import ScoreSource
 from effsearch.cli import JsonFlag, emit_json, say
+from effsearch.cli._score_flags import ScoreFlags, with_score_flags
+from searchspace import Architecture, UserError
 
 
 def register(app: typer.Typer) -> None:
@@ -16,41 +19,20 @@ def register(app: typer.Typer) -> None:
     app.command("score")(score)
 
 
+@with_score_flags
 def score(
+    score_flags: ScoreFlags,
     targets: Annotated[list[str], typer.Argument(help="Published networks or architecture YAMLs.")],
-    proxy: Annotated[
-        str,
-        typer.Option(
-            "--proxy",
-            help="imagenet, trained, imagenet+trained, zero-cost, supernet, params, macs, depth "
-            "or depth+macs.",
-        ),
-    ] = "imagenet",
-    checkpoint: Annotated[
-        Path | None, typer.Option(help="Of the supernet, for --proxy supernet.")
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="Images for it: ImageFolder tree or a zip of one.")
-    ] = None,
-    images: Annotated[
-        int | None, typer.Option(help="Validation images for it; all by default.")
-    ] = None,
-    recalibration_batches: Annotated[
-        int | None, typer.Option(help="Batches of 256 images for its batch norms.  [default: 4]")
-    ] = None,
+    proxy: Annotated[str, typer.Option("--proxy", help=f"{', '.join(names())}.")] = DEFAULT,
     as_json: JsonFlag = False,
 ) -> None:
     """Score accuracy: by default an estimate of ImageNet-1k top-1, with its uncertainty."""
-    from effsearch.accuracy.options import SupernetOptions
-    from effsearch.accuracy.registry import load_source
     from effsearch.published import published
     from effsearch.targets import load_architecture
 
     found = [(text, load_architecture(text)) for text in targets]
-    options = SupernetOptions.of(proxy, checkpoint, data, images, recalibration_batches)
-    source = load_source(proxy, options)
-    if options is not None:
-        check_members(source, found)
+    source = load_source(proxy, read_options(proxy, score_flags))
+    check_members(source, found)
     records = published()
     rows: list[dict[str, Any]] = []
     for text, architecture in found:
@@ -83,17 +65,15 @@ def score(
     say(f"{source.name}, {source.kind}, in {source.unit}. {source.note}")
 
 
-def check_members(source: Any, found: Sequence[tuple[str, Any]]) -> None:
-    """Check that a supernet's space has all targets, before any is scored.
+def check_members(source: ScoreSource, found: Sequence[tuple[str, Architecture]]) -> None:
+    """Check that a source can score all targets, before any is scored.
 
     Raises:
-        UserError: names the first that is not in it.
+        UserError: names the first that is not in its space.
     """
-    from searchspace import UserError
-
     for text, architecture in found:
-        if architecture not in source.space:
-            raise UserError(f"{text}: not in the space {source.space.name} of the supernet")
+        if source.space is not None and architecture not in source.space:
+            raise UserError(f"{text}: not in the space {source.space.name} of the {source.name}")
 
 
 def _number(value: float) -> str:

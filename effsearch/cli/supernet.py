@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
 def train(
     data: Data,
     out: Annotated[Path, typer.Option(help="Folder of the checkpoint supernet.pt.")],
-    space: Annotated[str, typer.Option(help="Shipped space or a YAML file.")] = "mobile",
+    space: Annotated[str, typer.Option(help="Shipped space or a YAML file.")] = "supernet",
     recipe: Annotated[str, typer.Option(help="Shipped recipe or path to YAML.")] = "supernet",
     epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
     minutes: Annotated[
@@ -74,7 +74,7 @@ def train(
     """Train a supernet; resumes, and runs under torchrun."""
     from effsearch.training import recipe as recipes
     from effsearch.training.memory import keep_memory
-    from effsearch.training.supernet.trainer import SupernetConfig
+    from effsearch.training.supernet.run import SupernetConfig
     from effsearch.training.supernet.trainer import train as run
     from searchspace import SearchSpace
 

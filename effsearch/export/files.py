@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from effsearch.errors import WorkFailedError
+from effsearch.errors import WorkFailedError, first_line
 from effsearch.targets import load_architecture
 from searchspace import Architecture, Network, UserError, build, zoo
 from searchspace.zoo import load_official
@@ -131,8 +131,9 @@ def _coreml(network: Network, path: Path) -> str:
         )
         model.save(str(path))
     except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WorkFailedError(f"{path}: coremltools could not convert it: {reason}") from None
+        raise WorkFailedError(
+            f"{path}: coremltools could not convert it: {first_line(error)}"
+        ) from None
     return "converted to an ML program (float16); Core ML runs on macOS and iOS only, not run here"
 
 

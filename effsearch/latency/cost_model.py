@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from effsearch.latency.machine_speed import MachineSpeed
 from searchspace import Operator
 
 Array = NDArray[np.float64]
@@ -31,12 +33,17 @@ class CostModel(Protocol):
         ...
 
     @property
-    def transferred_blocks(self) -> frozenset[str]:
-        """Block types that no network measured on this very device has."""
+    def measured_blocks(self) -> frozenset[str]:
+        """Block types of which a network was measured on this very device."""
         ...
 
-    def as_transferred(self, features: Array) -> Array:
-        """Return the features (d,) of a part of such a type: the same price, less sure."""
+    def as_transferred(self, features: Array, block: str) -> Array:
+        """Return the features (d,) of a block of a type not measured here: no cheaper, less sure.
+
+        Args:
+            features: of the block's operators, (d,).
+            block: its type.
+        """
         ...
 
     def features(self, operators: Sequence[Operator]) -> Array:
@@ -56,14 +63,70 @@ class CostModel(Protocol):
         ...
 
 
-class MeasuredThroughout:
-    """For cost models of devices on which every block type was measured: none is transferred."""
+@dataclass(frozen=True)
+class PricedTotals:
+    """Networks as a model linear in its prices sees them.
+
+    Attributes:
+        names: of the totals, (J,); the first is the run.
+        totals: of n networks, (n, J); the first column is 1.
+        floor_ms: what the hardware needs at least, which has no price, (n,).
+    """
+
+    names: tuple[str, ...]
+    totals: Array
+    floor_ms: Array
+
+
+@runtime_checkable
+class MovableModel(Protocol):
+    """A cost model whose prices can be moved to another device's measured networks.
+
+    Attributes:
+        price: medians in ms for a unit of each total, (J,).
+        covariance: of the prices' logarithms, (J, J).
+        card: the table's card.
+    """
+
+    price: Array
+    covariance: Array
+    card: Mapping[str, Any]
+
+    def priced_totals(self, networks: Sequence[Sequence[Operator]]) -> PricedTotals:
+        """Return the totals of networks, each given as its operators."""
+        ...
+
+    def moved_card(self, operators: Sequence[Operator], blocks: Collection[str]) -> dict[str, Any]:
+        """Return the card for a device on which other networks were measured.
+
+        Args:
+            operators: of all networks measured there.
+            blocks: their block types.
+        """
+        ...
+
+
+@runtime_checkable
+class SpeedModel(Protocol):
+    """A cost model that says at which speed of its machine the prices hold."""
 
     @property
-    def transferred_blocks(self) -> frozenset[str]:
-        """None."""
-        return frozenset()
+    def speed(self) -> MachineSpeed | None:
+        """That speed; None where the table does not say."""
+        ...
 
-    def as_transferred(self, features: Array) -> Array:
-        """Return the features as they are."""
-        return features
+    def features(self, operators: Sequence[Operator]) -> Array:
+        """Return the feature vector (d,) of some operators."""
+        ...
+
+    def slower(self, features: Array, now: MachineSpeed) -> Array:
+        """Return how many times longer networks take at another speed.
+
+        Args:
+            features: of the networks, (n, d).
+            now: the machine's speed, measured with them.
+
+        Returns:
+            Factors, (n,).
+        """
+        ...

@@ -1,10 +1,11 @@
-"""What each table says of itself, in one row."""
+"""An overview of the tables: what each says of itself, in one row."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from effsearch.latency.catalogue import SHIPPED, read_model, table_paths
+from effsearch.latency.catalogue import SHIPPED, table_paths
+from effsearch.latency.models.registry import read_model
 
 
 def summaries() -> list[dict[str, Any]]:

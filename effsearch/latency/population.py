@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from effsearch.latency.cost_model import Array
-from effsearch.latency.table import DeviceTable
+from effsearch.latency.cost_model import Array, CostModel
 from searchspace import SearchSpace
 from searchspace import architecture as parts
 from searchspace.schema import BLOCKS, CHANNELS_FIRST, CHANNELS_LAST, DOWNSAMPLINGS, HEADS, STEMS
@@ -46,6 +45,19 @@ class _Components:
         return np.asarray(values[self.index])
 
 
+class PricedUnits(Protocol):
+    """A device on which units of networks have features; `DeviceTable` is one."""
+
+    @property
+    def model(self) -> CostModel:
+        """What prices features."""
+        ...
+
+    def unit_features(self, unit: Unit) -> tuple[Array, str]:
+        """Return a unit's features (d,) and the kind of its price."""
+        ...
+
+
 class PopulationPricer:
     """Prices encoded architectures of one space on one device.
 
@@ -54,7 +66,7 @@ class PopulationPricer:
         space: the space that the codes are of.
     """
 
-    def __init__(self, table: DeviceTable, space: SearchSpace) -> None:
+    def __init__(self, table: PricedUnits, space: SearchSpace) -> None:
         self.table, self.space = table, space
         self._columns = {name: i for i, name in enumerate(space.axes)}
         self._priced: dict[str, tuple[Integers, Array]] = {}

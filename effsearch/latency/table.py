@@ -7,18 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from effsearch.latency.cost_model import Array, CostModel
+from effsearch.latency.models.registry import load_model
+from effsearch.latency.population import PopulationPricer
 from searchspace import Architecture, Operator, SearchSpace
 from searchspace.operators import unit_operators
 from searchspace.units import Unit, units
-
-if TYPE_CHECKING:
-    from effsearch.latency.population import PopulationPricer
 
 Z80 = NormalDist().inv_cdf(0.9)  # half-width of an 80 % interval in standard deviations
 _KIND_ORDER = ("measured", "fitted", "transferred", "estimated")
@@ -133,9 +132,7 @@ class DeviceTable:
         Raises:
             UserError: where there is none; names those known and the nearest.
         """
-        from effsearch.latency.catalogue import load_table
-
-        return load_table(name)
+        return cls(Path(name).stem if str(name).endswith(".json") else str(name), load_model(name))
 
     @property
     def kind(self) -> str:
@@ -153,8 +150,8 @@ class DeviceTable:
         if entry is None:
             parts = unit_operators(unit, "deploy")
             features, kind = self.model.features(parts), self.model.mark(parts)
-            if unit.role == "block" and unit.type in self.model.transferred_blocks:
-                features = self.model.as_transferred(features)
+            if unit.role == "block" and unit.type not in self.model.measured_blocks:
+                features = self.model.as_transferred(features, unit.type)
                 kind = "transferred" if kind == "fitted" else kind
             self._cache[unit] = entry = (features, kind)
         return entry
@@ -188,8 +185,6 @@ class DeviceTable:
         Returns:
             Two arrays of shape (n,), equal to what `predict` gives one by one.
         """
-        from effsearch.latency.population import PopulationPricer
-
         pricer = self._pricers.get(id(space))
         if pricer is None or pricer.space is not space:
             pricer = self._pricers[id(space)] = PopulationPricer(self, space)

@@ -13,6 +13,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
+from effsearch.errors import first_line
 from searchspace import Network, UserError, deploy
 from searchspace.errors import plain_key, short
 from searchspace.graph import Graph, Node
@@ -42,7 +43,7 @@ def read_graph(path: str | Path) -> Graph:
         model = onnx.load(str(path), load_external_data=False)
         model = onnx.shape_inference.infer_shapes(model, data_prop=True)
     except Exception as error:  # onnx and protobuf raise many types for one mistake
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else "unreadable"
+        reason = first_line(error, "unreadable")
         raise UserError(f"{path}: not a readable ONNX file ({plain_key(reason[:60])})") from None
     if not model.graph.node or not model.graph.input:
         raise UserError(f"{path}: not a readable ONNX file (no graph in it)")

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from effsearch.files import atomic_write_text
 from effsearch.search.candidates import Record
 from effsearch.search.measured_here import MeasuredHere
 from effsearch.search.winners import choose_winners
@@ -50,8 +51,5 @@ def choose_finalists(
         "digests": [record.candidate.digest for record in chosen],
         "measured": here.to_dict(),
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(body, indent=2) + "\n")
-    temporary.replace(path)
+    atomic_write_text(path, json.dumps(body, indent=2) + "\n")
     return chosen

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from effsearch.files import LineLog, atomic_write_text
 
 FILE = "results.jsonl"
 
@@ -56,22 +57,18 @@ class Journal:
             keep: lines for which it says no are dropped for good.
         """
         entries: list[Entry] = []
-        if path.exists():
-            for line in path.read_text("utf-8").splitlines():
-                try:
-                    entries.append(Entry(**json.loads(line)))
-                except (ValueError, TypeError):
-                    break
+        for line in LineLog(path).read():
+            try:
+                entries.append(Entry(**json.loads(line)))
+            except (ValueError, TypeError):
+                break
         journal = cls(path, [entry for entry in entries if keep(entry)])
         journal._rewrite()
         return journal
 
     def add(self, entry: Entry) -> None:
         """Append a line; it is on disk when this returns."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(_line(entry))
-            file.flush()
-            os.fsync(file.fileno())
+        LineLog(self.path).append(_line(entry))
         self.entries.append(entry)
 
     def curve(self, digest: str) -> list[tuple[int, float]]:
@@ -83,12 +80,9 @@ class Journal:
         return max((epoch for epoch, _ in self.curve(digest)), default=0)
 
     def _rewrite(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text("".join(_line(entry) for entry in self.entries), "utf-8")
-        temporary.replace(self.path)
+        atomic_write_text(self.path, "".join(f"{_line(entry)}\n" for entry in self.entries))
 
 
 def _line(entry: Entry) -> str:
     body: dict[str, Any] = {k: v for k, v in vars(entry).items() if v not in ("", False)}
-    return json.dumps(body) + "\n"
+    return json.dumps(body)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from effsearch.refine.request import ImageData, RefineRequest
 from effsearch.training import recipe as recipes
-from effsearch.training.data import images
+from effsearch.training.data.readers import create_readers
 from effsearch.training.recipe import Recipe
 from searchspace.errors import UserError
 
@@ -68,7 +68,7 @@ class RefineOptions:
                 "--refine: needs --data DIR, the images to train on (an ImageFolder tree: "
                 "train/CLASS/*.jpg and val/CLASS/*.jpg, or a zip of one)"
             )
-        images.scan(self.data)  # the quick part first
+        create_readers(self.data)  # the quick part first
         recipe = self._recipe(RECIPE_CPU if self.recipe or not has_gpu(address) else RECIPE_GPU)
         say(f"looking at the images in {self.data}")
         data = ImageData.check(self.data, recipe.source_side)

@@ -6,9 +6,14 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from effsearch.training.data import images, pixels
+from pydantic import BaseModel, Field
+
+from effsearch import validation
+from effsearch.files import atomic_write_text
+from effsearch.training.data import pixels
+from effsearch.training.data.readers import create_readers
 from effsearch.training.recipe import Recipe
 from searchspace.errors import UserError
 
@@ -53,19 +58,19 @@ class ImageData:
             UserError: the tree is missing, empty, of one class, its splits differ, or more than
                 1 % of its files are unreadable.
         """
-        trees = images.scan(path.resolve())
+        readers = create_readers(path.resolve())
         counts = [
-            len(pixels.load(tree, side)) if pixels.fits_in_memory(tree, side) else len(tree)
-            for tree in trees
+            len(pixels.load(each, side)) if pixels.fits_in_memory(each, side) else len(each)
+            for each in readers
         ]
-        names = trees[0].classes
+        names = readers[0].classes
         return cls(
             path=str(path.resolve()),
             classes=len(names),
             train_images=counts[0],
             val_images=counts[1],
             imagenet=len(names) == 1000 and all(re.fullmatch(r"n\d{8}", name) for name in names),
-            digest="-".join(tree.digest() for tree in trees),
+            digest="-".join(each.digest() for each in readers),
         )
 
 
@@ -94,9 +99,7 @@ class RefineRequest:
             "data": vars(self.data),
             "recipe": self.recipe.to_dict(),
         }
-        temporary = folder / f"{FILE}.tmp"
-        temporary.write_text(json.dumps(body, indent=2) + "\n")
-        temporary.replace(folder / FILE)
+        atomic_write_text(folder / FILE, json.dumps(body, indent=2) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> RefineRequest | None:
@@ -110,16 +113,20 @@ class RefineRequest:
             return None
         try:
             body = json.loads(path.read_text("utf-8"))
-            if body["format"] != FORMAT:
-                raise ValueError
-            return cls(
-                count=int(body["count"]),
-                data=ImageData(**body["data"]),
-                recipe=Recipe.from_dict(body["recipe"]),
-                concurrent=body["concurrent"],
-            )
-        except (OSError, KeyError, TypeError, ValueError, AttributeError, UserError):
-            raise UserError(f"{path}: not a refinement of this version of effsearch") from None
+        except (OSError, ValueError):
+            body = None
+        if not isinstance(body, dict) or body.get("format") != FORMAT:
+            raise UserError(f"{path}: not a refinement of this version of effsearch")
+        return cls(**dict(validation.read(_File, body, path)))
+
+
+class _File(BaseModel):
+    """What a refinement's file holds."""
+
+    count: Annotated[int, Field(ge=1)]
+    data: ImageData
+    recipe: Recipe
+    concurrent: Annotated[int, Field(ge=1)] | None
 
 
 def describe(data: ImageData) -> dict[str, Any]:

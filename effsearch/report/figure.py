@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from effsearch.files import atomic_write
+
 NAMES = {
     "shvit": "SHViT",
     "swiftformer": "SwiftFormer",
@@ -22,6 +24,7 @@ COLOURS = {
     "efficientmod": "#7b4fa3",
 }
 CANDIDATE, FRONT, OVER, BUDGET = "#8fb3d9", "#12436d", "#c9c9c9", "#222222"
+BY_HAND = "#7a4a1e"
 
 
 def family(network: str) -> str:
@@ -40,7 +43,15 @@ def short_label(network: str) -> str:
 def split(trials: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the candidates and the published networks among the priced and scored."""
     done = trials[trials["state"] == "complete"]
-    return done[done["origin"] != "published"], done[done["origin"] == "published"]
+    by_hand = done["origin"].isin(["published", "scaled"])
+    return done[~by_hand], done[done["origin"] == "published"]
+
+
+def scaled_front(trials: pd.DataFrame) -> pd.DataFrame:
+    """Return the front of what scaling published networks by hand gives, fastest first."""
+    done = trials[(trials["state"] == "complete") & trials["origin"].isin(["published", "scaled"])]
+    done = done.sort_values(["quantile_ms", "lower_bound"], ascending=[True, False])
+    return done[done["lower_bound"] > done["lower_bound"].cummax().shift(fill_value=-np.inf)]
 
 
 def axis_labels(summary: Mapping[str, Any]) -> tuple[str, str]:
@@ -124,6 +135,18 @@ def draw_pareto(
                 label=f"front ({len(front):,})",
             )
             axes.scatter(front["quantile_ms"], front["lower_bound"], s=11, color=FRONT, zorder=4)
+        by_hand = scaled_front(trials)
+        if (by_hand["origin"] == "scaled").any():
+            axes.step(
+                by_hand["quantile_ms"],
+                by_hand["lower_bound"],
+                where="post",
+                color=BY_HAND,
+                lw=1.2,
+                ls=(0, (4, 2)),
+                zorder=4,
+                label="published networks scaled by hand, front",
+            )
         winners = trials[trials["digest"].isin([w["digest"] for w in summary["winners"]])]
         if len(winners):
             axes.scatter(
@@ -187,10 +210,9 @@ def draw_pareto(
         for handle in legend.legend_handles[:2]:
             plt.setp(handle, sizes=[30], alpha=1)
         figure.tight_layout()
-        temporary = path.with_suffix(".tmp.png")
-        figure.savefig(temporary)
+        with atomic_write(path, "wb") as file:
+            figure.savefig(file, format="png")
         plt.close(figure)
-    temporary.replace(path)
 
 
 def _label(axes: Any, published: pd.DataFrame, winners: pd.DataFrame, budget: float) -> None:

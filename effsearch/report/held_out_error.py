@@ -11,8 +11,7 @@ def error_text(held_out: Mapping[str, Any]) -> str:
 
     Args:
         held_out: of a latency table (`leave_network_out`) or of a score source
-            (`leave_one_network_out`, `cross_validation`; `validation_images` and `ranking` where
-            it measures on images).
+            (`leave_one_network_out`; `validation_images` and `ranking` of one that measures).
     """
     latency = held_out.get("leave_network_out")
     if isinstance(latency, Mapping):
@@ -26,12 +25,6 @@ def error_text(held_out: Mapping[str, Any]) -> str:
             f"RMSE {score['rmse']:.2f}, Kendall's tau {score['kendall_tau']:.2f}, on "
             f"{score['networks']} networks left out one by one"
         )
-    folds = held_out.get("cross_validation")
-    if isinstance(folds, Mapping):
-        text = f"Kendall's tau {_with_range(folds['kendall_tau'], '', 2)}"
-        if "rmse" in folds:
-            text = f"RMSE {folds['rmse']:.2f}, {text}"
-        return f"{text}, on {folds['networks']} networks trained for it, left out in folds"
     drawn = held_out.get("validation_images")
     if drawn is not None:
         ranked = "; ".join(

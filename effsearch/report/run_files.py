@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
+from pydantic import BaseModel
 
+from effsearch import validation
 from searchspace import UserError
 
 SUMMARY, CARD = "summary.json", "card.json"
@@ -18,6 +20,86 @@ COLUMNS = (
     "quantile_ms", "score", "score_std", "lower_bound", "params", "macs", "resolution", "depth",
     "blocks", "error",
 )  # fmt: skip
+
+
+# What the page takes of a summary and of a card; there is more in both.
+class _Facts(BaseModel):
+    kind: str
+
+
+class _ScoreFacts(_Facts):
+    unit: str
+
+
+class _Winner(BaseModel):
+    path: str
+    digest: str
+    blocks: str
+    params: int
+    macs: int
+
+
+class _Named(BaseModel):
+    name: str
+
+
+class _Summary(BaseModel):
+    format: Literal[1]
+    device: str
+    budget_ms: float
+    confidence: float
+    space: str
+    scored: int
+    failed: int
+    within_budget: int
+    seed: int
+    seconds: float
+    statement: str
+    latency: _Facts
+    score: _ScoreFacts
+    baseline: _Named | None
+    winners: list[_Winner]
+
+
+class _Number(BaseModel):
+    value: float
+    unit: str
+    kind: str
+    std: float | None = None
+    interval_80: tuple[float, float] | None = None
+
+
+class _Part(BaseModel):
+    part: str
+    value: float
+    kind: str
+
+
+class _Latency(BaseModel):
+    mean: _Number
+    quantile: _Number
+    breakdown: list[_Part]
+
+
+class _Score(BaseModel):
+    value: _Number
+
+
+class _Parity(_Number):
+    weights: str
+
+
+class _Onnx(BaseModel):
+    weights: str
+    parity: _Parity
+
+
+class _Card(BaseModel):
+    latency: _Latency
+    score: _Score
+    onnx: _Onnx
+    measured: _Number | None = None
+    trained: _Number | None = None
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
@@ -35,6 +117,22 @@ def read_summary(folder: Path) -> dict[str, Any]:
         ) from None
     if not isinstance(body, dict) or body.get("format") != SUMMARY_FORMAT:
         raise UserError(f"{folder / SUMMARY}: not a summary of this version of effsearch")
+    validation.read(_Summary, body, folder / SUMMARY)
+    return body
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """Return the card of a winner.
+
+    Raises:
+        UserError: where the winner's folder has none, or the page cannot be made of it.
+    """
+    path = folder / CARD
+    try:
+        body: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        raise UserError(f"{path}: missing or not a card") from None
+    validation.read(_Card, body, path)
     return body
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from effsearch.report.figure import draw_pareto
 from effsearch.report.html import write_report
-from effsearch.report.run_files import CARD, FRONT, read_summary, read_trials
+from effsearch.report.run_files import FRONT, read_card, read_summary, read_trials
 from searchspace import UserError
 
 PICTURE, PAGE = "pareto.png", "report.html"
@@ -27,13 +26,7 @@ def regenerate(folder: Path) -> list[Path]:
     summary = read_summary(folder)
     trials = read_trials(folder)
     front = read_trials(folder, FRONT)
-    cards = []
-    for winner in summary["winners"]:
-        path = folder / winner["path"] / CARD
-        try:
-            cards.append(json.loads(path.read_text("utf-8")))
-        except (OSError, ValueError):
-            raise UserError(f"{path}: missing or not a card") from None
+    cards = [read_card(folder / winner["path"]) for winner in summary["winners"]]
     draw_pareto(trials, front, summary, folder / PICTURE)
     write_report(folder / PAGE, trials, front, summary, cards)
     return [folder / PICTURE, folder / PAGE]

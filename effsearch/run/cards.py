@@ -1,11 +1,13 @@
-"""Cards: every number on a winner with its kind and its error."""
+"""The parts of a winner's card: every number with its kind and its error."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
-from effsearch.accuracy.registry import ScoreSource
+from effsearch.accuracy.score import ScoreSource
+from effsearch.export.weights import Accuracy
 from effsearch.latency.table import Z80, DeviceTable, Prediction
 from effsearch.search.candidates import Outcome
 
@@ -20,7 +22,7 @@ def number(
     interval: tuple[float, float] | None = None,
     **more: Any,
 ) -> dict[str, Any]:
-    """Return a number with what has to stand beside it.
+    """Return a number with its unit, its kind and its error.
 
     Args:
         value: the number; None where it is not defined.
@@ -47,8 +49,7 @@ def held_out_latency(table: DeviceTable) -> dict[str, Any]:
 
 def held_out_score(source: ScoreSource) -> dict[str, Any]:
     """Return what a score source says of its error on networks that it has not seen."""
-    found = getattr(source, "held_out", None)
-    return dict(found) if isinstance(found, Mapping) else {}
+    return dict(source.held_out)
 
 
 def latency_numbers(
@@ -93,7 +94,7 @@ def score_numbers(outcome: Outcome, source: ScoreSource) -> dict[str, Any]:
             error="a lower bound: it has the uncertainty in it",
         ),
         "held_out_error": held_out_score(source),
-        **({"note": source.note} if hasattr(source, "note") else {}),
+        "note": source.note,
     }
 
 
@@ -107,6 +108,22 @@ def opinion_numbers(opinion: Mapping[str, Any], name: str) -> dict[str, Any]:
         "order": opinion["order"],
         "note": opinion["note"],
     }
+
+
+def accuracy_number(found: Accuracy) -> dict[str, Any]:
+    """Return the accuracy of an exported model, with the error of drawing the images."""
+    share = found.correct / found.images
+    return number(
+        100 * found.correct / found.images,
+        f"top-1 % on {found.data}",
+        "measured",
+        100 * math.sqrt(max(share * (1 - share), 1e-6) / found.images),
+        images=found.images,
+        correct=found.correct,
+        error="that of drawing the images",
+        note=found.note,
+        **found.facts,
+    )
 
 
 def count_numbers(outcome: Outcome) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from effsearch.export.weights import Weights
 from effsearch.refine.ranking import (
     FAILED,
     STOPPED,
@@ -20,7 +21,7 @@ from effsearch.refine.ranking import (
 from effsearch.refine.refinement import Entrant, Refinement
 from effsearch.refine.request import describe
 from effsearch.run.cards import number
-from effsearch.run.winner_folder import CHECKPOINT, Weights
+from effsearch.run.winner_folder import CHECKPOINT
 from effsearch.search.candidates import Record
 from effsearch.training import checkpoint as checkpoints
 from searchspace import Architecture, build

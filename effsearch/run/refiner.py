@@ -1,4 +1,4 @@
-"""`Refiner`: what stands between a run's candidates and its winners where some are trained."""
+"""`Refiner`: chooses a run's winners by training the best candidates."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 from effsearch.refine.finalists import choose_finalists
 from effsearch.refine.refinement import FOLDER, Refinement, refine
 from effsearch.refine.request import RefineRequest
+from effsearch.run.by_hand import best_published
 from effsearch.run.request import SearchRequest
-from effsearch.run.summary import baseline_of
 from effsearch.search.candidates import Record
 from effsearch.search.measured_here import MeasuredHere
 from searchspace import SearchSpace
@@ -18,7 +18,7 @@ from searchspace import SearchSpace
 
 @dataclass(frozen=True)
 class Refiner:
-    """Chooses a run's winners by training the best candidates.
+    """Trains the best candidates of a run, and takes its winners in that order.
 
     Attributes:
         wanted: how many, on what and how.
@@ -63,7 +63,7 @@ class Refiner:
             self.request.seed,
             folder,
             chosen[: wanted.count],
-            baseline_of(records),
+            best_published(records),
             self.cores,
             self.address,
             self.say,

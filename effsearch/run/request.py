@@ -5,20 +5,24 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from effsearch.accuracy.options import SUPERNET, SupernetOptions
+from pydantic import ConfigDict, TypeAdapter
+
+from effsearch.accuracy.options import ScoreOptions
+from effsearch.accuracy.registry import find
+from effsearch.files import atomic_write_text
+from effsearch.search.evaluation import EvaluatorSpec
 from effsearch.search.limits import Limits
 from searchspace import UserError
 
 FILE = "request.json"
-FORMAT = 1
+FORMAT = 2
 DEFAULT_TRIALS = 6000
 # A source that runs networks takes a second or so for each.
 DEFAULT_TRIALS_SLOW = 300
-SLOW_SOURCES = ("zero-cost", SUPERNET)
 
 
 @dataclass(frozen=True)
@@ -27,8 +31,8 @@ class SearchRequest:
 
     Attributes:
         device: name of a latency table, or a path to one.
-        budget_ms: latency that must not be exceeded ...
-        confidence: ... with this probability.
+        budget_ms: latency that must not be exceeded.
+        confidence: probability with which a candidate has to stay within the budget.
         space: name of a space, or a path to one.
         proxy: name of the score source.
         trials: candidates to evaluate in all.
@@ -36,7 +40,7 @@ class SearchRequest:
         winners: how many to hand back.
         max_params_m: limit on parameters in millions, or None.
         max_macs_m: limit on multiply-accumulates in millions, or None.
-        supernet: what the score source `supernet` needs; None for the others.
+        options: what the score source takes.
 
     Raises:
         UserError: on construction, where a value is out of range; names its option.
@@ -52,7 +56,9 @@ class SearchRequest:
     winners: int = 5
     max_params_m: float | None = None
     max_macs_m: float | None = None
-    supernet: SupernetOptions | None = None
+    options: ScoreOptions = field(default_factory=ScoreOptions)
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     def __post_init__(self) -> None:
         _positive("--budget-ms", self.budget_ms, "a positive number of milliseconds")
@@ -75,6 +81,10 @@ class SearchRequest:
         """What every candidate is held against."""
         return Limits(self.budget_ms, self.max_params_m, self.max_macs_m)
 
+    def evaluator_spec(self, folder: Path) -> EvaluatorSpec:
+        """Return what workers make their evaluators from, for a run in a folder."""
+        return EvaluatorSpec(self.device, self.proxy, self.confidence, self.options.in_run(folder))
+
     def write(self, folder: Path, fingerprints: Mapping[str, str]) -> None:
         """Write it to a run folder.
 
@@ -83,18 +93,21 @@ class SearchRequest:
             fingerprints: of what the request only names (table, score source), so that a resumed
                 run notices where these changed.
         """
-        body = {"format": FORMAT, **asdict(self), "fingerprints": dict(fingerprints)}
-        body["supernet"] = None if self.supernet is None else self.supernet.to_dict()
-        temporary = folder / f"{FILE}.tmp"
-        temporary.write_text(json.dumps(body, indent=2) + "\n")
-        temporary.replace(folder / FILE)
+        body = {
+            "format": FORMAT,
+            **asdict(self),
+            "options": self.options.model_dump(mode="json"),
+            "fingerprints": dict(fingerprints),
+        }
+        atomic_write_text(folder / FILE, json.dumps(body, indent=2) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> tuple[SearchRequest, dict[str, str]]:
         """Return the request in a run folder, and its fingerprints.
 
         Raises:
-            UserError: where the folder is no run.
+            UserError: where the folder is no run, its request is of another version, or its score
+                source is not there any more.
         """
         path = folder / FILE
         try:
@@ -103,21 +116,26 @@ class SearchRequest:
             raise UserError(
                 f"{folder}: not a run of `effsearch run` (it has no readable {FILE})"
             ) from None
-        names = {f.name for f in fields(cls)}
+        wrong = UserError(f"{path}: not a request of this version of effsearch")
+        if not isinstance(body, dict) or body.pop("format", None) != FORMAT:
+            raise wrong
+        # The source may be of a package that is not installed here, and says so.
+        entry = find(str(body.get("proxy")))
         try:
-            if body["format"] != FORMAT:
-                raise ValueError
-            fingerprints = {str(k): str(v) for k, v in body["fingerprints"].items()}
-            if body.get("supernet") is not None:
-                body["supernet"] = SupernetOptions.from_dict(body["supernet"])
-            return cls(**{k: v for k, v in body.items() if k in names}), fingerprints
-        except (KeyError, TypeError, ValueError, AttributeError):
-            raise UserError(f"{path}: not a request of this version of effsearch") from None
+            fingerprints = {str(k): str(v) for k, v in body.pop("fingerprints").items()}
+            body["options"] = entry.options.model_validate(body["options"])
+            return TypeAdapter(cls).validate_python(body), fingerprints
+        except (KeyError, ValueError, AttributeError):
+            raise wrong from None
 
 
 def default_trials(proxy: str) -> int:
-    """Return how many candidates a run evaluates where nobody says."""
-    return DEFAULT_TRIALS_SLOW if proxy in SLOW_SOURCES else DEFAULT_TRIALS
+    """Return how many candidates a run evaluates where nobody says.
+
+    Raises:
+        UserError: where there is no such score source.
+    """
+    return DEFAULT_TRIALS_SLOW if find(proxy).slow else DEFAULT_TRIALS
 
 
 def _positive(option: str, value: Any, what: str) -> None:

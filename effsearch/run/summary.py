@@ -8,24 +8,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from effsearch.files import atomic_write_text
 from effsearch.latency.table import Z80, DeviceTable
 from effsearch.published import published
 from effsearch.report.run_files import SUMMARY, SUMMARY_FORMAT
+from effsearch.run.by_hand import best_of_families, best_published, best_scaled
 from effsearch.run.cards import held_out_latency, held_out_score
 from effsearch.run.request import SearchRequest
+from effsearch.run.winner_words import describe, edges, merits, mixture
 from effsearch.search.candidates import Record
 from effsearch.search.evaluation import Evaluator
-
-
-def baseline_of(records: Sequence[Record]) -> Record | None:
-    """Return the best-scoring published network that meets the limits."""
-    fits = [r for r in records if r.candidate.reference and r.feasible]
-    return max(fits, key=lambda r: r.outcome.score, default=None)
+from searchspace import SearchSpace
 
 
 def make_summary(
     request: SearchRequest,
     evaluator: Evaluator,
+    space: SearchSpace,
     records: Sequence[Record],
     winners: Sequence[Record],
     seconds: float,
@@ -36,12 +35,13 @@ def make_summary(
     Args:
         request: what was asked for.
         evaluator: what priced and scored.
+        space: that was searched.
         records: all candidates.
         winners: best first; winner k is in `winners/k`.
         seconds: how long the search took.
         measured: measurements of winners on this very machine by digest, where they were made.
     """
-    baseline = baseline_of(records)
+    published_one, scaled_one = best_published(records), best_scaled(records)
     table, source = evaluator.table, evaluator.source
     body: dict[str, Any] = {
         "format": SUMMARY_FORMAT,
@@ -62,11 +62,18 @@ def make_summary(
         "within_budget": sum(r.feasible for r in records),
         "seconds": round(seconds, 2),
         "winners": [
-            winner_row(rank, record, table, (measured or {}).get(record.candidate.digest))
-            for rank, record in enumerate(winners, 1)
+            winner_row(rank, record, table, words, (measured or {}).get(record.candidate.digest))
+            for rank, (record, words) in enumerate(zip(winners, merits(winners), strict=True), 1)
         ],
-        "baseline": None if baseline is None else _baseline_row(baseline, table),
+        "baseline": None if published_one is None else _by_hand_row(published_one, table),
         "gain": None,
+        "baseline_scaled": None if scaled_one is None else _by_hand_row(scaled_one, table),
+        "gain_over_scaled": None,
+        "families": {
+            family: {**_numbers(record, table), **_shape(record), "name": record.candidate.source}
+            for family, record in best_of_families(records).items()
+        },
+        "edge": edges(space, winners),
         "latency": {
             "source": f"table {table.name}",
             "kind": table.kind,
@@ -77,20 +84,31 @@ def make_summary(
             "unit": source.unit,
             "kind": source.kind,
             "held_out_error": held_out_score(source),
-            "note": getattr(source, "note", ""),
+            "note": source.note,
         },
     }
-    if winners and baseline is not None:
-        body["gain"] = gain(winners[0], baseline)
-    body["statement"] = statement(body)
+    if winners and published_one is not None:
+        body["gain"] = gain(winners[0], published_one)
+    if winners and scaled_one is not None:
+        body["gain_over_scaled"] = gain(winners[0], scaled_one)
+    body["statement"] = statement(body, anywhere=source.space is None)
     return body
 
 
 def winner_row(
-    rank: int, record: Record, table: DeviceTable, measured: Any = None
+    rank: int, record: Record, table: DeviceTable, words: Sequence[str] = (), measured: Any = None
 ) -> dict[str, Any]:
-    """Return a winner's row of the summary."""
-    row = {"path": f"winners/{rank}", **_numbers(record, table), "blocks": describe(record)}
+    """Return a winner's row of the summary.
+
+    Args:
+        rank: from 1.
+        record: the winner.
+        table: that priced it.
+        words: what it is the best at among the winners.
+        measured: its measurement on this machine, if there is one.
+    """
+    row = {"path": f"winners/{rank}", **_numbers(record, table), **_shape(record)}
+    row["best_at"] = list(words)
     if measured is not None:
         row["measured_ms"] = measured.median_ms
         if measured.at_table_speed_ms is not None:
@@ -117,15 +135,9 @@ def _numbers(record: Record, table: DeviceTable) -> dict[str, Any]:
     }
 
 
-def describe(record: Record) -> str:
-    """Return a network's shape in one line: stem, then blocks and width of each stage."""
+def _shape(record: Record) -> dict[str, str]:
     architecture = record.candidate.architecture
-    stem = architecture.stem
-    parts = [f"{stem.type} stem /{stem.stride}"]
-    for stage in architecture.stages:
-        blocks = " + ".join(f"{b.depth} {b.type}" for b in stage.blocks)
-        parts.append(f"{blocks} @{stage.width}")
-    return "; ".join(parts)
+    return {"blocks": describe(architecture), "mixture": mixture(architecture)}
 
 
 def gain(winner: Record, baseline: Record) -> dict[str, Any]:
@@ -146,16 +158,21 @@ def gain(winner: Record, baseline: Record) -> dict[str, Any]:
     }
 
 
-def statement(body: Mapping[str, Any]) -> str:
-    """Return in words whether a winner is better than what is published."""
+def statement(body: Mapping[str, Any], anywhere: bool) -> str:
+    """Return in words whether a winner is better than what is published.
+
+    Args:
+        body: the summary so far.
+        anywhere: whether the score source scores networks outside of the space too.
+    """
     found, baseline = body["gain"], body["baseline"]
     unit = body["score"]["unit"]
     if not body["winners"]:
         return "No architecture was found that meets the budget."
-    if baseline is None and body["score"]["kind"] == "inherited":
+    if baseline is None and not anywhere:
         return (
-            "No published network is in the supernet's space and fits, so there is nothing to "
-            f"compare the winners with ({unit})."
+            f"No published network is in the {body['proxy']}'s space and fits, so there is nothing "
+            f"to compare the winners with ({unit})."
         )
     if found is None or baseline is None:
         return (
@@ -163,25 +180,36 @@ def statement(body: Mapping[str, Any]) -> str:
         )
     low, high = found["interval"]
     numbers = f"{found['score']:+.2f} ({unit}; 80% interval {low:+.2f} to {high:+.2f})"
+    scaled = _over_scaled(body)
     if found["clear"]:
         return (
             f"Winner 1 is estimated to be better than {found['over']}, the best published network "
-            f"that fits: {numbers}. It is untrained; the published network has weights."
+            f"that fits: {numbers}.{scaled} It is untrained; the published network has weights."
         )
     return (
         f"No winner is clearly better than {found['over']}, the best published network that fits: "
-        f"{numbers}. The published one has weights: take it, unless you will train."
+        f"{numbers}.{scaled} The published one has weights: take it, unless you will train."
+    )
+
+
+def _over_scaled(body: Mapping[str, Any]) -> str:
+    """Return in words what the search gave beyond scaling a published family by hand."""
+    found = body["gain_over_scaled"]
+    if found is None:
+        return ""
+    low, high = found["interval"]
+    return (
+        f" Scaling a published family by hand gives {found['over']}: winner 1 is at "
+        f"{found['score']:+.2f} to it ({low:+.2f} to {high:+.2f})."
     )
 
 
 def write_summary(folder: Path, body: Mapping[str, Any]) -> None:
     """Write summary.json at once."""
-    temporary = folder / f"{SUMMARY}.tmp"
-    temporary.write_text(json.dumps(body, indent=2) + "\n")
-    temporary.replace(folder / SUMMARY)
+    atomic_write_text(folder / SUMMARY, json.dumps(body, indent=2) + "\n")
 
 
-def _baseline_row(record: Record, table: DeviceTable) -> dict[str, Any]:
+def _by_hand_row(record: Record, table: DeviceTable) -> dict[str, Any]:
     name = record.candidate.source
     known = published().get(name)
     return {

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from effsearch.files import atomic_write
 from effsearch.report.run_files import COLUMNS, FRONT, TRIALS
 from effsearch.search.candidates import Record
 from effsearch.search.pareto import front
@@ -19,12 +20,10 @@ def write_tables(folder: Path, records: Sequence[Record]) -> None:
 
 
 def _write(path: Path, records: Sequence[Record]) -> None:
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w", newline="") as file:
+    with atomic_write(path, newline="") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         writer.writerows(_row(record) for record in records)
-    temporary.replace(path)
 
 
 def _row(record: Record) -> list[Any]:

@@ -4,42 +4,22 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import onnx
 import torch
 
 from effsearch.errors import WorkFailedError
 from effsearch.export.check import TOLERANCE, check_onnx, randomise, require_parity
+from effsearch.export.weights import Weights
 from effsearch.onnx_io.onnx_files import OPSET, to_onnx
 from effsearch.report.run_files import CARD
-from effsearch.run.cards import UNTRAINED, number
-from searchspace import Architecture, Network, build
+from effsearch.run.cards import UNTRAINED, accuracy_number, number
+from searchspace import Architecture, build
 
 ARCHITECTURE, MODEL = "architecture.yaml", "model.onnx"
 CHECKPOINT = "model.pt"
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Weights that a winner is exported with, in place of fresh ones.
-
-    Attributes:
-        network: the winner's network with them.
-        text: what they are, for the card.
-        side: of the model's input in px; the architecture's resolution where None.
-        checkpoint: a file that holds them, copied beside the model; None for none.
-        accuracy: measures the exported model, for the card; None where it is not measured.
-    """
-
-    network: Network
-    text: str
-    checkpoint: Path | None = None
-    accuracy: Callable[[onnx.ModelProto], Mapping[str, Any]] | None = None
-    side: int | None = None
 
 
 def write_winner(
@@ -83,7 +63,7 @@ def write_winner(
 
     measured = {}
     if weights is not None and weights.accuracy is not None:
-        measured = {"accuracy": weights.accuracy(model)}
+        measured = {"accuracy": accuracy_number(weights.accuracy(model))}
 
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)

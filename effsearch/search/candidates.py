@@ -1,4 +1,4 @@
-"""What the search knows of a candidate: where it came from, its price and its score."""
+"""Candidates of a search: their origin, latency and score."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from typing import Any
 from searchspace import Architecture
 
 PUBLISHED = "published"  # a published network, a member of the space or not
+SCALED = "scaled"  # a published network, its widths and depths multiplied by hand
 NEAREST = "nearest"  # the member of the space that is most like a published network
 SAMPLED = "sampled"
 EVOLVED = "evolved"
 ENUMERATED = "enumerated"
 NEIGHBOUR = "neighbour"
-ORIGINS = (PUBLISHED, NEAREST, SAMPLED, EVOLVED, ENUMERATED, NEIGHBOUR)
+ORIGINS = (PUBLISHED, SCALED, NEAREST, SAMPLED, EVOLVED, ENUMERATED, NEIGHBOUR)
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Candidate:
     Attributes:
         architecture: the network.
         origin: one of `ORIGINS`.
-        source: name of the published network that it is, or is nearest to; else empty.
+        source: name of the published or scaled network that it is, or is nearest to; else empty.
         member: whether the space contains it.
     """
 
@@ -80,6 +81,11 @@ class Candidate:
     def reference(self) -> bool:
         """Whether it is a published network, which is what winners are compared with."""
         return self.origin == PUBLISHED
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether anyone has it without a search: a published network, or one scaled by hand."""
+        return self.origin in (PUBLISHED, SCALED)
 
 
 @dataclass(frozen=True)

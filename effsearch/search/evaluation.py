@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from effsearch.accuracy.options import SupernetOptions
-from effsearch.accuracy.registry import ScoreSource, load_source
+from effsearch.accuracy.options import ScoreOptions
+from effsearch.accuracy.registry import load_source
+from effsearch.accuracy.score import ScoreSource
 from effsearch.latency.table import DeviceTable, quantile_ms
 from effsearch.search.candidates import Outcome
 from searchspace import Architecture, UserError
@@ -26,13 +27,13 @@ class EvaluatorSpec:
         device: name or path of a latency table.
         proxy: name of a score source.
         confidence: of the latency quantile.
-        supernet: what the source `supernet` needs; None for the others.
+        options: what the score source takes; None for its defaults.
     """
 
     device: str
     proxy: str
     confidence: float
-    supernet: SupernetOptions | None = None
+    options: ScoreOptions | None = None
 
     def make(self) -> Evaluator:
         """Return the evaluator.
@@ -40,7 +41,7 @@ class EvaluatorSpec:
         Raises:
             UserError: where there is no such table or score source.
         """
-        source = load_source(self.proxy, self.supernet)
+        source = load_source(self.proxy, self.options)
         return Evaluator(DeviceTable.load(self.device), source, self.confidence)
 
 
@@ -64,7 +65,7 @@ class Evaluator:
         return [self.evaluate(architecture) for architecture in architectures]
 
     def evaluate(self, architecture: Architecture) -> Outcome:
-        """Return what an architecture is priced and scored at; a failure is an outcome too."""
+        """Return an architecture's latency, counts and score, or why it has none."""
         found: dict[str, Any] = {}
         try:
             mean, std = self.table.model.evaluate(self.table.features(architecture)[None])

@@ -68,7 +68,7 @@ def _start_worker(spec: EvaluatorSpec, parent: int) -> None:
 
 
 def _die_with(parent: int) -> None:
-    """End this process when its parent was killed: nobody else would."""
+    """End this process when its parent was killed; nothing else would end it."""
     while _alive(parent):
         time.sleep(1)
     os._exit(1)
@@ -170,7 +170,11 @@ def connect_ray(address: str | None, cpus: int) -> tuple[Any, bool]:
 
 
 def _reach(address: str) -> None:
-    """Knock at a cluster's port: Ray itself waits for minutes where nobody opens."""
+    """Check that something listens at a cluster's port; Ray itself would wait for minutes.
+
+    Raises:
+        UserError: where nothing does.
+    """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
         return  # a name such as `auto`, which Ray looks up

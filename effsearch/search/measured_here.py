@@ -1,4 +1,4 @@
-"""Measuring the best on this machine, where the table is this machine's."""
+"""Measurements of the best candidates on this machine, where the table is this machine's."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import asdict
 from typing import Any
 
 from effsearch.latency.table import DeviceTable
-from effsearch.latency.timing.measure import Measurement, measure_architecture
-from effsearch.latency.timing.onnx_runtime import matches_this_machine
+from effsearch.latency.timing.machine import matches_this_machine
+from effsearch.latency.timing.measure import Measurement, measure_ms
 from effsearch.search.candidates import Record
 
 MOST = 30  # candidates measured at most: the rest is dropped with the reason
@@ -49,7 +49,7 @@ class MeasuredHere:
                     "Winners were not measured: this is not the machine that the table was "
                     f"measured on ({'; '.join(differences)})."
                 )
-        self._measure = measure or (_measuring(table) if self.active else measure_architecture)
+        self._measure = measure or (_measuring(table) if self.active else measure_ms)
 
     def accept(self, record: Record) -> bool:
         """Measure a candidate and return whether it meets the budget."""
@@ -121,10 +121,10 @@ class MeasuredHere:
 def _measuring(table: DeviceTable) -> Callable[..., Measurement]:
     """Return what measures a network, beside the table's references where it names their speed."""
     if getattr(table.model, "speed", None) is None:
-        return measure_architecture
-    from effsearch.latency.timing.with_references import BesideTable
+        return measure_ms
+    from effsearch.latency.timing.with_references import TableSpeedTimer
 
-    return BesideTable(table)
+    return TableSpeedTimer(table)
 
 
 def _at_table_speed(found: Measurement) -> str:

@@ -1,4 +1,4 @@
-"""Architectures as Optuna parameters: one categorical parameter for every active axis."""
+"""Architectures as Optuna parameters: one for every active axis, integers for sizes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from optuna.distributions import CategoricalDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 
 from searchspace import Architecture, SearchSpace, UserError
 
@@ -14,28 +14,38 @@ Params = dict[str, Any]
 
 
 class _Recorder:
-    """Stands in for a trial: asks a function for each value and keeps what it was asked."""
+    """A stand-in for an Optuna trial: takes each value from a function and keeps what was asked."""
 
     def __init__(self, choose: Callable[[str, Sequence[Any]], Any]) -> None:
         self.choose = choose
         self.params: Params = {}
-        self.choices: dict[str, tuple[Any, ...]] = {}
+        self.distributions: dict[str, BaseDistribution] = {}
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        value = self.choose(name, choices)
+        self.params[name] = self.choose(name, choices)
+        self.distributions[name] = _categorical(tuple(choices))
+        return self.params[name]
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int:
+        value: int = self.choose(name, range(low, high + 1, step))
         self.params[name] = value
-        self.choices[name] = tuple(choices)
+        self.distributions[name] = _integers(low, high, step)
         return value
 
 
 @lru_cache(maxsize=4096)
-def _distribution(choices: tuple[Any, ...]) -> CategoricalDistribution:
+def _categorical(choices: tuple[Any, ...]) -> CategoricalDistribution:
     return CategoricalDistribution(choices)
+
+
+@lru_cache(maxsize=4096)
+def _integers(low: int, high: int, step: int) -> IntDistribution:
+    return IntDistribution(low, high, step=step)
 
 
 def to_params(
     space: SearchSpace, architecture: Architecture
-) -> tuple[Params, dict[str, CategoricalDistribution]]:
+) -> tuple[Params, dict[str, BaseDistribution]]:
     """Return the Optuna parameters and distributions of a member of a space.
 
     Raises:
@@ -48,7 +58,7 @@ def to_params(
     # An axis that the walk asks for, but that leaves no trace in the architecture, has no value.
     recorder = _Recorder(lambda name, choices: labels.get(name, choices[0]))
     space.suggest(recorder)
-    return recorder.params, {k: _distribution(v) for k, v in recorder.choices.items()}
+    return recorder.params, recorder.distributions
 
 
 def from_params(space: SearchSpace, params: Mapping[str, Any]) -> Architecture:
@@ -65,15 +75,6 @@ def from_params(space: SearchSpace, params: Mapping[str, Any]) -> Architecture:
         return value
 
     return space.suggest(_Recorder(choose))
-
-
-def neighbours(space: SearchSpace, architecture: Architecture) -> Iterator[Architecture]:
-    """Yield the members that differ from another in one axis (and those that it opens)."""
-    params, distributions = to_params(space, architecture)
-    for name, distribution in distributions.items():
-        for value in distribution.choices:
-            if value != params[name]:
-                yield from_params(space, {**params, name: value})
 
 
 def enumerate_space(space: SearchSpace) -> Iterator[Architecture]:

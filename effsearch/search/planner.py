@@ -20,12 +20,14 @@ from effsearch.search.candidates import (
     NEIGHBOUR,
     PUBLISHED,
     SAMPLED,
+    SCALED,
     Candidate,
     Record,
 )
-from effsearch.search.parameters import enumerate_space, neighbours
+from effsearch.search.parameters import enumerate_space
 from effsearch.search.pareto import survivors
 from searchspace import Architecture, SearchSpace, zoo
+from searchspace.scaling import scaled_families
 
 INITIAL = 400
 BATCH = 100
@@ -70,12 +72,15 @@ class Planner:
         if batch == 0:
             references = (c for c in published(self.space) if c.member or self.outsiders)
             known = _new(references, seen, len(zoo.names()) * 2)
-            count = INITIAL - len(known)
+            if self.outsiders and not self.exhaustive:
+                # Half of the trials at most, so that a short search still searches.
+                by_hand = _new(scaled(self.space), seen, self.trials // 2)
+                known += [c for c in by_hand if c.digest not in {k.digest for k in known}]
             first = known[: self.trials]
             if self.exhaustive:
                 return first
             seen |= {c.digest for c in first}
-            return first + self._sampled(rng, seen, min(count, self.trials - len(first)))
+            return first + self._sampled(rng, seen, min(INITIAL, self.trials - len(first)))
         if self.exhaustive:
             everything = (Candidate(a, ENUMERATED) for a in enumerate_space(self.space))
             return _new(everything, seen, min(BATCH, room))
@@ -93,7 +98,7 @@ class Planner:
         if not members:
             return []
         best = min(members, key=lambda r: (r.violation, r.number))
-        around = neighbours(self.space, best.candidate.architecture)
+        around = self.space.neighbours(best.candidate.architecture)
         return _new((Candidate(a, NEIGHBOUR) for a in around), seen, self.trials)
 
     def evolved(
@@ -137,6 +142,13 @@ def published(space: SearchSpace) -> Iterator[Candidate]:
         yield Candidate(network, PUBLISHED, name, member=network in space)
     for name, network in networks:
         yield Candidate(space.nearest(network), NEAREST, name)
+
+
+def scaled(space: SearchSpace) -> Iterator[Candidate]:
+    """Yield what scaling the published networks by hand gives."""
+    for network in scaled_families():
+        if network.name not in zoo.names():
+            yield Candidate(network, SCALED, network.name or "", member=network in space)
 
 
 def _repeat(make: Callable[[], Candidate], times: int) -> Iterator[Candidate]:

@@ -1,4 +1,4 @@
-"""How a search shows where it is: a bar in a terminal, lines elsewhere, always on stderr."""
+"""Progress of a search: a bar in a terminal, lines elsewhere, always on stderr."""
 
 from __future__ import annotations
 

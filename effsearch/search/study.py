@@ -19,6 +19,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
+from effsearch.files import LineLog
 from effsearch.search.candidates import Candidate, Outcome, Record
 from effsearch.search.parameters import from_params, to_params
 from searchspace import Architecture, SearchSpace, UserError
@@ -201,25 +202,15 @@ def _hold(folder: Path) -> int | None:
 def _mend(path: Path) -> None:
     """Cut off a last line that a kill left unfinished, and the lock that it left behind."""
     Path(f"{path}.lock").unlink(missing_ok=True)
-    if not path.exists():
-        return
-    with path.open("rb+") as file:
-        data = file.read()
-        end = len(data)
-        while end:
-            start = data.rfind(b"\n", 0, end - 1) + 1
-            line = data[start:end]
-            if line.endswith(b"\n"):
-                try:
-                    json.loads(line)
-                    break
-                except ValueError:
-                    pass
-            end = start
-        if end < len(data):
-            file.truncate(end)
-            file.flush()
-            os.fsync(file.fileno())
+    LineLog(path).mend(_is_json)
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
 
 
 def _quiet() -> None:

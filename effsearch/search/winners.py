@@ -26,10 +26,11 @@ def choose_winners(
     """Return the best feasible members, each unlike those before it.
 
     Candidates are ranked by the lower bound of their score. The first winner is the best. The
-    others are the best of those that differ most from the winners before them, as long as the
-    score can't tell them from the best: their bound is less than one standard deviation below it.
-    Errors of a score are alike for networks that are alike, so winners that differ are worth more
-    than slightly better copies. Where there are too few such, the others follow.
+    others are the best of another design (`design`) that differ most from the winners before them,
+    as long as the score can't tell them from the best: their bound is less than one standard
+    deviation below it. Errors of a score are alike for networks that are alike, so winners that
+    differ are worth more than slightly better copies. Where there are too few such, other designs
+    follow, and then the same ones again.
 
     Args:
         space: of the candidates.
@@ -37,33 +38,66 @@ def choose_winners(
         count: how many to return, fewer where not so many fit.
         accept: a last test, asked once for a candidate that would be taken: measures it, say.
     """
-    # A published network is no find: it is the baseline.
-    published = {r.candidate.digest for r in records if r.candidate.reference}
-    pool = [r for r in records if r.feasible and r.candidate.digest not in published]
+    # What anyone has without a search is no find: it is what winners are compared with.
+    by_hand = {r.candidate.digest for r in records if r.candidate.by_hand}
+    pool = [r for r in records if r.feasible and r.candidate.digest not in by_hand]
     pool.sort(key=lambda r: (-r.outcome.lower_bound, r.outcome.quantile_ms, r.number))
-    pool = pool[:_POOL]
     if not pool:
         return []
-    networks = [r.candidate.architecture for r in pool]
-    distances = _Distances(space, networks)
-    best = pool[0].outcome
-    close = sum(r.outcome.lower_bound >= best.lower_bound - best.score_std for r in pool)
-    chosen: list[int] = []
-    refused: set[int] = set()
-    for size in (close, len(pool)):
-        for distance in DISTANCES:
-            for index in range(size):
-                if len(chosen) == count:
-                    break
-                if index in chosen or index in refused:
-                    continue
-                if chosen and distances.to_nearest(index, chosen) <= distance:
-                    continue
-                if accept(pool[index]):
-                    chosen.append(index)
-                else:
-                    refused.add(index)
-    return [pool[i] for i in sorted(chosen)]
+    of_design: dict[tuple[object, ...], Record] = {}
+    for record in pool:
+        of_design.setdefault(design(record.candidate.architecture), record)
+    best, designs = pool[0].outcome, list(of_design.values())
+    floor = best.lower_bound - best.score_std
+    chosen: list[Record] = []
+    refused: set[str] = set()
+    close = [r for r in designs if r.outcome.lower_bound >= floor]
+    for tried, distances in ((close, DISTANCES[:-1]), (designs, DISTANCES[:-1]), (pool, DISTANCES)):
+        _add(space, tried[:_POOL], count, distances, accept, chosen, refused)
+    return sorted(chosen, key=pool.index)
+
+
+def design(architecture: Architecture) -> tuple[object, ...]:
+    """Return what a person would call a network's design: its stem and the blocks of each stage.
+
+    Widths, depths and the options of blocks are left out.
+    """
+    stem = architecture.stem
+    blocks = (tuple(block.type for block in stage.blocks) for stage in architecture.stages)
+    return (stem.type, stem.stride, *blocks)
+
+
+def _add(
+    space: SearchSpace,
+    pool: Sequence[Record],
+    count: int,
+    apart: Sequence[float],
+    accept: Callable[[Record], bool],
+    chosen: list[Record],
+    refused: set[str],
+) -> None:
+    """Add to what is chosen: the best of a pool, best first, those first that differ most."""
+    done = {r.candidate.digest for r in chosen} | refused
+    pool = [*chosen, *(r for r in pool if r.candidate.digest not in done)]
+    if len(pool) == len(chosen):
+        return
+    distances = _Distances(space, [r.candidate.architecture for r in pool])
+    before = len(chosen)
+    taken = list(range(before))
+    for distance in apart:
+        for index in range(before, len(pool)):
+            record = pool[index]
+            if len(chosen) == count:
+                return
+            if index in taken or record.candidate.digest in refused:
+                continue
+            if taken and distances.to_nearest(index, taken) <= distance:
+                continue
+            if accept(record):
+                taken.append(index)
+                chosen.append(record)
+            else:
+                refused.add(record.candidate.digest)
 
 
 def difference(space: SearchSpace, first: Architecture, second: Architecture) -> float:

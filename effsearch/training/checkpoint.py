@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from effsearch import validation
+from effsearch.files import atomic_write
 from effsearch.training.recipe import Recipe
 from searchspace.errors import UserError
 
@@ -92,35 +93,32 @@ def load(path: str | Path) -> Checkpoint:
     values = load_tensors(path)
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise UserError(f"{path} is no effsearch checkpoint; `effsearch train` writes them")
-    if values["version"] != VERSION:
+    if values.get("version") != VERSION:
         raise UserError(
-            f"checkpoint {path} is of version {values['version']}; this program reads {VERSION}"
+            f"checkpoint {path} is of version {values.get('version')}; this program reads {VERSION}"
         )
-    return Checkpoint(
-        architecture=values["architecture"],
-        digest=values["digest"],
-        state_dict=values["state_dict"],
-        classes=tuple(values["classes"]),
-        recipe=Recipe.from_dict(values["recipe"]),
-        epoch=values["epoch"],
-        top1=values["top1"],
-        training=values["training"],
-    )
+    return Checkpoint(**dict(validation.read(_File, values, Path(path))))
+
+
+class _File(BaseModel):
+    """What a checkpoint's file holds."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    architecture: str
+    digest: str
+    state_dict: dict[str, Tensor]
+    classes: tuple[str, ...]
+    recipe: Recipe
+    epoch: int
+    top1: float
+    training: dict[str, Any]
 
 
 def save_tensors(values: dict[str, Any], path: str | Path) -> None:
     """Writes tensors and plain values to a file, atomically."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-        try:
-            torch.save(values, file)
-            file.flush()
-            os.fsync(file.fileno())
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
-    os.replace(file.name, path)
+    with atomic_write(path, "wb", sync=True) as file:
+        torch.save(values, file)
 
 
 def load_tensors(path: str | Path) -> Any:

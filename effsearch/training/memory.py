@@ -1,9 +1,11 @@
-"""Keeps freed memory in the process: large activations are faulted in once, not every step."""
+"""Memory of a training process: keeping what it frees, and telling when it ran out."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
+
+import torch
 
 # Parameters of glibc's mallopt(3).
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
@@ -24,3 +26,11 @@ def keep_memory() -> None:
         return
     mallopt(_MMAP_THRESHOLD, _LARGEST)
     mallopt(_TRIM_THRESHOLD, _LARGEST)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether an error is that of memory that ran out, on the GPU or here."""
+    text = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or (
+        "can't allocate memory" in text or "out of memory" in text
+    )

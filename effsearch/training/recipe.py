@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import yaml
+from pydantic import BaseModel, ConfigDict, Field
 
+from effsearch import validation
 from searchspace.errors import UserError
 
 _RECIPES = Path(__file__).parent / "recipes"
 
+_Count = Annotated[int, Field(ge=1)]
+_Amount = Annotated[float, Field(ge=0)]
+_Share = Annotated[float, Field(ge=0, le=1)]
 
-@dataclass(frozen=True)
-class Recipe:
+
+class Recipe(BaseModel):
     """How a network is trained; two runs are comparable when their recipes' digests agree.
 
     Attributes:
@@ -32,7 +35,7 @@ class Recipe:
         learning_rate: Peak rate of AdamW at this batch size.
         final_rate: Last rate of the cosine, as a fraction of the peak.
         warmup_epochs: Epochs of linear warm-up; may be a fraction.
-        weight_decay: Decoupled decay, on tensors of two dimensions and more.
+        weight_decay: Decoupled decay of weights; norms, biases and layer scales have none.
         beta2: Second-moment decay of AdamW (the first is 0.9).
         gradient_clip: Largest global gradient norm; 0 clips nothing.
         label_smoothing: Probability mass spread over all classes.
@@ -53,79 +56,46 @@ class Recipe:
         temperature: Softmax temperature of the distillation.
     """
 
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
     name: str = "custom"
-    epochs: int = 300
-    batch_size: int = 256
-    image_side: int = 224
-    source_side: int = 256
-    early_side: int = 0
-    early_fraction: float = 0.0
-    learning_rate: float = 2e-3
-    final_rate: float = 0.01
-    warmup_epochs: float = 5.0
-    weight_decay: float = 0.05
-    beta2: float = 0.999
-    gradient_clip: float = 1.0
-    label_smoothing: float = 0.1
-    mixup_alpha: float = 0.8
-    cutmix_alpha: float = 1.0
-    mix_probability: float = 1.0
-    crop_scale_min: float = 0.08
-    crop_ratio_max: float = 4 / 3
+    epochs: _Count = 300
+    batch_size: _Count = 256
+    image_side: _Count = 224
+    source_side: _Count = 256
+    early_side: Annotated[int, Field(ge=0)] = 0
+    early_fraction: _Share = 0.0
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    final_rate: _Share = 0.01
+    warmup_epochs: _Amount = 5.0
+    weight_decay: _Amount = 0.05
+    beta2: Annotated[float, Field(gt=0, lt=1)] = 0.999
+    gradient_clip: _Amount = 1.0
+    label_smoothing: _Share = 0.1
+    mixup_alpha: _Amount = 0.8
+    cutmix_alpha: _Amount = 1.0
+    mix_probability: _Share = 1.0
+    crop_scale_min: Annotated[float, Field(gt=0, le=1)] = 0.08
+    crop_ratio_max: Annotated[float, Field(ge=1)] = 4 / 3
     flip: bool = True
-    colour_jitter: float = 0.0
-    randaugment_ops: float = 2.0
-    randaugment_magnitude: float = 9.0
-    erasing_probability: float = 0.25
-    ema_decay: float = 0.9998
-    precision: str = "bfloat16"
+    colour_jitter: _Share = 0.0
+    randaugment_ops: _Amount = 2.0
+    randaugment_magnitude: _Amount = 9.0
+    erasing_probability: _Share = 0.25
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.9998
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
     channels_last: bool = True
-    distillation: float = 0.5
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Refuses values that no run could use.
-
-        Raises:
-            UserError: A field is out of its range.
-        """
-        for name in ("epochs", "batch_size", "image_side", "source_side"):
-            _require(getattr(self, name) >= 1, self, name, "1 or more")
-        for name in (
-            "early_fraction",
-            "final_rate",
-            "label_smoothing",
-            "mix_probability",
-            "colour_jitter",
-            "erasing_probability",
-            "distillation",
-        ):
-            _require(0 <= getattr(self, name) <= 1, self, name, "between 0 and 1")
-        for name in (
-            "early_side",
-            "warmup_epochs",
-            "weight_decay",
-            "gradient_clip",
-            "mixup_alpha",
-            "cutmix_alpha",
-            "randaugment_ops",
-            "randaugment_magnitude",
-        ):
-            _require(getattr(self, name) >= 0, self, name, "0 or more")
-        _require(self.learning_rate > 0, self, "learning_rate", "above 0")
-        _require(self.temperature > 0, self, "temperature", "above 0")
-        _require(0 < self.crop_scale_min <= 1, self, "crop_scale_min", "above 0, 1 at most")
-        _require(self.crop_ratio_max >= 1, self, "crop_ratio_max", "1 or more")
-        _require(0 <= self.ema_decay < 1, self, "ema_decay", "0 or more and below 1")
-        _require(0 < self.beta2 < 1, self, "beta2", "between 0 and 1")
-        _require(
-            self.precision in ("float32", "bfloat16"), self, "precision", "float32 or bfloat16"
-        )
+    distillation: _Share = 0.5
+    temperature: Annotated[float, Field(gt=0)] = 1.0
 
     def replace(self, **changes: Any) -> Recipe:
-        """Returns a copy with some fields changed; fields given as None keep their value."""
+        """Returns a copy with some fields changed; fields given as None keep their value.
+
+        Raises:
+            UserError: A value has the wrong type or range.
+        """
         kept = {key: value for key, value in changes.items() if value is not None}
-        return dataclasses.replace(self, **kept)
+        return self.from_dict({**self.to_dict(), **kept})
 
     def at_side(self, side: int | None) -> Recipe:
         """Returns a copy for inputs of `side` px throughout; None changes nothing.
@@ -152,32 +122,20 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields as plain values."""
-        return dataclasses.asdict(self)
+        return self.model_dump()
 
     @classmethod
-    def from_dict(cls, fields: dict[str, Any]) -> Recipe:
+    def from_dict(cls, fields: object, where: str | Path = "recipe") -> Recipe:
         """Builds a recipe from plain values; missing fields take their defaults.
+
+        Args:
+            fields: Values by field.
+            where: What the fields are of, for messages.
 
         Raises:
             UserError: A field is unknown or its value has the wrong type or range.
         """
-        if not isinstance(fields, dict):
-            raise UserError("a recipe must be a mapping of field names to values")
-        kinds = {field.name: type(field.default) for field in dataclasses.fields(cls)}
-        values: dict[str, Any] = {}
-        for key, value in fields.items():
-            if key not in kinds:
-                known = ", ".join(sorted(kinds))
-                raise UserError(f"recipe field '{key}' is unknown; known fields are {known}")
-            kind = kinds[key]
-            if kind is float and isinstance(value, int) and not isinstance(value, bool):
-                value = float(value)
-            if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-                raise UserError(
-                    f"recipe field '{key}' is {value!r}; it must be of type {kind.__name__}"
-                )
-            values[key] = value
-        return cls(**values)
+        return validation.read(cls, fields, where)
 
     def to_yaml(self, path: str | Path) -> None:
         """Writes the recipe as YAML."""
@@ -192,20 +150,13 @@ class Recipe:
         """
         path = Path(path)
         try:
-            fields = yaml.safe_load(path.read_text())
+            fields = yaml.safe_load(path.read_text()) or {}
         except OSError as error:
             raise UserError(f"recipe {path} cannot be read: {error.strerror}") from error
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise UserError(f"recipe {path} is not YAML") from error
-        try:
-            return cls.from_dict({"name": path.stem, **(fields or {})})
-        except (UserError, TypeError) as error:
-            raise UserError(f"recipe {path}: {error}") from error
-
-
-def _require(condition: bool, recipe: Recipe, name: str, rule: str) -> None:
-    if not condition:
-        raise UserError(f"recipe field '{name}' is {getattr(recipe, name)!r}; it must be {rule}")
+        named = {"name": path.stem, **fields} if isinstance(fields, dict) else fields
+        return cls.from_dict(named, path)
 
 
 def names() -> list[str]:

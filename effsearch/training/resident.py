@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from effsearch.errors import first_line
 from effsearch.training.data.pixels import Pixels
 from effsearch.training.step import Step
 
@@ -92,7 +93,7 @@ class ResidentLoop:
             with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
                 self._advance()
         except RuntimeError as error:
-            raise CaptureError(str(error).splitlines()[0]) from error
+            raise CaptureError(first_line(error)) from error
         # Capturing records the step without running it.
         self._step.count = count
         return graph

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -64,13 +65,7 @@ class Step:
         self.average = copy_state(self._current) if recipe.ema_decay > 0 else []
 
     def _make_optimizer(self) -> torch.optim.AdamW:
-        decayed = [p for p in self._parameters if p.ndim >= 2]
-        others = [p for p in self._parameters if p.ndim < 2]
-        groups = [
-            {"params": decayed, "weight_decay": self.recipe.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ]
-        groups = [group for group in groups if group["params"]]
+        groups = decay_groups(self._parameters, self.recipe.weight_decay)
         betas = (0.9, self.recipe.beta2)
         if not self._on_device:
             return torch.optim.AdamW(groups, lr=self._rates[0], betas=betas, fused=True)
@@ -172,6 +167,19 @@ class Step:
             self._share_rate(self.optimizer)
         self.count = int(state["count"])  # type: ignore[call-overload]
         self._counter.fill_(self.count)
+
+
+def decay_groups(parameters: Iterable[Tensor], weight_decay: float) -> list[dict[str, Any]]:
+    """Returns AdamW's parameter groups: weights decay; norms, biases and layer scales do not.
+
+    A tensor with one axis longer than 1 is no weight, whatever its number of axes: a family that
+    keeps its layer scales as (C, 1, 1) must not decay them where another's (C,) are spared.
+    """
+    groups: dict[float, list[Tensor]] = {weight_decay: [], 0.0: []}
+    for parameter in parameters:
+        is_vector = sum(size > 1 for size in parameter.shape) < 2
+        groups[0.0 if is_vector else weight_decay].append(parameter)
+    return [{"params": held, "weight_decay": decay} for decay, held in groups.items() if held]
 
 
 def rate_schedule(recipe: Recipe, steps_per_epoch: int, total: int) -> list[float]:

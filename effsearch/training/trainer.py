@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -21,9 +19,11 @@ from effsearch.errors import WorkFailedError
 from effsearch.training import checkpoint as checkpoints
 from effsearch.training.checkpoint import Checkpoint
 from effsearch.training.cost import build_network
-from effsearch.training.data import images
 from effsearch.training.data.pixels import PixelSource
+from effsearch.training.data.reader import ImageReader
+from effsearch.training.data.readers import create_readers
 from effsearch.training.evaluate import Evaluation, evaluate
+from effsearch.training.processes import Group, process_group
 from effsearch.training.recipe import Recipe
 from effsearch.training.resident import epoch_order, mix_seed
 from effsearch.training.step import Step, teacher_of, to_channels_last
@@ -93,20 +93,6 @@ class TrainResult:
     curve: list[tuple[int, float, float]] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class Group:
-    """This process's place among those of torchrun; a lone process is rank 0 of 1."""
-
-    rank: int
-    size: int
-    local_rank: int
-
-    @property
-    def leads(self) -> bool:
-        """Whether this process writes files and messages."""
-        return self.rank == 0
-
-
 def train(
     config: TrainConfig,
     log: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
@@ -126,11 +112,11 @@ def train(
         UserError: The data, the architecture, the teacher or the checkpoint cannot be used.
     """
     started = time.perf_counter()
-    train_tree, val_tree = images.scan(config.data)
+    train_images, val_images = create_readers(config.data)
     with process_group(config.device) as (group, device):
         if not group.leads:
             log = _silent
-        run = _Run(config, train_tree, val_tree, group, device)
+        run = _Run(config, train_images, val_images, group, device)
         result = run.train(log, on_epoch)
     return replace(result, seconds=time.perf_counter() - started)
 
@@ -139,25 +125,23 @@ class _Run:
     def __init__(
         self,
         config: TrainConfig,
-        train_tree: images.ImageTree,
-        val_tree: images.ImageTree,
+        train_images: ImageReader,
+        val_images: ImageReader,
         group: Group,
         device: torch.device,
     ) -> None:
         recipe = config.recipe
         self.config, self.recipe, self.group, self.device = config, recipe, group, device
-        self.classes = train_tree.classes
+        self.classes = train_images.classes
         architecture = config.architecture
         self.digest = architecture.digest()
-        for tree in (train_tree, val_tree):
-            images.check_labels(tree.labels, len(self.classes))
         if recipe.batch_size % group.size:
             raise UserError(
                 f"batch size {recipe.batch_size} must divide by the {group.size} processes"
             )
         side, workers, resident = recipe.source_side, config.data_workers, config.resident
-        self.train_source = PixelSource(train_tree, side, device, workers, resident)
-        self.val_source = PixelSource(val_tree, side, device, workers, resident)
+        self.train_source = PixelSource(train_images, side, device, workers, resident)
+        self.val_source = PixelSource(val_images, side, device, workers, resident)
         self.batch = min(recipe.batch_size // group.size, len(self.train_source) // group.size)
         if self.batch < 2:
             raise UserError(
@@ -340,29 +324,6 @@ def network_of(held: Checkpoint) -> nn.Module:
     network = build_network(architecture, len(held.classes))
     held.load_into(network, str(held.digest))
     return network.eval()
-
-
-@contextmanager
-def process_group(wanted: str) -> Iterator[tuple[Group, torch.device]]:
-    """Joins torchrun's process group where there is one, and picks the device."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    rank, local = int(os.environ.get("RANK", "0")), int(os.environ.get("LOCAL_RANK", "0"))
-    has_cuda = torch.cuda.is_available()
-    if wanted == "cuda" and not has_cuda:
-        raise UserError("no CUDA device is at hand; choose --device cpu or auto")
-    use_cuda = has_cuda and wanted != "cpu"
-    device = torch.device("cuda", local) if use_cuda else torch.device("cpu")
-    if use_cuda:
-        torch.cuda.set_device(device)
-        torch.set_float32_matmul_precision("high")
-    if size == 1:
-        yield Group(0, 1, 0), device
-        return
-    dist.init_process_group("nccl" if use_cuda else "gloo")
-    try:
-        yield Group(rank, size, local), device
-    finally:
-        dist.destroy_process_group()
 
 
 def _silent(line: str) -> None:

@@ -30,7 +30,8 @@ import yaml
 
 from effsearch.training import recipe as recipes
 from effsearch.training.cost import Cost, build_network, cost_of
-from effsearch.training.data import images, pixels
+from effsearch.training.data import pixels
+from effsearch.training.data.readers import create_reader, create_readers
 from effsearch.training.memory import keep_memory
 from effsearch.training.recipe import Recipe
 from results.accuracy.campaign_pool import Pool
@@ -223,7 +224,7 @@ def make_tasks(
     paths = sorted(architectures.glob("*.yaml")) if architectures.is_dir() else []
     if not paths:
         raise UserError(f"{architectures} holds no architecture YAML files (NAME.yaml)")
-    classes = len(images.scan_split(data, "val").classes)
+    classes = len(create_reader(data, "val").classes)
     costs = _costs(architectures, paths, classes, recipe.image_side)
     known: dict[str, tuple[Path, Cost]] = {}
     for path in paths:
@@ -361,8 +362,8 @@ def _config(
 
 def _decode(data: Path, side: int) -> None:
     started = time.time()
-    for tree in images.scan(data):
-        pixels.load(tree, side)
+    for reader in create_readers(data):
+        pixels.load(reader, side)
     _log(f"images ready after {time.time() - started:.1f} s")
 
 
@@ -402,7 +403,7 @@ def _benchmark(options: argparse.Namespace, tasks: Sequence[Task], device: str) 
     """Prints speed and the minutes that all tasks would need, for every configuration."""
     _decode(options.data, tasks[0].recipe.source_side)
     lines = []
-    count = len(images.scan_split(options.data, "train"))
+    count = len(create_reader(options.data, "train"))
     for text in options.benchmark or [f"workers={options.workers or _default_workers(device)}"]:
         fields = parse_pairs(text.split(","))
         workers = int(fields.pop("workers", options.workers or _default_workers(device)))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from effsearch.files import LineLog
 from searchspace.errors import UserError
 
 
@@ -76,7 +76,8 @@ class Table:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._drop_partial_line()
+        self._log = LineLog(path)
+        self._log.mend()
         self.rows = self._read()
 
     def keys(self) -> set[tuple[str, int, str]]:
@@ -88,27 +89,14 @@ class Table:
         text = io.StringIO()
         writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
         if not self.path.exists() or self.path.stat().st_size == 0:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             writer.writeheader()
         values = {
             key: f"{value:.6g}" if isinstance(value, float) else value
             for key, value in asdict(row).items()
         }
         writer.writerow(values)
-        with self.path.open("a", newline="") as file:
-            file.write(text.getvalue())
-            file.flush()
-            os.fsync(file.fileno())
+        self._log.append(*text.getvalue().splitlines())
         self.rows.append(row)
-
-    def _drop_partial_line(self) -> None:
-        """Removes a last line that a kill cut short."""
-        if not self.path.exists():
-            return
-        data = self.path.read_bytes()
-        if data and not data.endswith(b"\n"):
-            with self.path.open("r+b") as file:
-                file.truncate(data.rfind(b"\n") + 1)
 
     def _read(self) -> list[Row]:
         if not self.path.exists() or self.path.stat().st_size == 0:

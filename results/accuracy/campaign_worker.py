@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from effsearch.training.checkpoint import load_tensors, save_tensors
 from effsearch.training.cost import Cost, build_network
-from effsearch.training.data import images, pixels
+from effsearch.training.data import pixels
 from effsearch.training.data.pixels import Pixels
+from effsearch.training.data.readers import create_readers
 from effsearch.training.devices import device_name
 from effsearch.training.evaluate import Evaluation, evaluate
 from effsearch.training.memory import keep_memory
@@ -45,6 +47,7 @@ class Task:
         recipe: How to train it.
         capture: Whether its step may be captured in CUDA graphs.
         attempts: Times it failed before.
+        evaluations: Times that it is evaluated, spread evenly over the epochs.
     """
 
     path: Path
@@ -54,6 +57,7 @@ class Task:
     recipe: Recipe
     capture: bool = True
     attempts: int = 0
+    evaluations: int = 4
 
     @property
     def key(self) -> tuple[str, int, str]:
@@ -117,7 +121,7 @@ def load_split(data: Path, side: int, device: torch.device, images_max: int | No
     Raises:
         UserError: The tree cannot be used.
     """
-    train, val = images.scan(data)
+    train, val = create_readers(data)
     train_pixels = pixels.load(train, side)
     if images_max is not None:
         kept = slice(None, None, max(1, len(train_pixels) // images_max))
@@ -137,6 +141,7 @@ def train_network(
     deadline: float = math.inf,
     state_dir: Path | None = None,
     report: Callable[[int, float, float], None] | None = None,
+    network: nn.Module | None = None,
 ) -> Row:
     """Trains one network by its task's recipe and evaluates it.
 
@@ -147,6 +152,7 @@ def train_network(
         deadline: Time (as `time.time()`) after which no epoch is begun.
         state_dir: Where the state of an unfinished training is kept; None keeps none.
         report: Called after every epoch with epochs done, seconds and the mean loss.
+        network: The module to train; where None, it is built from the task's file and seed.
 
     Raises:
         OutOfTimeError: The deadline passed; with `state_dir` the next attempt continues.
@@ -154,7 +160,8 @@ def train_network(
     """
     recipe, started = task.recipe, time.perf_counter()
     num_classes = len(split.train.classes)
-    network = build_network(Architecture.from_yaml(task.path), num_classes, task.seed)
+    if network is None:
+        network = build_network(Architecture.from_yaml(task.path), num_classes, task.seed)
     network = network.to(device).train()
     if recipe.channels_last:
         to_channels_last(network)
@@ -170,7 +177,8 @@ def train_network(
         step.load_state_dict(state["step"])
         first, spent, curve, loss = state["epoch"], state["seconds"], state["curve"], state["loss"]
     saved = time.perf_counter()
-    quarters = {math.ceil(recipe.epochs * quarter / 4) for quarter in (1, 2, 3, 4)}
+    parts = task.evaluations
+    evaluated = {math.ceil(recipe.epochs * part / parts) for part in range(1, parts + 1)}
     result: Evaluation | None = None
     for epoch in range(first, recipe.epochs):
         if time.time() > deadline:
@@ -179,7 +187,7 @@ def train_network(
         order = epoch_order(len(split.train), task.seed, epoch)
         loss = loop.epoch(order, recipe.side_at(epoch))
         done = epoch + 1
-        if done in quarters or math.isnan(loss):
+        if done in evaluated or math.isnan(loss):
             with step.averaged() as averaged:
                 result = evaluate(averaged, _batches(split.val), recipe, device)
             curve.append(f"{done}:{result.top1:.2f}")

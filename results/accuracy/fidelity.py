@@ -22,10 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import kendalltau
 
 from results.accuracy.campaign import fidelity_path
 from results.accuracy.campaign_table import Row, Table
+from results.bootstrap import interval
 from searchspace.errors import UserError
 
 _BOOTSTRAPS = 2000
@@ -35,17 +37,12 @@ def tau_with_interval(
     a: Sequence[float], b: Sequence[float], seed: int = 0
 ) -> tuple[float, tuple[float, float]]:
     """Returns Kendall's tau-b and its 95 % bootstrap interval over the pairs of values."""
-    tau = float(kendalltau(a, b).statistic)
-    rng = np.random.default_rng(seed)
-    first, second = np.asarray(a), np.asarray(b)
-    draws = []
-    for _ in range(_BOOTSTRAPS):
-        rows = rng.integers(0, len(first), len(first))
-        value = float(kendalltau(first[rows], second[rows]).statistic)
-        if not math.isnan(value):
-            draws.append(value)
-    low, high = np.quantile(draws, [0.025, 0.975]) if draws else (math.nan, math.nan)
-    return tau, (float(low), float(high))
+    first, second = np.asarray(a, float), np.asarray(b, float)
+    return _tau(first, second), interval(_tau, first, second, draws=_BOOTSTRAPS, seed=seed)
+
+
+def _tau(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    return float(kendalltau(a, b).statistic)
 
 
 def compare(cheap: Sequence[Row], longer: Sequence[Row]) -> dict[str, Any]:

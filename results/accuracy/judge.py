@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -14,12 +13,8 @@ from scipy.stats import kendalltau, spearmanr
 
 from effsearch.accuracy import degenerates, zero_cost
 from effsearch.accuracy.counted import Counted
-from effsearch.accuracy.features import Features
 from effsearch.accuracy.imagenet import ImagenetEstimate
 from effsearch.accuracy.score import Score
-from effsearch.accuracy.trained.encoding import Encoder, Points
-from effsearch.accuracy.trained.scaling import from_log_odds, log_odds, tamed
-from results.accuracy import crossval
 from results.accuracy.agreement import (
     Pairs,
     Values,
@@ -38,7 +33,6 @@ from searchspace import Architecture, zoo
 COUNTS = ("params", "macs", "depth", "depth+macs")
 PUBLISHED = "imagenet"
 NEAR = 0.10
-_Z80 = NormalDist().inv_cdf(0.9)
 _LEAST_PAIRS = 10
 
 
@@ -48,8 +42,8 @@ class Judged:
 
     Attributes:
         name: of the source.
-        group: `count`, `zero-cost`, `published`, `trained` or `inherited`.
-        values: (repeats, n): one row, or one for each cross-validation.
+        group: `count`, `zero-cost`, `published` or `inherited`.
+        values: (1, n).
         ms: time for one candidate; None where it was not measured.
     """
 
@@ -59,23 +53,12 @@ class Judged:
     ms: float | None = None
 
 
-def points_of(source: ImagenetEstimate, architectures: Sequence[Architecture]) -> Points:
-    """Return what the predictors see of networks."""
-    return Encoder(Features(source.card["option_ranges"])).points(architectures)
-
-
-def known_points(source: ImagenetEstimate) -> Points:
-    """Return the published estimate's own networks, one row a training."""
-    return points_of(source, [zoo.load(row["network"]) for row in source.card["networks"]])
-
-
 def judge(
     trained: Trained,
     source: ImagenetEstimate,
     scores: Path | None = None,
     inherited: Mapping[str, Mapping[str, float]] | None = None,
     progress: Callable[[str], None] = lambda line: None,
-    repeats: int = crossval.REPEATS,
 ) -> dict[str, Any]:
     """Return everything that the proxy card says of the trained networks.
 
@@ -86,31 +69,19 @@ def judge(
         inherited: top-1 with a supernet's weights by digest, of some or all networks; several
             ways of training it by name.
         progress: called with a line now and then.
-        repeats: of the cross-validation.
 
     Raises:
         UserError: where the zero-cost scores lack a network.
     """
-    points, top1 = points_of(source, trained.architectures), trained.top1
+    top1 = trained.top1
     found = [_count(name, trained.architectures) for name in COUNTS]
-    costs: Values | None = None
     if scores is not None:
         columns = further_scores(scores, trained.digests, None)
-        costs = np.column_stack([columns[name] for name in zero_cost.NAMES])
         found += [Judged(n, "zero-cost", columns[n][None]) for n in zero_cost.NAMES]
         found.append(Judged("az-nas", "zero-cost", _az_nas(columns, found[1].values[0])[None]))
-    published, _ = source.score_features(points.totals)
+    published = np.array([source.score(a).score for a in trained.architectures])
     ms = milliseconds(source.score, trained.architectures)
     found.append(Judged(PUBLISHED, "published", published[None], ms))
-    clean = None if costs is None else tamed(costs)
-    held: dict[str, dict[str, float]] = {}
-    fits = crossval.contenders(source, known_points(source), points, top1, clean)
-    for name, fit in fits.items():
-        progress(f"cross-validating {name}")
-        means, stds = crossval.out_of_fold(fit, len(trained), repeats)
-        found.append(Judged(name, "trained", means))
-        if "ImageNet" not in name:
-            held[name] = errors(means, stds, top1)
     for name, top1_of in (inherited or {}).items():
         values = np.array([top1_of.get(digest, np.nan) for digest in trained.digests])
         found.append(Judged(name, "inherited", values[None]))
@@ -137,14 +108,13 @@ def judge(
         "agreement": tables,
         "spearman": {j.name: _spearman(j.values, top1) for j in found},
         "per_band": _per_band(found, trained),
-        "errors": held,
         "ms_per_candidate": {j.name: round(j.ms, 3) for j in found if j.ms is not None},
         "degenerates": _places(found, trained),
     }
 
 
 def compare(found: Sequence[Judged], truth: Values, pairs: Pairs) -> list[dict[str, Any]]:
-    """Return tau of each score with its interval, and its lead over the best that is not trained.
+    """Return tau of each score with its interval, and inherited accuracy's lead over the others.
 
     The best of the others is the one that is best on these very networks: the lead is not flattered
     by the choice. All intervals are of the same bootstrap draws of networks, but those of the leads
@@ -162,7 +132,7 @@ def compare(found: Sequence[Judged], truth: Values, pairs: Pairs) -> list[dict[s
         known = ~np.isnan(judged.values).any(axis=0)
         if not known.all():
             row["networks"] = int(known.sum())
-        if judged.group in ("trained", "inherited"):
+        if judged.group == "inherited":
             shared, own = pairs & np.outer(known, known), draws
             if not known.all():
                 own = bootstrap({j.name: j.values for j in found}, truth, shared)
@@ -178,7 +148,7 @@ def _lead(
     pairs: Pairs,
     draws: Mapping[str, Values],
 ) -> dict[str, Any]:
-    """Return the lead over the best score that is not trained, on the pairs that it has."""
+    """Return the lead over the best score that needs no training, on the pairs that it has."""
     taus = {
         j.name: mean_tau(j.values, truth, pairs)
         for j in found
@@ -220,7 +190,7 @@ def on_published(scores: Path, top1: Mapping[str, tuple[float, bool]]) -> list[d
         ):
             tau = kendalltau(values[chosen], truth[chosen], nan_policy="omit")[0]
             row[key] = round(float(tau), 3)
-        line = tamed(values) if np.isfinite(values).all() else values
+        line = _tamed(values) if np.isfinite(values).all() else values
         row["line_rmse_points"] = _line_error(line, truth, distilled)
         rows.append(row)
     return rows
@@ -241,6 +211,12 @@ def _az_nas(columns: Mapping[str, Values], macs: Values) -> Values:
     """Return AZ-NAS's own sum of its three scores and the MACs."""
     parts = [columns[name] for name in ("expressivity", "progressivity", "trainability")]
     return zero_cost.rank_sum([*parts, macs])
+
+
+def _tamed(scores: Values) -> Values:
+    """Return scores of many magnitudes on signed logarithms."""
+    out: Values = np.sign(scores) * np.log1p(np.abs(scores))
+    return out
 
 
 def _line_error(values: Values, truth: Values, distilled: Values) -> float | None:
@@ -278,16 +254,6 @@ def mean_tau(values: Values, truth: Values, pairs: Pairs) -> float:
 def _spearman(values: Values, truth: Values) -> float:
     found = [spearmanr(row, truth, nan_policy="omit")[0] for row in values]
     return round(float(np.mean(found)), 3)
-
-
-def errors(means: Values, stds: Values, top1: Values) -> dict[str, float]:
-    """Return errors in points, and how many of the 80% intervals hold the truth."""
-    gaps = np.abs(means - log_odds(top1))
-    points = from_log_odds(means) - top1
-    return {
-        "rmse_points": round(float(np.sqrt((points**2).mean())), 3),
-        "interval_80_holds": round(float((gaps <= _Z80 * stds).mean()), 3),
-    }
 
 
 def _per_band(found: Sequence[Judged], trained: Trained) -> list[dict[str, Any]]:

@@ -10,7 +10,6 @@ _COLOURS = {
     "count": "#8c8c8c",
     "zero-cost": "#c9a227",
     "published": "#3b6fb6",
-    "trained": "#2a9d5c",
     "inherited": "#9b4fb0",
 }
 _TITLES = {"all": "over all pairs", "near": "pairs within {near:.0%} of latency"}

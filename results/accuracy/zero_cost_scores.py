@@ -19,8 +19,9 @@ import numpy as np
 import torch
 
 from effsearch.accuracy import degenerates, zero_cost
-from effsearch.training.data import images, pixels
+from effsearch.training.data import pixels
 from effsearch.training.data.augment import MEAN, STD
+from effsearch.training.data.readers import create_readers
 from results.accuracy.trained_networks import ARCHITECTURES, SCORES
 from searchspace import Architecture, build, zoo
 from searchspace.errors import UserError
@@ -37,7 +38,7 @@ def batch_of(
     Raises:
         UserError: The images cannot be used.
     """
-    train, _ = images.scan(data)
+    train, _ = create_readers(data)
     loaded = pixels.load(train, 64)
     rows = torch.from_numpy(np.random.default_rng(seed).permutation(len(loaded))[:count].copy())
     batch = loaded.images[rows].float() / 255

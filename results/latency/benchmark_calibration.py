@@ -23,11 +23,13 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
+from effsearch.files import atomic_write
 from effsearch.latency.calibrate.kit import choose
 from effsearch.latency.calibrate.rows import Row
 from effsearch.latency.catalogue import table_paths
-from effsearch.latency.timing.measure import summarise, time_runs
-from effsearch.latency.timing.onnx_runtime import PROVIDER, host, random_feeds
+from effsearch.latency.timing.machine import host
+from effsearch.latency.timing.measure import NOISE_LIMIT, drift, time_runs
+from effsearch.latency.timing.onnx_runtime import PROVIDER, random_feeds
 from results.latency.calibration_report import evaluate, page
 from searchspace import Architecture, SearchSpace, UserError, build, operators
 
@@ -128,13 +130,12 @@ def write_model(architecture: Architecture, path: Path) -> None:
     """Write a network's deployed form."""
     from effsearch.onnx_io.onnx_files import to_onnx
 
-    part = path.with_suffix(".part")
-    part.write_bytes(to_onnx(build(architecture).eval()).SerializeToString())
-    part.replace(path)
+    with atomic_write(path, "wb") as file:
+        file.write(to_onnx(build(architecture).eval()).SerializeToString())
 
 
 def measure_model(path: Path, mode: Mode) -> list[float]:
-    """Return median, 10th and 90th percentile in ms, runs and spread; the calmest attempt's."""
+    """Return median, 10th and 90th percentile in ms, runs and drift; the calmest attempt's."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = mode.threads
     options.inter_op_num_threads = 1
@@ -144,21 +145,17 @@ def measure_model(path: Path, mode: Mode) -> list[float]:
     opened = ort.InferenceSession(path.read_bytes(), options, providers=[PROVIDER])
     feeds = random_feeds(opened)
     first = [opened.get_outputs()[0].name]
-    best = None
+    best: list[float] = []
     for _ in range(_ATTEMPTS):
         times = time_runs(
             lambda: opened.run(first, feeds), _SECONDS, _MIN_RUNS, _MAX_RUNS, _WARM_UP
         )
-        found = summarise(times, mode.threads)
-        if best is None or found.spread < best.spread:
-            best = found
-        if not best.noisy:
+        if not best or drift(times) < drift(best):
+            best = times
+        if drift(best) <= NOISE_LIMIT:
             break
-    assert best is not None
-    return [
-        float(f"{v:.5g}")
-        for v in (best.median_ms, best.low_ms, best.high_ms, best.runs, best.spread)
-    ]
+    low, median, high = np.quantile(best, [0.1, 0.5, 0.9])
+    return [float(f"{v:.5g}") for v in (median, low, high, len(best), drift(best))]
 
 
 def run(out: Path, base: str | None) -> None:

@@ -24,8 +24,8 @@ from effsearch.latency.profile.fit import error_summary
 from effsearch.latency.profile.session import MOVED_LIMIT
 from effsearch.latency.table import DeviceTable
 from effsearch.latency.timing.interleaved import SLOW
+from effsearch.latency.timing.machine import host, matches_this_machine
 from effsearch.latency.timing.measure import NOISE_LIMIT
-from effsearch.latency.timing.onnx_runtime import host, matches_this_machine
 from results.latency.benchmark_timings import measure_all
 from searchspace import Architecture, SearchSpace, UserError, zoo
 
@@ -160,7 +160,7 @@ def page(summary: dict[str, Any]) -> str:
             f"day. The machine was {abs(slower):.1%} {'slower' if slower > 0 else 'faster'} "
             "(median) than when the table was measured, by two references that took turns with "
             "the networks: SHViT-S1, which streams its weights from beyond the core's caches, and "
-            "a product inside them. *Speed corrected* divides each measurement by what the "
+            "a product inside them. *MachineSpeed corrected* divides each measurement by what the "
             "references say for a network that streams as much as it does; that factor comes from "
             "the references and the table alone. Turns next to which a reference was more than "
             f"{SLOW - 1:.0%} over its calm time did not count, and batches in which the reference "

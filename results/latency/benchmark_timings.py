@@ -12,11 +12,11 @@ from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
+from effsearch.latency.machine_speed import REFERENCE, MachineSpeed
 from effsearch.latency.profile.batch import prepare
 from effsearch.latency.profile.session import MOVED_LIMIT, calm_reference_ms
-from effsearch.latency.timing.machine_speed import REFERENCE, Speed
-from effsearch.latency.timing.onnx_runtime import cores
-from effsearch.latency.timing.with_references import measure_beside
+from effsearch.latency.timing.machine import cores
+from effsearch.latency.timing.with_references import measure_with_references
 from searchspace import Architecture, zoo
 
 BATCH = 20
@@ -31,7 +31,7 @@ class Timed:
     spread: float
     runs: int
     noisy: bool
-    speed: Speed
+    speed: MachineSpeed
 
     def better_than(self, other: Timed) -> bool:
         """Whether the machine was calmer than at another measurement of the network."""
@@ -55,7 +55,7 @@ class Timings:
         lines = path.read_text("utf-8").splitlines() if path and path.exists() else []
         for body in map(json.loads, lines):
             if body["threads"] == threads:
-                speed = Speed(**body["speed"])
+                speed = MachineSpeed(**body["speed"])
                 rest = {k: body[k] for k in ("median_ms", "spread", "runs", "noisy")}
                 self.found[body["network"]] = Timed(speed=speed, **rest)
 
@@ -112,9 +112,9 @@ def measure_all(networks: Sequence[Architecture], threads: int, work: Path | Non
                     ]
                     for job in jobs:
                         job.result()
-                    measured = measure_beside(paths, reference, threads)
+                    measured = measure_with_references(paths, reference, threads)
                     for digest, m in zip(batch, measured.measurements, strict=True):
-                        one = Timed(m.median_ms, m.spread, m.runs, m.noisy, measured.speed)
+                        one = Timed(m.median_ms, m.relative_error, m.runs, m.noisy, measured.speed)
                         if digest not in found or one.better_than(found[digest]):
                             timings.add(digest, one)
                     for path in paths:

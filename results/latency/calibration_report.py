@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,10 @@ from effsearch.latency.calibrate.calibration import calibrate
 from effsearch.latency.calibrate.rows import Measurements, Row
 from effsearch.latency.cost_model import Array
 from effsearch.latency.models.calibrated import CalibratedTable
-from effsearch.latency.models.feature_sets import ACCELERATOR, BASE, PROCESSOR, ProcessorForm
+from effsearch.latency.models.feature_sets import ACCELERATOR, PROCESSOR, TABLE, ProcessorFeatures
+from effsearch.latency.models.registry import load_model
 from effsearch.latency.table import DeviceTable
+from results.bootstrap import interval
 from searchspace import Architecture
 
 COUNTS = (10, 30)
@@ -29,7 +31,7 @@ _LINES = {
     "calibrated": "effsearch calibrate",
     "processor": "- CPU totals only",
     "accelerator": "- phone totals only",
-    "base": "effsearch calibrate --base (this CPU's own table)",
+    "base": "effsearch calibrate --guide (this CPU's own table)",
     "macs": "baseline: proportional to MACs",
     "nnls": "baseline: non-negative least squares on totals",
 }
@@ -52,15 +54,15 @@ def evaluate(kit: Networks, tests: Networks, base: str | None = None) -> dict[st
     results: dict[str, Any] = {"kit": len(kit), "tests": len(tests), "errors": {}}
     for count in COUNTS:
         rows = tuple(row for _, row in kit[:count])
-        forms: dict[str, dict[str, Any]] = {
+        choices: dict[str, dict[str, Any]] = {
             "calibrated": {},
-            "processor": {"forms": (PROCESSOR,)},
-            "accelerator": {"forms": (ACCELERATOR,)},
+            "processor": {"feature_sets": (PROCESSOR,)},
+            "accelerator": {"feature_sets": (ACCELERATOR,)},
         }
         if base is not None:
-            forms["base"] = {"forms": (f"{BASE}{base}",)}
+            choices["base"] = {"feature_sets": (f"{TABLE}{base}",)}
         found: dict[str, Any] = {}
-        for line, options in forms.items():
+        for line, options in choices.items():
             card = calibrate(Measurements(rows, {}), "foreign", **options)
             found[line] = _table_errors(card, tests, max(row.latency_ms for row in rows))
         measured = np.array([row.latency_ms for _, row in tests])
@@ -73,27 +75,20 @@ def evaluate(kit: Networks, tests: Networks, base: str | None = None) -> dict[st
 def errors(predicted: Array, measured: Array) -> dict[str, Any]:
     """Return errors of predictions with 90 % bootstrap intervals where they say [e, low, high]."""
     relative = 100 * np.abs(predicted / measured - 1)
-    rng = np.random.default_rng(0)
-    picks = rng.integers(len(measured), size=(_RESAMPLES, len(measured)))
-    ranks = [spearmanr(predicted[p], measured[p]).statistic for p in picks]
     return {
-        "median_error_percent": _interval(
-            float(np.median(relative)), np.median(relative[picks], axis=1), 2
-        ),
+        "median_error_percent": _with_interval(2, _median, relative),
         "p90_error_percent": round(float(np.quantile(relative, 0.9)), 2),
         "bias_percent": round(100 * float(np.median(predicted / measured - 1)), 2),
-        "spearman": _interval(
-            float(spearmanr(predicted, measured).statistic), np.asarray(ranks), 4
-        ),
+        "spearman": _with_interval(4, _spearman, predicted, measured),
     }
 
 
 def baselines(kit: Sequence[Row], tests: Sequence[Row]) -> dict[str, Array]:
     """Return predictions of simpler models from the same networks."""
-    form = ProcessorForm()
+    chosen = ProcessorFeatures()
 
     def totals(rows: Sequence[Row]) -> Array:
-        found = form.of_network(np.stack([form.features(row.operators) for row in rows]))
+        found = chosen.of_network(np.stack([chosen.features(row.operators) for row in rows]))
         found[:, 0] = 1.0
         return found
 
@@ -175,7 +170,7 @@ def page(results: dict[str, Any]) -> str:
 
 
 def _table_errors(card: dict[str, Any], tests: Networks, slowest_ms: float) -> dict[str, Any]:
-    table = DeviceTable("foreign", CalibratedTable.from_card(card))
+    table = DeviceTable("foreign", CalibratedTable.from_card(card, load_model))
     predictions = [table.predict(architecture) for architecture, _ in tests]
     measured = np.array([row.latency_ms for _, row in tests])
     predicted = np.array([p.mean_ms for p in predictions])
@@ -202,6 +197,14 @@ def _table_errors(card: dict[str, Any], tests: Networks, slowest_ms: float) -> d
     }
 
 
-def _interval(estimate: float, resampled: Array, digits: int) -> list[float]:
-    low, high = np.nanquantile(resampled, [0.05, 0.95])
-    return [round(float(v), digits) for v in (estimate, low, high)]
+def _with_interval(digits: int, statistic: Callable[..., float], *samples: Array) -> list[float]:
+    low, high = interval(statistic, *samples, draws=_RESAMPLES, confidence=0.9)
+    return [round(value, digits) for value in (statistic(*samples), low, high)]
+
+
+def _median(values: Array) -> float:
+    return float(np.median(values))
+
+
+def _spearman(a: Array, b: Array) -> float:
+    return float(spearmanr(a, b).statistic)

@@ -138,6 +138,7 @@ def table_card(
     systems = Counter(r.os or "not stated" for r in rows)
     return {
         "format": FORMAT,
+        "model": "fitted",
         "name": group["phones"][device]["table"],
         "device": device,
         "chip": group["phones"][device]["chip"],

@@ -1,6 +1,6 @@
 """Times activated networks against the same networks standing alone.
 
-python -m results.supernet.benchmark_overhead --space mobile --networks 20 --out FILE
+python -m results.supernet.benchmark_overhead --space supernet --networks 20 --out FILE
 
 Forward and backward in train mode, the two taking turns so that the machine's mood hits both;
 choosing the network (`activate`) is part of the supernet's time.
@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; exit status 1 where the median ratio is above 1.15."""
     parser = argparse.ArgumentParser(prog="python -m results.supernet.benchmark_overhead")
     add = parser.add_argument
-    add("--space", default="mobile")
+    add("--space", default="supernet")
     add("--networks", type=int, default=20)
     add("--rounds", type=int, default=5)
     add("--batch-size", type=int, default=8)

@@ -5,6 +5,7 @@ python -m results.supernet.counts [SPACE...] prints the counts as JSON.
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import sys
@@ -83,8 +84,10 @@ def summary(space: SearchSpace, num_classes: int = 1000, samples: int = 200) -> 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the counts of the named spaces."""
-    names = list(sys.argv[1:] if arguments is None else arguments) or ["mobile"]
-    print(json.dumps([summary(SearchSpace.load(name)) for name in names], indent=1))
+    parser = argparse.ArgumentParser(prog="python -m results.supernet.counts")
+    parser.add_argument("spaces", nargs="*", metavar="SPACE", default=["supernet"])
+    options = parser.parse_args(arguments)
+    print(json.dumps([summary(SearchSpace.load(name)) for name in options.spaces], indent=1))
     return 0
 
 

@@ -24,8 +24,9 @@ import yaml
 
 from effsearch.onnx_io.onnx_files import to_onnx
 from effsearch.training import checkpoint
-from effsearch.training.data import images, pixels
+from effsearch.training.data import pixels
 from effsearch.training.data.augment import prepare
+from effsearch.training.data.readers import create_reader
 from searchspace import Architecture, build
 from searchspace.errors import UserError
 
@@ -49,10 +50,10 @@ def check(path: Path, data: Path, side: int | None, limit: int | None) -> dict[s
     architecture = replace(own, resolution=side or held.recipe.image_side)
     network = build(architecture, len(held.classes)).eval()
     held.load_into(network, held.digest)
-    tree = images.scan_split(data, "val")
-    if tree.classes != held.classes:
+    reader = create_reader(data, "val")
+    if reader.classes != held.classes:
         raise UserError(f"{data} has other classes than {path}")
-    split = pixels.load(tree, held.recipe.source_side)
+    split = pixels.load(reader, held.recipe.source_side)
     count = min(limit or len(split), len(split)) // BATCH * BATCH
     if not count:
         raise UserError(f"{data}: {len(split)} validation images are less than a batch of {BATCH}")

@@ -1,6 +1,6 @@
 """Trains a supernet and measures what its networks inherit, in one go.
 
-    python -m results.supernet.train_and_rank --space mobile --data TREE --minutes 8 \
+    python -m results.supernet.train_and_rank --space supernet --data TREE --minutes 8 \
         --architectures results/accuracy/architectures --out results/supernet/mobile
 
 Writes into OUT: supernet.pt; inherited.csv, a row for each of the architectures that is in the
@@ -32,7 +32,8 @@ from effsearch.training.resident import ResidentLoop, epoch_order, mix_seed
 from effsearch.training.step import Step, to_channels_last
 from effsearch.training.supernet import state as states
 from effsearch.training.supernet.evaluate import Inherited, InheritedConfig
-from effsearch.training.supernet.trainer import CHECKPOINT, SupernetConfig, train
+from effsearch.training.supernet.run import CHECKPOINT, SupernetConfig
+from effsearch.training.supernet.trainer import train
 from results.accuracy.campaign import changed_recipe, parse_pairs
 from results.accuracy.campaign_worker import Split, load_split, set_fast_float32
 from searchspace import Architecture, Network, SearchSpace, build
@@ -103,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Train a supernet and measure what its networks inherit.",
     )
     add = parser.add_argument
-    add("--space", default="mobile")
+    add("--space", default="supernet")
     add("--data", type=Path, required=True)
     add("--out", type=Path, required=True)
     add("--architectures", type=Path, required=True, help="folder of architecture YAML files")

@@ -33,6 +33,7 @@ from torch import Tensor
 
 from effsearch.accuracy.zero_cost.az_nas import rank_sum
 from effsearch.accuracy.zero_cost.scoring import NAMES, scores
+from results.bootstrap import interval
 from results.zero_cost import nasbench201_cells
 from searchspace.errors import UserError
 
@@ -153,7 +154,7 @@ def summarise(table: pd.DataFrame, seed: int, resamples: int = 1000) -> list[dic
     }
     rows = []
     for name, values in columns.items():
-        low, high = _bootstrap(values, accuracy, seed, resamples)
+        low, high = interval(_tau, values, accuracy, draws=resamples, seed=seed)
         row: dict[str, Any] = {
             "score": name,
             "tau": round(_tau(values, accuracy), 3),
@@ -273,19 +274,6 @@ def _complete_rows(path: Path, columns: list[str]) -> pd.DataFrame:
 
 def _tau(values: npt.NDArray[np.float64], accuracy: npt.NDArray[np.float64]) -> float:
     return float(kendalltau(np.nan_to_num(values, nan=-math.inf), accuracy).statistic)
-
-
-def _bootstrap(
-    values: npt.NDArray[np.float64],
-    accuracy: npt.NDArray[np.float64],
-    seed: int,
-    resamples: int,
-) -> tuple[float, float]:
-    rng = np.random.default_rng(seed)
-    draws = (rng.integers(0, len(values), len(values)) for _ in range(resamples))
-    taus = [_tau(values[d], accuracy[d]) for d in draws]
-    low, high = np.percentile(taus, [2.5, 97.5])
-    return float(low), float(high)
 
 
 if __name__ == "__main__":

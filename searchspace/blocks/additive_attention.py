@@ -81,9 +81,9 @@ class AdditiveAttentionBlock(nn.Module):
         super().__init__()
         self.local = ConvEncoder(width, width, kernel)
         self.mixer = TokenAttention(AdditiveAttention(width, heads))
-        self.mixer_scale = LayerScale(width, 1e-5)
+        self.mixer_scale = LayerScale(width)
         self.mlp = PointwiseMLP(width, int(width * expansion))
-        self.mlp_scale = LayerScale(width, 1e-5)
+        self.mlp_scale = LayerScale(width)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.local(x)

@@ -30,6 +30,7 @@ class InvertedBottleneck(nn.Module):
         kernel: depthwise kernel.
         stride: stride of the depthwise convolution.
         fewer_norm: biases in place of the first two norms, as the official attention stages have.
+        norm_gain: initial gain of the last norm; 0 where a residual sum follows.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class InvertedBottleneck(nn.Module):
         kernel: int = 3,
         stride: int = 1,
         fewer_norm: bool = False,
+        norm_gain: float = 1.0,
     ) -> None:
         super().__init__()
         hidden = round(in_width * expansion)
@@ -48,7 +50,7 @@ class InvertedBottleneck(nn.Module):
         self.depthwise = ConvNormAct(
             hidden, hidden, kernel, stride, groups=hidden, act="hswish", **plain
         )
-        self.project = ConvNormAct(hidden, width)
+        self.project = ConvNormAct(hidden, width, norm_gain=norm_gain)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.project(self.depthwise(self.expand(x)))
@@ -56,12 +58,12 @@ class InvertedBottleneck(nn.Module):
 
 
 class DepthwiseSeparable(nn.Module):
-    """Depthwise, then pointwise convolution (EfficientViT's DSConv)."""
+    """Depthwise, then pointwise convolution (EfficientViT's DSConv), a residual branch."""
 
     def __init__(self, width: int, kernel: int = 3) -> None:
         super().__init__()
         self.depthwise = ConvNormAct(width, width, kernel, groups=width, act="hswish")
-        self.project = ConvNormAct(width, width)
+        self.project = ConvNormAct(width, width, norm_gain=0.0)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.project(self.depthwise(x))
@@ -73,7 +75,7 @@ class MBConvBlock(Residual):
     """Residual inverted bottleneck (Cai et al., arXiv 2205.14756, early stages)."""
 
     def __init__(self, width: int, side: int, *, expansion: float, kernel: int) -> None:
-        super().__init__(InvertedBottleneck(width, width, expansion, kernel))
+        super().__init__(InvertedBottleneck(width, width, expansion, kernel, norm_gain=0.0))
 
 
 @register(BLOCKS, "dsconv")
@@ -112,7 +114,7 @@ class ConvEncoder(nn.Module):
         self.expand = nn.Conv2d(width, hidden, 1)
         self.act = nn.GELU()
         self.project = nn.Conv2d(hidden, width, 1)
-        self.scale: nn.Module = LayerScale(width, 1.0)
+        self.scale: nn.Module = LayerScale(width)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.norm(self.depthwise(x))

@@ -45,7 +45,7 @@ class EfficientModBlock(nn.Module):
         self.context = Context(width, kernel)
         self.project = nn.Linear(width * expansion, width)
         self.act = nn.GELU() if expansion > 1 else None
-        self.scale: nn.Module = LayerScale(width, 1e-4, CHANNELS_LAST)
+        self.scale: nn.Module = LayerScale(width, CHANNELS_LAST)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.norm(x)

@@ -43,7 +43,7 @@ class LiteMLA(nn.Module):
             for scale in scales
         )
         self.act = nn.ReLU()
-        self.project = ConvNormAct(heads * head_dim * (1 + len(scales)), width)
+        self.project = ConvNormAct(heads * head_dim * (1 + len(scales)), width, norm_gain=0.0)
 
     def forward(self, x: Tensor) -> Tensor:
         qkv = self.qkv(x)
@@ -95,7 +95,9 @@ class LiteMLABlock(nn.Module):
     ) -> None:
         super().__init__()
         self.context = Residual(LiteMLA(width, *linear_heads(width, heads, head_dim), scales))
-        self.local = Residual(InvertedBottleneck(width, width, expansion, kernel, fewer_norm=True))
+        self.local = Residual(
+            InvertedBottleneck(width, width, expansion, kernel, fewer_norm=True, norm_gain=0.0)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.local(self.context(x))

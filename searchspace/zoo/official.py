@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from searchspace.architecture import Architecture
 from searchspace.errors import UserError
 from searchspace.network import Network, build
+from searchspace.zoo.published import load
 
 Rules = list[tuple[str, str]]
 
@@ -31,9 +32,7 @@ def load_official(name: str, state_dict: Mapping[str, Any], num_classes: int = 1
     Raises:
         UserError: where a key is missing, unknown or misshapen; names it.
     """
-    from searchspace import zoo
-
-    architecture = zoo.load(name)
+    architecture = load(name)
     network = build(architecture, num_classes).eval()
     given = _weights(name, state_dict)
     theirs_of = _translator(architecture)

@@ -49,7 +49,7 @@ def body():
 
 
 @settings(max_examples=40, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1), space=st.sampled_from(["mobile", "full"]))
+@given(seed=st.integers(0, 2**32 - 1), space=st.sampled_from(["mobile", "supernet"]))
 def test_yaml_and_pickle_round_trips(tmp_path_factory, seed, space):
     architecture = SearchSpace.load(space).sample(np.random.default_rng(seed))
     path = tmp_path_factory.mktemp("yaml") / "architecture.yaml"

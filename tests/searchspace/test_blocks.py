@@ -204,7 +204,6 @@ def test_attention_heads_are_at_least_32_wide():
     [
         ("lite_mla", 48, {"heads": 5, "head_dim": 0}, "heads"),
         ("lite_mla", 48, {"heads": 0, "head_dim": 0}, "heads"),
-        ("lite_mla", 8, {"head_dim": 16}, "head_dim"),
         ("shsa", 16, {"heads": 32}, "heads"),
     ],
 )

@@ -107,7 +107,7 @@ def test_variances_near_zero_lose_no_digits():
     ("layout", "shape"), [(CHANNELS_FIRST, (2, 3, 4, 4)), (CHANNELS_LAST, (2, 4, 4, 3))]
 )
 def test_layer_scale_multiplies_channels(layout, shape):
-    scale = LayerScale(3, 0.5, layout)
+    scale = LayerScale(3, layout)
     with torch.no_grad():
         scale.gamma.reshape(-1).copy_(torch.tensor([1.0, 2.0, 3.0]))
     y = scale(torch.ones(shape))

@@ -95,3 +95,4 @@ def test_heads_or_head_width_follow_the_width(heads, head_dim):
     assert linear_heads(64, heads, 0) == (heads, 64 // heads)
     assert linear_heads(64, 0, head_dim) == (64 // head_dim, head_dim)
     assert linear_heads(64, heads, head_dim) == (heads, head_dim)
+    assert linear_heads(head_dim // 2, 0, head_dim) == (1, head_dim)

@@ -12,13 +12,29 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from searchspace import SearchSpace, UserError, build, operators, zoo
+from searchspace import Architecture, SearchSpace, UserError, build, operators, zoo
+from searchspace.scaling import scaled_families
 from searchspace.space import label
 from searchspace.space_file import parse_space
 
-SPACES = {name: SearchSpace.load(name) for name in ("tiny", "mobile", "full")}
+SPACES = {name: SearchSpace.load(name) for name in ("tiny", "mobile", "supernet")}
 SEEDS = st.integers(0, 2**32 - 1)
 spaces = st.sampled_from(sorted(SPACES)).map(SPACES.__getitem__)
+
+
+def has_shape(space):
+    """Whether the change of one width may force others to move."""
+    return space.spec.shape.growth is not None
+
+
+def forced(space, before, after):
+    """Axes that may differ because others do: widths, and tails of the block's own type."""
+    widths = {name for name in before if name.endswith(".width") and has_shape(space)}
+    return widths | {
+        name
+        for name in before
+        if name.endswith(".tail") and before[name] == after.get(f"{name[:6]}.block")
+    }
 
 
 def sample(space, seed):
@@ -44,11 +60,31 @@ def test_mutation_stays_inside_and_changes_what_was_asked(space, seed, changes):
     before, after = space.choices(parent), space.choices(child)
     changed = {name for name in before if name in after and before[name] != after[name]}
     gone = set(before) - set(after)
-    assert len(changed) <= changes
+    assert len(changed - forced(space, before, after)) <= changes
     assert changed or gone
     # What closes an axis, or opens one, is a change of another.
     if gone or set(after) - set(before):
         assert changed
+
+
+def test_neighbours_differ_in_one_axis_and_what_it_opens_or_forces():
+    for space in SPACES.values():
+        start = sample(space, 1)
+        before, found = space.choices(start), list(space.neighbours(start))
+        assert len({a.digest() for a in found}) == len(found) > 5
+        for architecture in found:
+            after = space.choices(architecture)
+            shared = [name for name in before if name in after]
+            differ = {name for name in shared if after[name] != before[name]}
+            assert differ
+            assert len(differ - forced(space, before, after)) <= 1
+
+
+def test_a_size_moves_by_small_steps():
+    space = SPACES["mobile"]
+    start = zoo.load("efficientvit_b1")
+    reached = {n.stages[2].width for n in space.neighbours(start)}
+    assert reached == set(range(88, 193, 8))
 
 
 @settings(max_examples=60, deadline=None)
@@ -63,7 +99,8 @@ def test_crossover_stays_inside_and_takes_from_the_parents(space, seed):
         given = [c[name] for c in choices if name in c]
         if name.endswith(".tail"):  # a tail of the block's own type is none
             given += ["none"] * (child.stages[int(name[5]) - 1].blocks[0].type in given)
-        assert not given or value in given
+        shaped = name.endswith(".width") and has_shape(space)
+        assert not given or value in given or shaped
     assert space.crossover(parents[0], parents[0], rng) == parents[0]
 
 
@@ -91,7 +128,7 @@ def test_the_nearest_is_a_member_and_a_member_its_own(space, other, seed):
 
 
 def test_the_nearest_keeps_what_it_can():
-    near = SPACES["mobile"].nearest(zoo.load("shvit_s2"))
+    near = SPACES["supernet"].nearest(zoo.load("shvit_s2"))
     assert [s.blocks[0].type for s in near.stages] == ["shvit_conv", "shsa", "shsa"]
     assert [s.width for s in near.stages] == [128, 224, 320]
     assert near.stem.stride == 16
@@ -109,7 +146,7 @@ def test_codes_are_inverse(space, seed):
         assert active == set(space.choices(architecture))
 
 
-@pytest.mark.parametrize("name", ["tiny", "mobile"])
+@pytest.mark.parametrize("name", ["tiny", "supernet", "mobile"])
 def test_suggesting_through_a_real_study(name):
     space = SPACES[name]
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -121,6 +158,9 @@ def test_suggesting_through_a_real_study(name):
         suggested.append(architecture)
         choices = space.choices(architecture)
         proposed = dict(trial.params)
+        for name in space.sizes & set(choices):  # those move to what is allowed
+            assert (choices[name] == proposed.get(name)) or name.endswith(".width")
+            proposed[name] = choices[name]
         for index, stage in enumerate(architecture.stages):
             tail = f"stage{index + 1}.tail"
             if proposed.get(tail) == stage.blocks[0].type:  # one and the same network
@@ -190,29 +230,77 @@ def test_size_with_tails_and_stems_of_their_own_width():
     assert len(set(digests)) == space.size()
 
 
-def test_mobile_is_large_and_full_holds_the_published():
+SHAPED = """
+resolution: 64
+stage_count: [1, 2, 3]
+shape: {growth: [1, 3], width: {4: [16, 24]}}
+stem:
+  shvit: {stride: [4, 8]}
+  efficientvit: {stride: [2], width: [8, 16, 24]}
+blocks: {mbconv: {}}
+downsample: {conv_bn: {}}
+head: {shvit: {}}
+stages:
+  - {width: {from: 8, to: 32, step: 8}, depth: 1, block: mbconv}
+  - {width: [{from: 16, to: 96, step: 8}, 20], depth: 1, block: mbconv}
+  - {width: {from: 32, to: 288, step: 32}, depth: 1, block: mbconv}
+"""
+
+
+def test_the_shape_limits_what_is_a_member_and_counted():
+    space = SearchSpace(parse_space(yaml.safe_load(SHAPED)))
+    found = {a.digest(): a for a in members(space)}
+    assert len(found) == space.size()
+    for architecture in found.values():
+        widths = [stage.width for stage in architecture.stages]
+        strides = [architecture.resolution // side for side in architecture.sides]
+        if architecture.stem.type == "efficientvit":
+            widths, strides = [architecture.stem.width, *widths], [2, *strides]
+        assert all(a <= b <= 3 * a for a, b in itertools.pairwise(widths))
+        assert all(w in (16, 24) for w, s in zip(widths, strides, strict=True) if s == 4)
+        assert architecture in space
+    narrower = dict(next(a for a in found.values() if len(a.stages) == 2).to_dict())
+    narrower["stages"] = [dict(stage) for stage in narrower["stages"]]
+    narrower["stem"]["width"] = narrower["stages"][0]["width"] = 24
+    narrower["stages"][1]["width"] = 16
+    assert Architecture.from_dict(narrower) not in space
+
+
+def test_sizes_are_drawn_evenly_in_their_logarithm():
+    space = SPACES["mobile"]
+    assert {"stage1.width", "stage3.depth", "head.efficientvit.conv_width"} <= space.sizes
+    assert not {"stage1.depth", "resolution", "stage2.shsa.heads"} & space.sizes
+    rng = np.random.default_rng(0)
+    drawn = [space.sample(rng) for _ in range(1000)]
+    depths = [a.stages[2].blocks[0].depth for a in drawn]
+    assert 3 <= np.median(depths) <= 5  # of 1 to 18
+
+
+def test_mobile_is_large_and_holds_the_published_and_their_scalings():
     assert SPACES["mobile"].size() >= 10**12
-    assert all(zoo.load(name) in SPACES["full"] for name in zoo.names())
-    assert "not an architecture" not in SPACES["full"]
+    assert all(zoo.load(name) in SPACES["mobile"] for name in zoo.names())
+    assert all(network in SPACES["mobile"] for network in scaled_families())
+    assert "not an architecture" not in SPACES["mobile"]
 
 
 def test_mobile_varies_what_it_says():
     axes = SPACES["mobile"].axes
     for part in (
-        "stages", "stem.shvit.stride", "stage2.block", "stage3.width", "stage1.depth",
+        "resolution", "head", "head.efficientvit.conv_width", "stages", "stem.efficientvit.width",
+        "stage3.downsample.mbconv.fewer_norm", "stem.shvit.stride", "stage2.block",
+        "stage3.width", "stage1.depth",
         "stage2.shsa.heads", "stage2.shsa.partial_ratio", "stage3.mbconv.expansion",
-        "stage2.efficient_mod.kernel", "stage4.tail", "stage2.lite_mla.heads",
+        "stage2.efficient_mod.kernel", "stage4.tail", "stage2.lite_mla.head_dim",
         "stage3.additive_attention.heads", "stage3.tail.efficient_mod_attention.heads",
     ):  # fmt: skip
         assert len(axes[part]) > 1, part
-    assert "resolution" not in axes
 
 
 def test_every_value_of_every_axis_is_sampled():
     space = SPACES["mobile"]
     seen = {}
     rng = np.random.default_rng(0)
-    for _ in range(3000):
+    for _ in range(6000):
         for name, value in space.choices(space.sample(rng)).items():
             seen.setdefault(name, set()).add(value)
     missing = {n: set(v) - seen.get(n, set()) for n, v in space.axes.items()}
@@ -240,12 +328,6 @@ def test_tiny_members_train(seed):
 )
 def test_mobile_members_train(seed):
     train_step(sample(SPACES["mobile"], seed))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(12))
-def test_full_members_train(seed):
-    train_step(sample(SPACES["full"], seed))
 
 
 def test_corners_of_mobile_can_be_built():

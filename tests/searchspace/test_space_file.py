@@ -39,8 +39,8 @@ def test_shipped_spaces_load(name):
 
 
 def test_a_space_of_ones_own_by_editing_one_file(tmp_path):
-    text = (FOLDER / "mobile.yaml").read_text()
-    edited = text.replace("name: mobile", "name: mine").replace(
+    text = (FOLDER / "supernet.yaml").read_text()
+    edited = text.replace("name: supernet", "name: mine").replace(
         "resolution: [224]", "resolution: [192, 160]"
     )
     edited = edited.replace("heads: [1, 2, 4], qk_dim: [16]", "heads: [8], qk_dim: [8, 32]")
@@ -54,7 +54,7 @@ def test_a_space_of_ones_own_by_editing_one_file(tmp_path):
     blocks = [b for a in sampled for s in a.stages for b in s.blocks if b.type == "shsa"]
     assert {b.option["qk_dim"] for b in blocks} == {8, 32}
     assert {b.option["heads"] for b in blocks} == {8}
-    assert all(a in space and a not in SearchSpace.load("mobile") for a in sampled)
+    assert all(a in space and a not in SearchSpace.load("supernet") for a in sampled)
 
 
 def test_single_values_need_no_list(body):
@@ -122,6 +122,36 @@ MISTAKES = [
     (("stages", 1, "width"), [33], "stages[1].width: with block lite_mla, heads: 2 does not"),
     (("stages", 0, "width"), [18], "stem.shvit: stride 8 needs widths that are multiples of 4"),
     (("resolution",), 32, None),
+    (("resolution",), {"from": 64, "to": 96, "step": 16}, None),
+    (("resolution",), {"from": 64}, "resolution.to: missing; a range has from, to, step"),
+    (("resolution",), {"from": 64, "to": 96, "by": 8}, "resolution.by: unknown field; a range has"),
+    (("resolution",), {"from": 96, "to": 64}, "resolution.to: 64 is less than where the range"),
+    (("resolution",), {"from": 64, "to": 100, "step": 8}, "steps of 8 from 64 lead to 96 and 104"),
+    (("resolution",), {"from": 64, "to": 2000}, "resolution.to: 2000 is not an integer from 32 to"),
+    (("resolution",), {"from": 64, "to": 96, "step": 0}, "resolution.step: 0 is not an integer"),
+    (("resolution",), {"from": [64, 65], "to": 96}, "is not a range of integers"),
+    (("resolution",), {"from": [], "to": 96}, "resolution.from: empty"),
+    (("resolution",), [64, {"from": 64, "to": 65}], "has a value twice"),
+    (("stages", 0, "width"), [{"from": 16, "to": 32, "step": 8}, 20], None),
+    (("blocks", "shsa", "heads"), {"from": 1, "to": 4}, None),
+    (("blocks", "shsa", "heads"), {"from": 0, "to": 4}, "blocks.shsa.heads.from: 0 is not an"),
+    (("blocks", "shsa", "kernel"), {"from": 3, "to": 7}, "blocks.shsa.kernel: 4 is not an odd"),
+    (("blocks", "shsa", "partial_ratio"), {"from": 0.1, "to": 0.5}, "is not a number from 0.01"),
+    (("shape",), [], "shape: [] is not a mapping"),
+    (("shape",), {"grow": 1}, "shape.grow: unknown field; allowed: growth, width"),
+    (("shape",), {"growth": 2}, "shape.growth: 2 is not [least, most], two numbers up to 4096"),
+    (("shape",), {"growth": [3, 1]}, "shape.growth: [3, 1] is not [least, most]"),
+    (("shape",), {"growth": [0, math.nan]}, "shape.growth: [0, nan] is not [least, most]"),
+    (("shape",), {"width": [8, 16]}, "shape.width: [8, 16] is not a mapping of strides"),
+    (("shape",), {"width": {"eight": [8, 16]}}, "shape.width: 'eight' is not a stride"),
+    (("shape",), {"width": {8: 16}}, "shape.width.8: 16 is not [least, most]"),
+    (("shape",), {"growth": [1, 2], "width": {8: [16, 64]}}, None),
+    (
+        ("shape",),
+        {"width": {16: [8, 24]}},
+        "stages[1].width: with a shvit stem, none of its widths is allowed at stride 16",
+    ),
+    (("shape",), {"growth": [3, 9]}, "none of its widths is allowed at stride 8 after width 32"),
 ]
 
 
@@ -182,7 +212,7 @@ def test_a_broken_file_is_one_line(tmp_path, content):
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("moblie", "did you mean mobile"), ("", "known: full")]
+    ("name", "message"), [("moblie", "did you mean mobile"), ("", "known: mobile")]
 )
 def test_an_unknown_space_suggests_the_nearest(name, message):
     with pytest.raises(UserError, match=message):
@@ -218,6 +248,9 @@ def places(value):
 @given(data=st.data(), wild=WILD, rename=st.booleans())
 def test_a_good_file_with_one_wild_value_is_a_space_or_a_user_error(data, wild, rename):
     body = yaml.safe_load((FOLDER / "tiny.yaml").read_text())
+    body["shape"] = {"growth": [1, 4], "width": {4: [16, 32], 8: [16, 64]}}
+    body["stages"][0]["width"] = {"from": 16, "to": 64, "step": 16}
+    body["stages"][1]["width"] = [{"from": 32, "to": 64, "step": 8}, 128]
     holder, key = data.draw(st.sampled_from(list(places(body))))
     if rename and isinstance(holder, dict) and isinstance(wild, str | int | float | type(None)):
         holder[wild] = holder.pop(key)

@@ -95,9 +95,9 @@ def tiny():
 
 
 @pytest.fixture(scope="module")
-def mobile():
+def shipped():
     torch.manual_seed(0)
-    return randomise(Supernet(SearchSpace.load("mobile"), CLASSES))
+    return randomise(Supernet(SearchSpace.load("supernet"), CLASSES))
 
 
 def test_every_tiny_network_equals_its_extract(tiny):
@@ -112,26 +112,27 @@ def test_gradients_of_tiny_networks_reach_exactly_their_slices(tiny):
         check_gradients(tiny, architecture, x)
 
 
-def test_mobile_networks_equal_their_extracts(mobile):
+def test_shipped_networks_equal_their_extracts(shipped):
     rng = np.random.default_rng(2)
     for _ in range(3):
-        architecture = mobile.space.sample(rng)
-        check_equality(mobile, architecture, images())
-        check_gradients(mobile, architecture, images())
+        architecture = shipped.space.sample(rng)
+        check_equality(shipped, architecture, images())
+        check_gradients(shipped, architecture, images())
 
 
 @pytest.mark.slow
-def test_200_mobile_networks_equal_their_extracts(mobile):
+def test_200_shipped_networks_equal_their_extracts(shipped):
     rng = np.random.default_rng(3)
     for _ in range(200):
-        architecture = mobile.space.sample(rng)
-        check_equality(mobile, architecture, images())
-        check_gradients(mobile, architecture, images())
+        architecture = shipped.space.sample(rng)
+        check_equality(shipped, architecture, images())
+        check_gradients(shipped, architecture, images())
 
 
 @pytest.mark.slow
 def test_published_networks_equal_their_extracts():
-    supernet = randomise(Supernet(SearchSpace.load("full"), CLASSES))
+    space = SearchSpace.load(Path(__file__).parent / "published.yaml")
+    supernet = randomise(Supernet(space, CLASSES))
     for name in zoo.names():
         check_equality(supernet, zoo.load(name), images(side=128, count=2))
 
@@ -276,16 +277,16 @@ def test_outsiders_are_refused(tiny):
         Supernet(tiny.space, 2)(images())
 
 
-def test_supernet_is_at_most_four_times_its_largest_network(mobile):
-    top = largest(mobile.space, CLASSES)
+def test_supernet_is_at_most_four_times_its_largest_network(shipped):
+    top = largest(shipped.space, CLASSES)
     rng = np.random.default_rng(0)
     count = parameter_count(top, CLASSES)
-    assert all(parameter_count(mobile.space.sample(rng), CLASSES) <= count for _ in range(100))
-    total = sum(p.numel() for p in mobile.parameters())
+    assert all(parameter_count(shipped.space.sample(rng), CLASSES) <= count for _ in range(100))
+    total = sum(p.numel() for p in shipped.parameters())
     assert total <= 4 * count
     with torch.device("meta"):
         assert sum(p.numel() for p in build(top, CLASSES).parameters()) == count
-    report = summary(mobile.space, CLASSES, samples=5)
+    report = summary(shipped.space, CLASSES, samples=5)
     assert report["supernet"] == total
     assert report["largest_network"] == count
 
@@ -316,8 +317,8 @@ def test_a_stage_too_large_to_share_is_named():
         Supernet(SearchSpace(parse_space(data, "huge")), CLASSES)
 
 
-def test_small_networks_are_mobile_ones():
-    small, mobile_space = SearchSpace.load("small"), SearchSpace.load("mobile")
+def test_small_networks_are_of_the_supernet_space():
+    small, large = SearchSpace.load("small"), SearchSpace.load("supernet")
     rng = np.random.default_rng(0)
     for _ in range(20):
-        assert small.sample(rng) in mobile_space
+        assert small.sample(rng) in large

@@ -1,4 +1,4 @@
-"""The published networks: counted, placed in the full space, and loaded from official weights."""
+"""The published networks: counted, placed in the default space, loaded from official weights."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ FAST = ("shvit_s1", "efficientmod_xxs", "swiftformer_xs", "efficientvit_b0")
 
 
 @pytest.fixture(scope="module")
-def full():
-    return SearchSpace.load("full")
+def mobile():
+    return SearchSpace.load("mobile")
 
 
 def test_the_names_are_the_16():
@@ -60,10 +60,10 @@ def test_macs_are_the_published_ones(name):
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_the_full_space_holds_it(name, full):
+def test_the_default_space_holds_it(name, mobile):
     architecture = zoo.load(name)
-    assert architecture in full
-    assert full.decode(full.encode([architecture])[0]) == architecture
+    assert architecture in mobile
+    assert mobile.decode(mobile.encode([architecture])[0]) == architecture
 
 
 def test_the_table_above_is_the_published_one(data):

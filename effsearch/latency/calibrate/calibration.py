@@ -1,12 +1,11 @@
 """`effsearch calibrate`: a table for a device from whole networks' latencies.
 
-What operators are charged for, and how far prices may move from the prior for the noise there is,
-are chosen by leave-one-out; for the error that is reported, the choice is repeated without the row.
+The feature set, and how far prices may move from their prior, are chosen by leave-one-out error.
+The error that is reported repeats that choice without the network it is of.
 """
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,23 +16,28 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
+from effsearch.files import atomic_write
 from effsearch.latency.calibrate.price_fit import Fit, fit, residual_std
-from effsearch.latency.calibrate.price_prior import PricePrior
 from effsearch.latency.calibrate.rows import Measurements, Row
-from effsearch.latency.catalogue import read_model, table_paths, user_folder
-from effsearch.latency.cost_model import Array
+from effsearch.latency.catalogue import user_folder
+from effsearch.latency.cost_model import Array, MovableModel, PricedTotals
 from effsearch.latency.models import calibrated
-from effsearch.latency.models.accelerator_features import trait
-from effsearch.latency.models.calibrated import CalibratedTable
-from effsearch.latency.models.feature_sets import ACCELERATOR, BASE, PROCESSOR, form
-from effsearch.latency.models.fitted import PRICED, FittedTable
+from effsearch.latency.models.feature_sets import (
+    ACCELERATOR,
+    PROCESSOR,
+    TABLE,
+    feature_set,
+    network_totals,
+)
+from effsearch.latency.models.price_prior import PricePrior
+from effsearch.latency.models.registry import load_model, read_model
 from effsearch.latency.table import Z80
 from searchspace import UserError
 
 # Only the ratio of the noise to the prior's spread matters to prices. Finer choices cost more by
 # chance than they gain, with 30 networks or fewer.
 NOISES = (0.03, 0.08)
-SCALES = (0.1, 0.5, 2.0)  # spread of the speed of a refined table's device around the table's
+SCALES = (0.1, 0.5, 2.0)  # spread of the speed of a moved table's device around the table's
 UNCERTAIN = 0.6  # share of the prior's spread that is left of a price that stays uncertain
 # A residual spread seen in few networks is little known; it counts as if these had been seen too.
 _USUAL_STD, _USUAL_COUNT = 0.07, 5
@@ -43,47 +47,43 @@ _UNITS = {"count": "ms for one", "gmacs": "ms for 10^9 multiply-accumulates",
 
 
 @dataclass(frozen=True)
-class Charged:
-    """Networks' totals in one form.
+class Candidate:
+    """One way to price the measured networks: their totals in a feature set, and priors.
 
     Attributes:
-        name: of the form.
-        names: of the totals.
-        totals: (n, J); the first column is 1, the run.
-        floor_ms: what the hardware needs at least, (n,).
-        priors: candidates.
-        noises: candidates, spreads of log latencies.
-        reported: whose spreads the posterior's are compared with; no shared speed.
+        name: of the feature set.
+        networks: their totals.
+        priors: of the prices, to choose among.
+        noises: spreads of log latencies, to choose among.
     """
 
     name: str
-    names: tuple[str, ...]
-    totals: Array = field(repr=False)
-    floor_ms: Array = field(repr=False)
+    networks: PricedTotals = field(repr=False)
     priors: tuple[PricePrior, ...] = field(repr=False)
     noises: tuple[float, ...] = NOISES
 
-    def without(self, row: int) -> Charged:
+    def without(self, row: int) -> Candidate:
         """Return the same without one network."""
-        return replace(
-            self,
-            totals=np.delete(self.totals, row, axis=0),
-            floor_ms=np.delete(self.floor_ms, row),
+        fewer = replace(
+            self.networks,
+            totals=np.delete(self.networks.totals, row, axis=0),
+            floor_ms=np.delete(self.networks.floor_ms, row),
         )
+        return replace(self, networks=fewer)
 
-    def candidates(self, latency_ms: Array) -> list[tuple[float, Fit]]:
-        """Return every candidate's fit with its leave-one-out error, mean |log|."""
+    def fits(self, latency_ms: Array) -> list[tuple[float, Fit]]:
+        """Return the fit of every prior and noise, with its leave-one-out error, mean |log|."""
         found = []
         for prior in self.priors:
             for noise in self.noises:
-                result = fit(self.totals, self.floor_ms, latency_ms, prior, noise)
+                result = fit(self.networks.totals, self.networks.floor_ms, latency_ms, prior, noise)
                 found.append((float(np.mean(np.abs(result.left_out))), result))
         return found
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Predictions of rows that neither fit nor choice of form have seen.
+    """Errors on networks that neither the fit nor the choice of a feature set has seen.
 
     Attributes:
         error: log of measured over predicted, (n,).
@@ -118,20 +118,20 @@ class LeftOut:
         }
 
 
-def best_fit(forms: Sequence[Charged], latency_ms: Array) -> tuple[Charged, Fit]:
-    """Return form and fit with the lowest leave-one-out error."""
-    scored = [(e, charged, f) for charged in forms for e, f in charged.candidates(latency_ms)]
-    _, charged, found = min(scored, key=lambda entry: entry[0])
-    return charged, found
+def best_fit(candidates: Sequence[Candidate], latency_ms: Array) -> tuple[Candidate, Fit]:
+    """Return the candidate and its fit with the lowest leave-one-out error."""
+    scored = [(error, c, found) for c in candidates for error, found in c.fits(latency_ms)]
+    _, chosen, found = min(scored, key=lambda entry: entry[0])
+    return chosen, found
 
 
-def leave_one_out(forms: Sequence[Charged], latency_ms: Array) -> LeftOut:
-    """Return errors of rows left out, with the choice of form repeated without them."""
+def leave_one_out(candidates: Sequence[Candidate], latency_ms: Array) -> LeftOut:
+    """Return errors of rows left out, with the choice among candidates repeated without them."""
     errors, variances, spreads = [], [], []
     for row in range(len(latency_ms)):
-        fewer = [charged.without(row) for charged in forms]
+        fewer = [c.without(row) for c in candidates]
         chosen, found = best_fit(fewer, np.delete(latency_ms, row))
-        whole = next(c for c in forms if c.name == chosen.name)
+        whole = next(c for c in candidates if c.name == chosen.name).networks
         totals, floor = whole.totals[[row]], whole.floor_ms[[row]]
         errors.append(float(np.log(latency_ms[row]) - found.log_ms(totals, floor)[0]))
         variances.append(float(found.variance(totals, floor)[0]))
@@ -140,23 +140,28 @@ def leave_one_out(forms: Sequence[Charged], latency_ms: Array) -> LeftOut:
 
 
 def calibrate(
-    measured: Measurements, device: str, base: str | None = None, forms: Sequence[str] = ()
+    measured: Measurements,
+    device: str,
+    guide: str | None = None,
+    feature_sets: Sequence[str] = (PROCESSOR, ACCELERATOR),
 ) -> dict[str, Any]:
     """Return the card of a table fitted to measured networks.
 
     Args:
         measured: rows of a kit or of one's own.
         device: name of the table.
-        base: a table whose prices by kind of operator may serve as charges.
-        forms: those to choose among; all but `base:` ones by default.
+        guide: a table whose milliseconds by kind of operator join the feature sets to choose
+            among.
+        feature_sets: those to choose among.
+
+    Raises:
+        UserError: where there is no such table or feature set.
     """
-    names = [*(forms or (PROCESSOR, ACCELERATOR))]
-    if base is not None:
-        names.append(f"{BASE}{base}")
+    names = [*feature_sets, *([f"{TABLE}{guide}"] if guide is not None else [])]
     latency_ms = np.array([row.latency_ms for row in measured.rows])
-    charged = [charge(name, measured.rows) for name in names]
-    left_out = leave_one_out(charged, latency_ms)
-    chosen, found = best_fit(charged, latency_ms)
+    candidates = [candidate(name, measured.rows) for name in names]
+    left_out = leave_one_out(candidates, latency_ms)
+    chosen, found = best_fit(candidates, latency_ms)
     card = _facts(measured, device)
     card["note"] = (
         f"Calibrated from {len(latency_ms)} networks measured whole; no operator was measured."
@@ -166,50 +171,68 @@ def calibrate(
         "reference_count": len(latency_ms),
         "held_out": _held_out(left_out),
         "residual_std": round(_spread(left_out.error, left_out.variance), 4),
+        "blocks": {"measured": sorted(_blocks(measured.rows))},
         "prices": _prices(chosen, found),
         "covariance": _lower(found.covariance),
         "references": _references(measured.rows),
     }
 
 
-def charge(name: str, rows: Sequence[Row]) -> Charged:
-    """Return networks' totals in a form of `charge_forms`, with the priors to choose among."""
-    chosen = form(name)
-    totals = chosen.of_network(np.stack([chosen.features(row.operators) for row in rows]))
-    totals[:, 0] = 1.0
-    return Charged(name, chosen.totals, totals, np.zeros(len(rows)), (chosen.prior,))
+def candidate(name: str, rows: Sequence[Row]) -> Candidate:
+    """Return networks' totals in the feature set of a name, with its prior.
+
+    Raises:
+        UserError: where there is no such feature set.
+    """
+    chosen = feature_set(name, load_model)
+    return Candidate(name, network_totals(chosen, [r.operators for r in rows]), (chosen.prior,))
 
 
-def refine(measured: Measurements, table: str, device: str) -> dict[str, Any]:
-    """Return a fitted table's card with its prices moved as far as measured networks demand.
+def can_move(base: str) -> bool:
+    """Return whether a table's prices can be moved to another device's measured networks.
+
+    Raises:
+        UserError: where there is no such table.
+    """
+    return isinstance(load_model(base), MovableModel)
+
+
+def move(measured: Measurements, base: str, device: str) -> dict[str, Any]:
+    """Return a table's card with its prices moved as far as measured networks demand.
 
     The prior is the table's prices with their covariance, and a speed that all share.
 
+    Args:
+        measured: rows of a kit or of one's own.
+        base: name or file of the table whose prices are moved.
+        device: name of the new table.
+
     Raises:
-        UserError: where there is no such table, or it is not fitted.
+        UserError: where there is no such table, or its kind has no prices to move.
     """
-    path = table_paths().get(table, Path(table))
-    model = read_model(path)
-    if not isinstance(model, FittedTable | CalibratedTable):
+    model = load_model(base)
+    if not isinstance(model, MovableModel):
         raise UserError(
-            f"--refine: {table} is {model.kind}, not fitted; give it as --base {table} instead"
+            f"--base: {base} is {model.kind}, and only a fitted table's prices can be moved; "
+            f"give it as --guide {base} instead"
         )
     rows = measured.rows
     latency_ms = np.array([row.latency_ms for row in rows])
-    charged = _charge_refined(model, rows)
-    left_out = leave_one_out([charged], latency_ms)
-    chosen, found = best_fit([charged], latency_ms)
-    card = copy.deepcopy(dict(model.card)) | {
-        k: v for k, v in _facts(measured, device).items() if k in ("name", "device", "date")
-    }
+    totals = model.priced_totals([row.operators for row in rows])
+    priors = tuple(PricePrior(model.price, model.covariance + scale**2) for scale in SCALES)
+    moved = Candidate("refined", totals, priors)
+    left_out = leave_one_out([moved], latency_ms)
+    _, found = best_fit([moved], latency_ms)
+    card = model.moved_card([o for row in rows for o in row.operators], _blocks(rows))
+    card |= {k: v for k, v in _facts(measured, device).items() if k in ("name", "device", "date")}
     card |= {k: measured.header[k] for k in ("os", "compute_unit", "precision")
              if k in measured.header}  # fmt: skip
     before = {entry["total"]: entry for entry in model.card["prices"]}
-    counts = {name: int(before[name].get("networks", 0)) for name in chosen.names}
-    card |= {
-        "note": f"{table} refined with {len(rows)} networks measured whole on this device.",
+    counts = {name: int(before[name].get("networks", 0)) for name in totals.names}
+    return card | {
+        "note": f"{base} moved to {len(rows)} networks measured whole on this device.",
         "refined_from": {
-            "name": table,
+            "name": base,
             "device": model.card["device"],
             "reference_count": model.card.get("reference_count"),
             "held_out": model.card.get("held_out"),
@@ -217,14 +240,14 @@ def refine(measured: Measurements, table: str, device: str) -> dict[str, Any]:
         "reference_count": len(rows),
         "held_out": _held_out(left_out),
         "residual_std": round(_spread(left_out.error, left_out.variance), 4),
-        "prices": _prices(chosen, found, counts),
+        "prices": _prices(moved, found, counts),
         "covariance": _lower(found.covariance),
         "references": _references(rows),
     }
-    card.pop("latencies", None)
-    if isinstance(model, FittedTable):
-        _move_traits(card, rows)
-    return card
+
+
+def _blocks(rows: Sequence[Row]) -> set[str]:
+    return {block for row in rows for block in row.blocks}
 
 
 def install(card: Mapping[str, Any], folder: Path | None = None) -> Path:
@@ -235,16 +258,13 @@ def install(card: Mapping[str, Any], folder: Path | None = None) -> Path:
     """
     folder = folder or user_folder()
     path = folder / f"{card['name']}.json"
-    temporary = path.with_suffix(".json.part")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(_dump(card), encoding="utf-8")
-        read_model(temporary)
-        temporary.replace(path)
+        with atomic_write(path) as file:
+            file.write(_dump(card))
+            file.flush()
+            read_model(Path(file.name))
     except OSError as error:
         raise UserError(f"{path}: cannot write this table: {error.strerror}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 
@@ -257,34 +277,10 @@ def uncertain(card: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _charge_refined(model: FittedTable | CalibratedTable, rows: Sequence[Row]) -> Charged:
-    features = np.stack([model.features(row.operators) for row in rows])
-    floor = np.zeros(len(rows))
-    if isinstance(model, CalibratedTable):
-        names = model.form.totals
-        features = model.form.of_network(features)
-    else:
-        names = PRICED
-        floor = features[:, 0].copy()
-        features = features[:, : len(PRICED)]
-    features[:, 0] = 1.0
-    priors = tuple(PricePrior(model.price, model.covariance + scale**2) for scale in SCALES)
-    return Charged("refined", names, features, floor, priors)
-
-
 def _spread(errors: Array, variance: Array) -> float:
     n = len(errors)
     squares = n * residual_std(errors, variance) ** 2 + _USUAL_COUNT * _USUAL_STD**2
     return float(np.sqrt(squares / (n + _USUAL_COUNT)))
-
-
-def _move_traits(card: dict[str, Any], rows: Sequence[Row]) -> None:
-    """Operators that were transferred and are in measured networks now are fitted."""
-    found = {t for row in rows for o in row.operators if (t := trait(o))}
-    traits = card["traits"]
-    traits["measured"] = sorted({*traits["measured"], *found})
-    for level in ("transferred", "estimated"):
-        traits[level] = [t for t in traits.get(level, []) if t not in found]
 
 
 def _facts(measured: Measurements, device: str) -> dict[str, Any]:
@@ -292,6 +288,7 @@ def _facts(measured: Measurements, device: str) -> dict[str, Any]:
     stated = {k: header.get(k, "not stated") for k in ("os", "runtime", "compute_unit")}
     return {
         "format": calibrated.FORMAT,
+        "model": "calibrated",
         "name": device,
         "device": header.get("device", device),
         **stated,
@@ -310,12 +307,12 @@ def _held_out(left_out: LeftOut) -> dict[str, Any]:
 
 
 def _prices(
-    charged: Charged, found: Fit, before: Mapping[str, int] | None = None
+    chosen: Candidate, found: Fit, before: Mapping[str, int] | None = None
 ) -> list[dict[str, Any]]:
-    counts = (charged.totals > 0).sum(axis=0)
+    counts = (chosen.networks.totals > 0).sum(axis=0)
     std = np.sqrt(np.diag(found.covariance))
     # The device's speed is free a priori, so what is compared are spreads around it.
-    prior = np.sqrt(np.diag(_around_speed(charged.priors[len(charged.priors) // 2].covariance)))
+    prior = np.sqrt(np.diag(_around_speed(chosen.priors[len(chosen.priors) // 2].covariance)))
     return [
         {
             "total": name,
@@ -326,7 +323,7 @@ def _prices(
             "networks": int(counts[i]) + (before or {}).get(name, 0),
             "kind": "fitted" if counts[i] or (before or {}).get(name) else "estimated",
         }
-        for i, name in enumerate(charged.names)
+        for i, name in enumerate(chosen.networks.names)
     ]
 
 

@@ -1,9 +1,9 @@
 """`effsearch kit`: the networks whose total latencies say most about a device's prices.
 
-Chosen one by one from a sample of the space: each is the network that, by the prior's prices, most
-lowers the mean variance of what would be predicted for the whole sample (V-optimal design, greedy;
-Chaloner & Verdinelli, "Bayesian Experimental Design: A Review", 1995). So any first few of them
-are a good kit as well.
+They are chosen one by one from a sample of the space. Each is the network that, by the prior's
+prices, most lowers the mean variance of what would be predicted for the whole sample (V-optimal
+design, greedy; Chaloner & Verdinelli, "Bayesian Experimental Design: A Review", 1995). So any first
+few of them are a good kit as well.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 
 from effsearch.latency.calibrate import kit_guide, kit_runner
-from effsearch.latency.calibrate.price_prior import processor_prior
 from effsearch.latency.calibrate.rows import ARCHITECTURES, HEADER_KEYS
 from effsearch.latency.cost_model import Array
 from effsearch.latency.models import processor_features as processor
-from effsearch.latency.timing.onnx_runtime import slug
+from effsearch.latency.models.price_prior import processor_prior
+from effsearch.latency.timing.machine import slug
 from searchspace import Architecture, SearchSpace, UserError, build, operators, zoo
 
 SIZE = 30

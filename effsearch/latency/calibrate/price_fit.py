@@ -15,8 +15,8 @@ from statistics import NormalDist
 
 import numpy as np
 
-from effsearch.latency.calibrate.price_prior import PricePrior
 from effsearch.latency.cost_model import Array
+from effsearch.latency.models.price_prior import PricePrior
 
 TAIL = 4.0  # degrees of freedom of the noise: a reading that went wrong must not bend all prices
 MIN_RESIDUAL_STD = 0.01  # repeated measurements of one network differ by about this

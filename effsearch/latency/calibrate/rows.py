@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from effsearch.latency.models.card import block_types
 from effsearch.targets import Target, load_target
 from searchspace import Operator, UserError, zoo
 
@@ -33,6 +34,7 @@ class Row:
         identity: the architecture's digest, or the file of any other network.
         operators: what the device ran.
         latency_ms: for one image.
+        blocks: the network's block types; none known of an ONNX file.
     """
 
     line: int
@@ -40,6 +42,7 @@ class Row:
     identity: str
     operators: tuple[Operator, ...] = field(repr=False)
     latency_ms: float
+    blocks: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -83,14 +86,19 @@ def read_rows(path: Path) -> Measurements:
             target = cells.get("file") or cells.get("target") or ""
             if not target:
                 raise UserError("names no network")
-            identity, operators = _network(target, cells.get("digest", ""), path.parent)
+            found = _target(target, path.parent)
+            identity, operators = (
+                _identity(found, target, cells.get("digest", "")),
+                found.operators(),
+            )
+            blocks = block_types(found.architecture) if found.architecture else frozenset()
             if identity in seen:
                 raise UserError(f"is the same network as line {seen[identity]}; keep one of them")
         except UserError as error:
             wrong.append(f"line {line}: {error}")
             continue
         seen[identity] = line
-        rows.append(Row(line, target, identity, operators, latency))
+        rows.append(Row(line, target, identity, operators, latency, blocks))
     if wrong:
         more = f" (and {len(wrong) - 3} more such lines)" if len(wrong) > 3 else ""
         raise UserError(f"{path}: {'; '.join(wrong[:3])}{more}")
@@ -144,16 +152,15 @@ def _latency(text: str) -> float:
     return value
 
 
-def _network(text: str, digest: str, folder: Path) -> tuple[str, tuple[Operator, ...]]:
-    """Return what identifies a network, and its operators."""
-    target = _target(text, folder)
+def _identity(target: Target, text: str, digest: str) -> str:
+    """Return what identifies a network: its digest, or the file of an ONNX network."""
     if target.architecture is not None:
         found = target.architecture.digest()
         if digest and digest != found:
             raise UserError(f"{text} is the network {found}, not {digest}; was the kit rewritten?")
-        return found, target.operators()
+        return found
     assert target.path is not None
-    return str(target.path.resolve()), target.operators()
+    return str(target.path.resolve())
 
 
 def _target(text: str, folder: Path) -> Target:

@@ -1,4 +1,4 @@
-"""What a phone's accelerator is charged for: a few totals that add up over operators.
+"""Totals over operators that price networks on a phone's accelerator.
 
 Core ML runs a fused graph in float16. Activations and elementwise operators that alone consume a
 convolution's output run inside it; transposes pad their last axis to 64 bytes (Apple, "Deploying
@@ -40,7 +40,7 @@ FEATURES = (
     "linear_attention.gmacs",
     "linear_attention.mb",
 )
-TRAITS = ("linear_attention", "channels_last")
+
 
 _INDEX = {name: i for i, name in enumerate(FEATURES)}
 
@@ -53,7 +53,7 @@ _SCALE = _BYTES_PER_VALUE / BYTES_PER_VALUE / 1e6  # float32 bytes to float16 MB
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """What operators are charged against.
+    """The rates of a device that set its operators' floors.
 
     Attributes:
         peak_gmacs_per_ms: arithmetic peak, 10^9 multiply-accumulates a millisecond.
@@ -80,48 +80,48 @@ def features(operators: Sequence[Operator], hardware: Hardware) -> NDArray[np.fl
     """
     total = np.zeros(len(FEATURES))
     for operator in operators:
-        for name, amount in charges(operator, hardware):
+        for name, amount in operator_totals(operator, hardware):
             total[_INDEX[name]] += amount
     return total
 
 
-def charges(operator: Operator, hardware: Hardware) -> list[tuple[str, float]]:
-    """Return what one operator is charged for: names of `FEATURES` with amounts."""
+def operator_totals(operator: Operator, hardware: Hardware) -> list[tuple[str, float]]:
+    """Return what one operator adds to the totals: names of `FEATURES` with amounts."""
     gmacs = operator.macs / 1e9
     mb = (operator.input_bytes + operator.output_bytes) * _SCALE
     weight_mb = operator.weight_bytes * _SCALE
     floor = max(gmacs / hardware.peak_gmacs_per_ms, weight_mb / hardware.weight_mb_per_ms)
-    charged = [("floor.ms", floor)]
+    amounts = [("floor.ms", floor)]
     if is_fused(operator):
-        return [*charged, ("gelu.mb" if operator.op == "Gelu" else "fused.mb", mb)]
+        return [*amounts, ("gelu.mb" if operator.op == "Gelu" else "fused.mb", mb)]
     kind = operator.kind
     product = kind in ("matmul", "attention", "softmax")
-    charged.append(("matmul.count" if product else "dispatch.count", 1.0))
+    amounts.append(("matmul.count" if product else "dispatch.count", 1.0))
     spilled = max(0.0, mb - hardware.on_chip_mb)
     if spilled:
-        charged.append(("spill.mb", spilled))
+        amounts.append(("spill.mb", spilled))
     if kind in _CONVOLUTIONS:
         grouped = kind in ("depthwise_conv", "grouped_conv")
-        charged += [
+        amounts += [
             (f"{kind}.gmacs", gmacs),
             ("depthwise_conv.mb" if grouped else "conv.mb", mb),
         ]
     elif kind in ("matmul", "attention"):
-        charged += [("matmul.gmacs", gmacs), ("matmul.mb", mb)]
+        amounts += [("matmul.gmacs", gmacs), ("matmul.mb", mb)]
         if is_linear_attention(operator):
-            charged += [("linear_attention.gmacs", gmacs), ("linear_attention.mb", mb)]
+            amounts += [("linear_attention.gmacs", gmacs), ("linear_attention.mb", mb)]
     elif kind == "softmax":
-        charged.append(("matmul.mb", mb))
+        amounts.append(("matmul.mb", mb))
     elif kind == "norm" and operator.op != "BatchNormalization":
-        charged.append(("norm.mb", mb))
+        amounts.append(("norm.mb", mb))
     elif kind == "movement" and operator.op in _COPIES:
-        charged.append(("copy.mb", mb))
+        amounts.append(("copy.mb", mb))
     elif kind in ("movement", "other"):
         padded = _padded_mb(operator.input_shape) + _padded_mb(operator.output_shape)
-        charged.append(("transpose.mb", padded))
+        amounts.append(("transpose.mb", padded))
     else:
-        charged.append(("gelu.mb" if operator.op == "Gelu" else "elementwise.mb", mb))
-    return charged
+        amounts.append(("gelu.mb" if operator.op == "Gelu" else "elementwise.mb", mb))
+    return amounts
 
 
 def is_fused(operator: Operator) -> bool:

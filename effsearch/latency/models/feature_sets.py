@@ -1,7 +1,7 @@
-"""The forms of what a calibrated table charges operators for, by name.
+"""Feature sets: the totals over a network's operators that a calibrated table has prices for.
 
-`processor`: a CPU's totals. `accelerator`: a phone's. `base:TABLE`: what another table says of
-each kind of operator.
+`processor`: totals for a CPU. `accelerator`: totals for a phone's accelerator. `base:TABLE`: the
+milliseconds that another table gives to each kind of operator.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ from typing import Protocol
 
 import numpy as np
 
-from effsearch.latency.calibrate.price_prior import PricePrior, processor_prior, structured
-from effsearch.latency.catalogue import SHIPPED, load_table
-from effsearch.latency.cost_model import Array, CostModel
+from effsearch.latency.catalogue import SHIPPED
+from effsearch.latency.cost_model import Array, CostModel, PricedTotals
 from effsearch.latency.models import accelerator_features as phone
 from effsearch.latency.models import processor_features as processor
+from effsearch.latency.models.card import LoadModel, read_card
 from effsearch.latency.models.fitted import PRICED, RUN, FittedTable
+from effsearch.latency.models.price_prior import PricePrior, processor_prior, structured
 from searchspace import UserError
 from searchspace.operators import KINDS, Operator
 
-PROCESSOR, ACCELERATOR, BASE = "processor", "accelerator", "base:"
+PROCESSOR, ACCELERATOR, TABLE = "processor", "accelerator", "base:"
 _ACCELERATOR_PRIOR = "iphone12"
 _SCALE_STD = 3.0
 _GROUP_STD = {"count": 0.8, "gmacs": 0.3, "mb": 0.3}
@@ -30,8 +31,8 @@ _OWN_STD = 0.3  # by how much another accelerator's price differs, beyond its gr
 _KIND_STD = 0.4
 
 
-class Form(Protocol):
-    """What operators are charged for, and what is believed of the prices."""
+class FeatureSet(Protocol):
+    """Totals over operators, and what is believed of their prices before any measurement."""
 
     @property
     def name(self) -> str:
@@ -40,12 +41,12 @@ class Form(Protocol):
 
     @property
     def totals(self) -> tuple[str, ...]:
-        """Names; the first is the run, which operators are not charged for."""
+        """Names; the first is the run itself, of which operators have nothing."""
         ...
 
     @property
     def prior(self) -> PricePrior:
-        """Of their prices on an unknown device."""
+        """The totals' prices on an unknown device."""
         ...
 
     def features(self, operators: Sequence[Operator]) -> Array:
@@ -53,12 +54,17 @@ class Form(Protocol):
         ...
 
     def of_network(self, features: Array, whole: Array | None = None) -> Array:
-        """Return what networks (n, J), or parts of a whole (J,), are charged for."""
+        """Return the totals that are priced, of networks or of parts of one.
+
+        Args:
+            features: sums over operators, of networks or of the parts of one, (n, J).
+            whole: the network's own, where the rows are its parts, (J,).
+        """
         ...
 
 
 @dataclass(frozen=True)
-class ProcessorForm:
+class ProcessorFeatures:
     """Totals of `effsearch.latency.models.processor_features`."""
 
     name: str = PROCESSOR
@@ -83,7 +89,7 @@ class ProcessorForm:
 
 
 @dataclass(frozen=True)
-class AcceleratorForm:
+class AcceleratorFeatures:
     """Totals of `accelerator_features`, with the prices of a phone as prior."""
 
     name: str = ACCELERATOR
@@ -111,7 +117,7 @@ class AcceleratorForm:
 
 
 @dataclass(frozen=True)
-class BaseForm:
+class TableFeatures:
     """What another table says of operators, summed by kind.
 
     Attributes:
@@ -151,21 +157,33 @@ class BaseForm:
         return features.copy()
 
 
-def form(name: str) -> Form:
-    """Return a form by the name that tables store.
+def feature_set(name: str, load_model: LoadModel) -> FeatureSet:
+    """Return a feature set by the name that cards state.
+
+    Args:
+        name: `processor`, `accelerator`, or `base:` and a table's name.
+        load_model: returns the cost model of that table.
 
     Raises:
         UserError: where there is none of that name, or its table is gone.
     """
     if name == PROCESSOR:
-        return ProcessorForm()
+        return ProcessorFeatures()
     if name == ACCELERATOR:
-        return AcceleratorForm()
-    if name.startswith(BASE):
-        return BaseForm(name, load_table(name[len(BASE) :]).model)
-    raise UserError(f"totals: {name!r} is unknown; use {PROCESSOR}, {ACCELERATOR} or {BASE}TABLE")
+        return AcceleratorFeatures()
+    if name.startswith(TABLE):
+        return TableFeatures(name, load_model(name[len(TABLE) :]))
+    raise UserError(f"totals: {name!r} is not one of {PROCESSOR}, {ACCELERATOR}, {TABLE}TABLE")
+
+
+def network_totals(chosen: FeatureSet, networks: Sequence[Sequence[Operator]]) -> PricedTotals:
+    """Return the totals of networks, each given as its operators."""
+    totals = chosen.of_network(np.stack([chosen.features(operators) for operators in networks]))
+    totals[:, 0] = 1.0
+    return PricedTotals(chosen.totals, totals, np.zeros(len(networks)))
 
 
 @lru_cache(maxsize=1)
 def _phone() -> FittedTable:
-    return FittedTable.load(SHIPPED / f"{_ACCELERATOR_PRIOR}.json")
+    path = SHIPPED / f"{_ACCELERATOR_PRIOR}.json"
+    return FittedTable.from_card(read_card(path), path)

@@ -12,14 +12,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from effsearch.latency.cost_model import Array, MeasuredThroughout
+from effsearch.latency.cost_model import Array
+from effsearch.latency.machine_speed import MachineSpeed, slowness
 from effsearch.latency.models.interpolation import Group, Interpolator
-from effsearch.latency.timing.machine_speed import Speed, slowness
 from searchspace.operators import BYTES_PER_VALUE, Operator
 
 FORMAT = 2
@@ -161,7 +160,7 @@ def correction_terms(
 
 
 @dataclass(frozen=True)
-class MeasuredTable(MeasuredThroughout):
+class MeasuredTable:
     """Measured prices of one machine.
 
     Attributes:
@@ -182,21 +181,19 @@ class MeasuredTable(MeasuredThroughout):
     group_errors: Mapping[Group, float]
     card: Mapping[str, Any] = field(repr=False)
 
-    @classmethod
-    def load(cls, path: str | Path) -> MeasuredTable:
-        """Read a table's JSON file and the CSV of entries beside it.
-
-        Raises:
-            UserError: where a file is missing, broken, or of a newer format.
-        """
-        from effsearch.latency.models.measured_file import read_table
-
-        return read_table(Path(path))
-
     @property
     def kind(self) -> str:
         """`measured`."""
         return "measured"
+
+    @cached_property
+    def measured_blocks(self) -> frozenset[str]:
+        """Block types that some measured network has."""
+        return frozenset(self.card.get("blocks", {}).get("measured", ()))
+
+    def as_transferred(self, features: Array, block: str) -> Array:
+        """Return the features (d,) as they are: doubt comes from operators not measured."""
+        return features
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -253,13 +250,17 @@ class MeasuredTable(MeasuredThroughout):
         return float(self.card.get("drift", {}).get("std", 0.0))
 
     @property
-    def speed(self) -> Speed | None:
+    def speed(self) -> MachineSpeed | None:
         """The machine's speed that the prices hold at; None where the file does not say."""
         drift = self.card.get("drift", {})
         keys = ("reference_ms", "product_ms")
-        return Speed(*(float(drift[k]) for k in keys)) if all(k in drift for k in keys) else None
+        return (
+            MachineSpeed(*(float(drift[k]) for k in keys))
+            if all(k in drift for k in keys)
+            else None
+        )
 
-    def slower(self, features: Array, now: Speed) -> Array:
+    def slower(self, features: Array, now: MachineSpeed) -> Array:
         """Return how much longer networks (n,) take at another speed than the table's.
 
         Args:

@@ -8,9 +8,18 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from effsearch.latency.catalogue import read_card
+from pydantic import Field
+
+from effsearch.latency.models.card import (
+    CardPart,
+    Finite,
+    LoadModel,
+    Positive,
+    TableCard,
+    up_to,
+)
 from effsearch.latency.models.measured import (
     FORMAT,
     SUMS,
@@ -21,6 +30,7 @@ from effsearch.latency.models.measured import (
     Signature,
     signature,
 )
+from effsearch.validation import read
 from searchspace.errors import UserError
 from searchspace.operators import BYTES_PER_VALUE, KINDS, Operator
 
@@ -28,8 +38,54 @@ COLUMNS = (
     "kind", "op", "follows", "input", "output", "kernel", "stride", "groups",
     "macs", "values_in", "weights", "values_out", "ms", "kernels", "count", "networks", "spread",
 )  # fmt: skip
-_TEXTS = ("name", "device", "os", "runtime", "runtime_version", "precision", "date", "cpu")
-_LENGTHS = {"weights": len(SUMS), "coefficients": TERMS, "low": 3, "high": 3, "knots": 3}
+
+
+def _exactly(length: int) -> Any:
+    return Field(min_length=length, max_length=length)
+
+
+class _Calibration(CardPart):
+    weights: Annotated[list[Positive], _exactly(len(SUMS))]
+    run_ms: Positive
+    coefficients: Annotated[list[Finite], _exactly(TERMS)]
+    low: Annotated[list[Finite], _exactly(3)]
+    high: Annotated[list[Finite], _exactly(3)]
+    knots: Annotated[list[Finite], _exactly(3)]
+    std: Positive
+    doubt_share: Positive
+
+
+class _Peak(CardPart):
+    gmacs_per_ms: Positive
+    mb_per_ms: Positive
+    stream_mb_per_ms: Positive
+
+
+class _Drift(CardPart):
+    reference_ms: Positive | None = None
+    product_ms: Positive | None = None
+    reference_streaming: Positive | None = None
+
+
+class _GroupError(CardPart):
+    kind: str
+    op: str
+    follows: str
+    log_std: Finite
+
+
+class _MeasuredCard(TableCard):
+    format: Annotated[int, up_to(FORMAT, oldest=FORMAT)]
+    kind: Literal["measured"]
+    runtime_version: str
+    cpu: str
+    threads: Annotated[int, Field(ge=1)]
+    errors: dict[str, Any]
+    drift: _Drift = _Drift()
+    peak: _Peak
+    calibration: _Calibration
+    group_errors: list[_GroupError]
+    entries: int
 
 
 def write_table(table: MeasuredTable, folder: Path) -> Path:
@@ -81,93 +137,57 @@ def _shape_text(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape))
 
 
-def read_table(path: Path) -> MeasuredTable:
-    """Return the table of a JSON file and its CSV.
+def read_table(card: Mapping[str, Any], path: Path, load_model: LoadModel) -> MeasuredTable:
+    """Return the table of a card and of the CSV beside its file; the kind's registered reader.
 
     Raises:
-        UserError: where either is missing, broken, or of a newer format; names file and field.
+        UserError: where either is missing, broken, or of another format; names file and field.
     """
-    card = read_card(path)
-    check = _Check(path)
-    version: Any = card.get("format")
-    check(isinstance(version, int) and version >= 1, "format", "must be a version number")
-    check(
-        version <= FORMAT, "format",
-        f"is {version}, newer than {FORMAT}, the newest that this version reads; update effsearch",
-    )  # fmt: skip
-    check(
-        version >= FORMAT, "format",
-        f"is {version}, of an earlier version; make the table again with `effsearch profile`",
-    )  # fmt: skip
-    check(card.get("kind") == "measured", "kind", "must be 'measured'")
-    for key in _TEXTS:
-        check(isinstance(card.get(key), str), key, "must be text")
-    check(type(card.get("threads")) is int and card["threads"] >= 1, "threads", "must be 1 or more")
-    check(isinstance(card.get("errors"), dict), "errors", "must be an object")
-    if "drift" in card:
-        drift = check.mapping(card, "drift")
-        for key in {"reference_ms", "product_ms", "reference_streaming"} & set(drift):
-            check.positive(drift, key, "drift.")
-    peak = check.mapping(card, "peak")
-    calibration = check.mapping(card, "calibration")
-    values: dict[str, Any] = {
-        key: check.numbers(calibration, key, length) for key, length in _LENGTHS.items()
-    }
-    check(min(values["weights"]) > 0, "calibration.weights", "must be positive")
-    for key in ("run_ms", "std", "doubt_share"):
-        values[key] = check.positive(calibration, key, "calibration.")
+    checked = read(_MeasuredCard, card, path)
     entries = _read_entries(path.with_suffix(".csv"))
-    check(
-        card.get("entries") == len(entries), "entries",
-        f"says {card.get('entries')!r}, and {path.stem}.csv has {len(entries)}",
-    )  # fmt: skip
+    if checked.entries != len(entries):
+        raise UserError(
+            f"{path}: entries: {checked.entries} is not {len(entries)}, the number of rows in "
+            f"{path.stem}.csv"
+        )
+    fields: dict[str, Any] = checked.calibration.model_dump()
+    for key in ("weights", "coefficients", "low", "high", "knots"):
+        fields[key] = tuple(map(float, fields[key]))
     return MeasuredTable(
         entries=entries,
-        calibration=Calibration(**values),
-        peak_gmacs_per_ms=check.positive(peak, "gmacs_per_ms", "peak."),
-        peak_mb_per_ms=check.positive(peak, "mb_per_ms", "peak."),
-        stream_mb_per_ms=check.positive(peak, "stream_mb_per_ms", "peak."),
-        group_errors=_group_errors(card.get("group_errors"), check),
+        calibration=Calibration(**fields),
+        peak_gmacs_per_ms=checked.peak.gmacs_per_ms,
+        peak_mb_per_ms=checked.peak.mb_per_ms,
+        stream_mb_per_ms=checked.peak.stream_mb_per_ms,
+        group_errors={
+            (e.kind, e.op, e.follows): max(0.0, float(e.log_std)) for e in checked.group_errors
+        },
         card={k: v for k, v in card.items() if k not in ("calibration", "group_errors")},
     )
 
 
-def _group_errors(found: Any, check: _Check) -> dict[tuple[str, str, str], float]:
-    check(isinstance(found, list), "group_errors", "must be a list")
-    errors = {}
-    for i, entry in enumerate(found):
-        where = f"group_errors[{i}]"
-        check(isinstance(entry, dict), where, "must be an object")
-        texts = [entry.get(key) for key in ("kind", "op", "follows")]
-        check(all(isinstance(t, str) for t in texts), where, "must name kind, op and follows")
-        check(_is_number(entry.get("log_std")), f"{where}.log_std", "must be a number")
-        errors[texts[0], texts[1], texts[2]] = max(0.0, float(entry["log_std"]))
-    return errors
-
-
 def _read_entries(path: Path) -> dict[Signature, Entry]:
-    check = _Check(path)
     try:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             missing = [c for c in COLUMNS if c not in (reader.fieldnames or ())]
-            check(not missing, "columns", f"lack {', '.join(missing)}")
             rows = list(reader)
     except OSError as error:
         raise UserError(f"{path}: cannot read this table's entries: {error.strerror}") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: broken table, not CSV ({error})") from None
-    check(bool(rows), "rows", "are missing")
+    if missing:
+        raise UserError(f"{path}: broken table: columns lack {', '.join(missing)}")
+    if not rows:
+        raise UserError(f"{path}: broken table: rows are missing")
     entries = {}
     for number, row in enumerate(rows, start=2):
         try:
             entry = _entry(row)
         except (ValueError, TypeError, AttributeError):
             raise UserError(f"{path}: line {number} is broken or cut short") from None
-        check(
-            entry.operator.kind in KINDS and math.isfinite(entry.ms) and entry.ms >= 0,
-            f"line {number}", "must have a known kind and ms of 0 or more",
-        )  # fmt: skip
+        if entry.operator.kind not in KINDS or not 0 <= entry.ms < math.inf:
+            raise UserError(f"{path}: line {number} must have a known kind and ms of 0 or more")
         entries[signature(entry.operator)] = entry
     return entries
 
@@ -192,35 +212,3 @@ def _entry(row: Mapping[str, str]) -> Entry:
 
 def _shape(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split("x")) if text else ()
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-class _Check:
-    """Complaints about a file, each naming it and the field."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __call__(self, good: bool, name: str, complaint: str) -> None:
-        if not good:
-            raise UserError(f"{self.path}: broken table: {name} {complaint}")
-
-    def mapping(self, card: Mapping[str, Any], key: str) -> dict[str, Any]:
-        found = card.get(key)
-        self(isinstance(found, dict), key, "must be an object")
-        return dict(found or {})
-
-    def positive(self, card: Mapping[str, Any], key: str, where: str) -> float:
-        value = card.get(key)
-        good = _is_number(value) and value > 0  # type: ignore[operator]
-        self(good, where + key, f"must be a positive number, not {value!r}")
-        return float(value)  # type: ignore[arg-type]
-
-    def numbers(self, card: Mapping[str, Any], key: str, length: int) -> tuple[float, ...]:
-        found = card.get(key)
-        good = isinstance(found, list) and len(found) == length and all(map(_is_number, found))
-        self(good, f"calibration.{key}", f"must be {length} numbers")
-        return tuple(map(float, found or ()))

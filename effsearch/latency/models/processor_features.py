@@ -1,6 +1,6 @@
-"""What a processor that runs a graph operator by operator is charged for.
+"""Totals over operators that price networks on a processor, which runs a graph one by one.
 
-Totals of arithmetic, traffic and kernels, finer than a phone's (see `accelerator_features`)
+They count arithmetic, traffic and kernels, and are finer than a phone's in `accelerator_features`
 where CPUs differ from accelerators: narrow and large-window convolutions, functions that cost far
 more than the memory they pass over, and tensors and weights that outgrow caches.
 """
@@ -37,7 +37,7 @@ def prior_card() -> dict[str, Any]:
 
 
 def names() -> tuple[str, ...]:
-    """Return the totals; the first is the run itself, which no operator is charged for."""
+    """Return the totals' names; the first is the run itself, to which no operator adds."""
     return tuple(prior_card()["totals"])
 
 
@@ -53,7 +53,7 @@ def features(operators: Sequence[Operator]) -> Array:
     index = {name: i for i, name in enumerate(names())}
     total = np.zeros(len(index))
     for operator in operators:
-        for name, amount in charges(operator):
+        for name, amount in operator_totals(operator):
             total[index[name]] += amount
     return total
 
@@ -75,8 +75,8 @@ def of_network(features: Array, whole: Array | None = None) -> Array:
     return found
 
 
-def charges(operator: Operator) -> list[tuple[str, float]]:
-    """Return what one operator is charged for: totals with amounts.
+def operator_totals(operator: Operator) -> list[tuple[str, float]]:
+    """Return what one operator adds to the totals: their names with amounts.
 
     All of its weights count as beyond a cache; see `of_network`.
     """
@@ -92,7 +92,7 @@ def charges(operator: Operator) -> list[tuple[str, float]]:
         if operator.follows in _PRODUCTS and name in ("relu", "elementwise"):
             return [("fused.mb", mb)]
         return [("dispatch.count", 1.0), (f"{name}.mb", mb), *spilled]
-    charged = [("dispatch.count", 1.0), *spilled]
+    amounts = [("dispatch.count", 1.0), *spilled]
     if kind in _PRODUCTS:
         grouped = kind == "depthwise_conv"
         name = kind
@@ -101,16 +101,16 @@ def charges(operator: Operator) -> list[tuple[str, float]]:
         elif kind == "depthwise_conv" and operator.kernel >= _LARGE:
             name = "large_depthwise_conv"
         return [
-            *charged,
+            *amounts,
             (f"{name}.gmacs", gmacs),
             ("depthwise_conv.mb" if grouped else "conv.mb", mb),
             *weight,
         ]
     if kind == "linear":
-        return [*charged, ("linear.gmacs", gmacs), ("linear.mb", mb), *weight]
+        return [*amounts, ("linear.gmacs", gmacs), ("linear.mb", mb), *weight]
     if kind in ("matmul", "attention"):
-        return [*charged, ("matmul.gmacs", gmacs), ("matmul.mb", mb)]
+        return [*amounts, ("matmul.gmacs", gmacs), ("matmul.mb", mb)]
     if kind in ("norm", "softmax", "pool"):
-        return [*charged, (f"{kind}.mb", mb)]
+        return [*amounts, (f"{kind}.mb", mb)]
     copied = kind == "movement" and operator.op in _COPIES
-    return [*charged, ("copy.mb" if copied else "transpose.mb", mb)]
+    return [*amounts, ("copy.mb" if copied else "transpose.mb", mb)]

@@ -1,8 +1,7 @@
-"""Networks timed in turns, plain and under ONNX Runtime's profiler."""
+"""Networks timed in turns, each as it is and under the runtime's profiler."""
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from effsearch.latency.machine_speed import MachineSpeed
 from effsearch.latency.timing.interleaved import (
     Subject,
     Turn,
@@ -19,11 +19,10 @@ from effsearch.latency.timing.interleaved import (
     take_turn,
     take_turns,
 )
-from effsearch.latency.timing.kernels import credit, read_profile
-from effsearch.latency.timing.machine_speed import Speed
 from effsearch.latency.timing.measure import Measurement
-from effsearch.latency.timing.onnx_runtime import random_feeds, session
-from effsearch.latency.timing.references import Pace, runner
+from effsearch.latency.timing.references import ReferenceProbe, runner
+from effsearch.latency.timing.runtime import OperatorTimes, Runtime
+from effsearch.latency.timing.runtimes import find_runtime
 from searchspace import Architecture, build, operators
 from searchspace.operators import from_graph
 
@@ -65,20 +64,20 @@ def prepare(architecture: dict[str, Any], path: Path) -> Prepared:
 
 
 class ProfiledSubject(Subject):
-    """A network that takes each turn as it is, and then under ONNX Runtime's profiler.
+    """A network that takes each turn as it is, and then under the runtime's profiler.
 
     Args:
         item: the network.
         threads: of one operator.
-        prefix: where the profiler writes.
+        runtime: what runs it; the default one where None.
     """
 
-    def __init__(self, item: Prepared, threads: int, prefix: Path) -> None:
+    def __init__(self, item: Prepared, threads: int, runtime: Runtime | None = None) -> None:
         model = item.path.read_bytes()
-        run = runner(model, threads)
+        run = runner(model, threads, runtime)
         self.item = item
-        self.opened = session(model, threads, str(prefix), rests=True)
-        self.feeds = random_feeds(self.opened)
+        self.opened = (runtime or find_runtime()).open(model, threads, profiled=True, rests=True)
+        self.inputs = self.opened.random_inputs()
         self.profiled: list[Turn] = []
         for _ in range(2):
             run()
@@ -97,11 +96,10 @@ class ProfiledSubject(Subject):
         self.profiled.append(take_turn(self._run_profiled, SECONDS_PROFILED, PROFILED_RUNS))
 
     def _run_profiled(self) -> object:
-        return self.opened.run(None, self.feeds)
+        return self.opened.run(self.inputs)
 
-    def kernels(self, calm: Sequence[bool]) -> tuple[list[float], list[int]]:
+    def operator_times(self, calm: Sequence[bool]) -> OperatorTimes:
         """Return ms and kernels of each operator, over the runs that were left alone."""
-        trace = Path(self.opened.end_profiling())
         skip: list[int] = []
         number = 0
         for turn, good in zip(self.profiled, calm, strict=True):
@@ -110,9 +108,7 @@ class ProfiledSubject(Subject):
             number += 1 + len(turn.kept)
         if len(skip) >= number:
             skip = []
-        found = credit(read_profile(trace, skip=skip), self.item.operators)
-        trace.unlink()
-        return found
+        return self.opened.profile(self.item.operators, skip)
 
 
 @dataclass(frozen=True)
@@ -126,28 +122,33 @@ class Batch:
         networks: each network's latency, and its operators' ms and kernels under the profiler.
     """
 
-    speed: Speed
+    speed: MachineSpeed
     error: float
     calm: float
     networks: list[tuple[Measurement, list[float], list[int]]]
 
 
-def measure_batch(reference: Prepared, items: Sequence[Prepared], threads: int) -> Batch:
-    """Measure networks in turns, plain and profiled, beside the references."""
-    with tempfile.TemporaryDirectory(prefix="effsearch-kernels-") as folder:
-        pace = Pace(reference.path, threads)
-        subjects = [
-            ProfiledSubject(item, threads, Path(folder) / f"kernels{number}")
-            for number, item in enumerate(items)
-        ]
-        speed, error = take_turns(subjects, pace)
-        calm = calm_turns(subjects)
-        return Batch(
-            speed,
-            error,
-            float(np.mean([good for turns in calm for good in turns])),
-            [
-                (summarise(s, good, threads, NETWORK_NOISE_LIMIT), *s.kernels(good))
-                for s, good in zip(subjects, calm, strict=True)
-            ],
-        )
+def measure_batch(
+    reference: Prepared, items: Sequence[Prepared], threads: int, runtime: Runtime | None = None
+) -> Batch:
+    """Measure networks in turns, each as it is and profiled, and the references between turns.
+
+    Args:
+        reference: the reference network.
+        items: the networks.
+        threads: of one operator.
+        runtime: what runs them; the default one where None.
+    """
+    probe = ReferenceProbe(reference.path, threads, runtime)
+    subjects = [ProfiledSubject(item, threads, runtime) for item in items]
+    speed, error = take_turns(subjects, probe)
+    calm = calm_turns(subjects)
+    return Batch(
+        speed,
+        error,
+        float(np.mean([good for turns in calm for good in turns])),
+        [
+            (summarise(s, good, threads, NETWORK_NOISE_LIMIT), *s.operator_times(good))
+            for s, good in zip(subjects, calm, strict=True)
+        ],
+    )

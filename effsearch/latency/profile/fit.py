@@ -1,4 +1,4 @@
-"""From raw measurements of a profile to a `MeasuredTable`, with its error on networks left out."""
+"""The fit of a `MeasuredTable` to raw measurements, and its error on networks left out."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from scipy.stats import spearmanr
 
 from effsearch.errors import WorkFailedError
 from effsearch.latency.cost_model import Array
+from effsearch.latency.machine_speed import LEAST_STREAMING, REFERENCE, MachineSpeed, slowness
+from effsearch.latency.models.card import block_types
 from effsearch.latency.models.interpolation import left_out_errors
 from effsearch.latency.models.measured import (
     FORMAT,
@@ -31,10 +33,10 @@ from effsearch.latency.models.measured import (
     streaming,
     streaming_share,
 )
-from effsearch.latency.profile.profiled_network import Record
+from effsearch.latency.profile.profiled_network import ProfiledNetwork
+from effsearch.latency.timing.machine import host
 from effsearch.latency.timing.machine_rates import Peak
-from effsearch.latency.timing.machine_speed import LEAST_STREAMING, REFERENCE, Speed, slowness
-from effsearch.latency.timing.onnx_runtime import host
+from effsearch.latency.timing.runtime import Runtime
 from searchspace import Operator, operators, zoo
 
 FOLDS = 5
@@ -54,25 +56,25 @@ _NOT_COVERED = (
 
 @dataclass(frozen=True)
 class Sample:
-    """A record with its operators.
+    """A profiled network with its operators.
 
     Attributes:
-        record: the raw measurement.
+        profiled: the raw measurement.
         operators: what is priced.
         signatures: of the operators.
         ms: under the profiler, (n,).
         kernels: (n,).
     """
 
-    record: Record
+    profiled: ProfiledNetwork
     operators: tuple[Operator, ...]
     signatures: tuple[Signature, ...]
     ms: Array
     kernels: Array
 
 
-def samples(records: Sequence[Record]) -> list[Sample]:
-    """Return records with their operators; those of another version's operators are left out."""
+def samples(records: Sequence[ProfiledNetwork]) -> list[Sample]:
+    """Return networks with their operators; those that another version exported are left out."""
     found = []
     for record in records:
         parts = operators(record.architecture, "deploy")
@@ -84,16 +86,16 @@ def samples(records: Sequence[Record]) -> list[Sample]:
     return found
 
 
-def usual_speed(records: Sequence[Record]) -> Speed:
+def usual_speed(records: Sequence[ProfiledNetwork]) -> MachineSpeed:
     """Return the median speed of the machine over a profile."""
-    return Speed(
+    return MachineSpeed(
         float(np.median([r.reference_ms for r in records])),
         float(np.median([r.product_ms for r in records])),
     )
 
 
 def without_drift(
-    found: Sequence[Sample], usual: Speed, reference_share: float, stream_mb_per_ms: float
+    found: Sequence[Sample], usual: MachineSpeed, reference_share: float, stream_mb_per_ms: float
 ) -> list[Sample]:
     """Return samples with all operators' times as at the machine's usual speed.
 
@@ -113,8 +115,8 @@ def without_drift(
         # also computes.
         slower = slowness(
             np.asarray(streams) / reference_share,
-            s.record.reference_ms / usual.reference_ms,
-            s.record.product_ms / usual.product_ms,
+            s.profiled.reference_ms / usual.reference_ms,
+            s.profiled.product_ms / usual.product_ms,
             MOST_STREAMING,
         )
         adjusted.append(replace(s, ms=s.ms / slower))
@@ -127,7 +129,7 @@ def profiler_cost_ms(found: Sequence[Sample]) -> float:
     Whole networks are regressed on their own kernels' times and number: what the number explains
     (a negative slope) is the profiler's doing.
     """
-    total = np.array([s.record.ms for s in found])
+    total = np.array([s.profiled.ms for s in found])
     design = np.array([[s.ms.sum(), -s.kernels.sum(), 1.0] for s in found]) / total[:, None]
     scale = np.abs(design).max(axis=0)
     weights = np.ones(len(found))
@@ -146,9 +148,9 @@ def fit_entries(
 ) -> dict[Signature, Entry]:
     """Return the price of each operator measured.
 
-    A network runs its operators faster or slower as a whole (caches, the machine's mood), and
-    those that wait for weights once more, so prices and two effects a network are estimated in
-    turns. Prices are those of a middling network.
+    A network runs all of its operators faster or slower than others do, because of caches and the
+    machine's speed, and those that wait for weights even more so. So prices and two effects of each
+    network are estimated alternately. The prices are those of a network with median effects.
     """
     index: dict[Signature, int] = {}
     example: list[Operator] = []
@@ -366,7 +368,12 @@ def error_summary(predicted: Array, measured: Array, std: Array | None = None) -
 
 
 def fit_table(
-    records: Sequence[Record], peak: Peak, name: str, threads: int, profile: Mapping[str, Any]
+    records: Sequence[ProfiledNetwork],
+    peak: Peak,
+    name: str,
+    threads: int,
+    profile: Mapping[str, Any],
+    runtime: Runtime | None = None,
 ) -> MeasuredTable:
     """Return the table of a profile.
 
@@ -376,6 +383,7 @@ def fit_table(
         name: of the table.
         threads: of one operator.
         profile: how it was measured, for the card.
+        runtime: what ran the networks; the default one where None.
 
     Raises:
         WorkFailedError: where too few records are usable.
@@ -388,11 +396,11 @@ def fit_table(
     reference_share = _reference_share(fit_entries(found, profiler_ms, peak.stream_mb_per_ms), peak)
     steady = without_drift(found, usual, reference_share, peak.stream_mb_per_ms)
     features = left_out_features(steady, profiler_ms, peak)
-    measured = np.array([s.record.ms for s in found])
+    measured = np.array([s.profiled.ms for s in found])
     slower = slowness(
         streaming(features) / reference_share,
-        np.array([s.record.reference_ms for s in found]) / usual.reference_ms,
-        np.array([s.record.product_ms for s in found]) / usual.product_ms,
+        np.array([s.profiled.reference_ms for s in found]) / usual.reference_ms,
+        np.array([s.profiled.product_ms for s in found]) / usual.product_ms,
     )
     ms = measured / slower
     predicted, std = left_out_predictions(features, ms)
@@ -400,9 +408,10 @@ def fit_table(
     entries = fit_entries(steady, profiler_ms, peak.stream_mb_per_ms)
     errors: dict[str, Any] = error_summary(predicted, ms, std)
     errors["how"] = f"{FOLDS}-fold: networks neither in the entries nor in the calibration"
-    machine = host()
+    machine = host(runtime)
     card: dict[str, Any] = {
         "format": FORMAT,
+        "model": "measured",
         "name": name,
         "kind": "measured",
         "device": machine["cpu"],
@@ -425,6 +434,9 @@ def fit_table(
             "std": float(np.std(np.log(slower))),
         },
         "errors": errors,
+        "blocks": {
+            "measured": sorted({b for s in found for b in block_types(s.profiled.architecture)})
+        },
         "profile": dict(profile),
         "not_covered": list(_NOT_COVERED),
     }

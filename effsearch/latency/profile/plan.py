@@ -1,17 +1,18 @@
-"""What a profile runs, and the file in which its raw measurements are kept."""
+"""The plan of a profile: which networks it runs, and where its raw measurements are kept."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
-from effsearch.latency.profile.profiled_network import Record
-from effsearch.latency.timing.onnx_runtime import check_threads, host, slug
+from effsearch.files import LineLog
+from effsearch.latency.profile.profiled_network import ProfiledNetwork
+from effsearch.latency.timing.machine import check_threads, host, slug
+from effsearch.latency.timing.runtimes import DEFAULT, find_runtime
 from searchspace import Architecture, SearchSpace, UserError, zoo
 from searchspace.units import Unit, units
 
@@ -30,6 +31,7 @@ class ProfilePlan:
         threads: of one operator.
         zoo: whether to run the published networks as well.
         seed: which networks of the space.
+        runtime: name of what runs them.
     """
 
     device: str
@@ -38,6 +40,7 @@ class ProfilePlan:
     threads: int = 1
     zoo: bool = True
     seed: int = 0
+    runtime: str = DEFAULT
 
     def check(self) -> None:
         """Check the values.
@@ -53,6 +56,11 @@ class ProfilePlan:
         if not 0 < self.minutes <= MAX_MINUTES:
             raise UserError(f"--minutes: {self.minutes} is not above 0 and up to {MAX_MINUTES}")
         check_threads(self.threads)
+        if not find_runtime(self.runtime).can_profile:
+            raise UserError(
+                f"--runtime: {self.runtime} does not tell the times of operators, so it can "
+                f"measure but not profile; use {DEFAULT}"
+            )
 
 
 class Store:
@@ -66,12 +74,13 @@ class Store:
         self.path = folder / "networks.jsonl"
         # Minutes may differ: more of them continue the same sequence.
         body = {k: v for k, v in asdict(plan).items() if k not in ("minutes", "device")}
-        body["host"] = host()
+        body["host"] = host(find_runtime(plan.runtime))
         try:
             folder.mkdir(parents=True, exist_ok=True)
             card = folder / "plan.json"
             if card.exists() and self.path.exists():
-                found = json.loads(card.read_text("utf-8"))
+                # Plans of an earlier version name no runtime.
+                found = {"runtime": DEFAULT} | json.loads(card.read_text("utf-8"))
                 changed = [key for key in body if found.get(key) != body[key]]
                 if changed:
                     raise UserError(
@@ -87,12 +96,12 @@ class Store:
         except ValueError:
             raise UserError(f"{folder}/plan.json: not JSON; remove this folder") from None
 
-    def read(self) -> list[Record]:
+    def read(self) -> list[ProfiledNetwork]:
         """Return what has been measured; a last line cut short by an interruption is left out."""
         records = []
         for line in self._lines():
             try:
-                records.append(Record.from_dict(json.loads(line)))
+                records.append(ProfiledNetwork.from_dict(json.loads(line)))
             except (ValueError, KeyError, TypeError, UserError):
                 continue
         return records
@@ -103,18 +112,15 @@ class Store:
         return len(found), sum(b[0] for b in found), sum(b[1] for b in found)
 
     def _lines(self) -> list[str]:
-        return self.path.read_text("utf-8").splitlines() if self.path.exists() else []
+        return LineLog(self.path).read()
 
-    def append(self, records: list[Record], repeats: int = 0, left_out: bool = False) -> None:
+    def append(
+        self, records: list[ProfiledNetwork], repeats: int = 0, left_out: bool = False
+    ) -> None:
         """Add a batch's records and how it went, on disk when this returns."""
-        cut = self.path.exists() and not self.path.read_bytes().endswith(b"\n")
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write("\n" if cut and self.path.stat().st_size else "")
-            for record in records:
-                file.write(json.dumps(record.to_dict()) + "\n")
-            file.write(json.dumps({"repeats": repeats, "left_out": left_out}) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        batch = {"repeats": repeats, "left_out": left_out}
+        lines = [json.dumps(body) for body in (*(r.to_dict() for r in records), batch)]
+        LineLog(self.path).append(*lines)
 
 
 def _batch_line(line: str) -> tuple[int, int] | None:

@@ -1,4 +1,4 @@
-"""`Record`: what a profile keeps of one network."""
+"""`ProfiledNetwork`: what a profile keeps of one network."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from searchspace import Architecture
 
 
 @dataclass(frozen=True)
-class Record:
+class ProfiledNetwork:
     """One network's raw measurement.
 
     Attributes:
         index: its place in the sequence.
         architecture: the network.
         ms: median latency without the profiler.
-        spread: relative standard error of that median.
+        relative_error: standard error of that median, over the median.
         reference_ms: the reference network's latency in its batch.
         operator_ms: under the profiler, credited to each operator of `operators(.., "deploy")`.
         operator_kernels: number of kernels credited to each.
@@ -26,7 +26,7 @@ class Record:
     index: int
     architecture: Architecture
     ms: float
-    spread: float
+    relative_error: float
     reference_ms: float
     operator_ms: tuple[float, ...]
     operator_kernels: tuple[int, ...]
@@ -37,13 +37,16 @@ class Record:
         return asdict(self) | {"architecture": self.architecture.to_dict()}
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Record:
-        """Return the record that plain data describes."""
+    def from_dict(cls, data: dict[str, Any]) -> ProfiledNetwork:
+        """Return the network that plain data describes.
+
+        Earlier versions named the error `spread`.
+        """
         return cls(
             int(data["index"]),
             Architecture.from_dict(data["architecture"]),
             float(data["ms"]),
-            float(data["spread"]),
+            float(data["relative_error"] if "relative_error" in data else data["spread"]),
             float(data["reference_ms"]),
             tuple(data["operator_ms"]),
             tuple(data["operator_kernels"]),

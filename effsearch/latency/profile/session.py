@@ -1,7 +1,7 @@
 """`effsearch profile`: run networks of a space here, kernel by kernel, and make a table of them.
 
 Whole networks are run, because blocks measured alone mislead: the runtime fuses kernels and changes
-layouts across their borders. Each network is timed as it is, and once more under ONNX Runtime's
+layouts across their borders. Each network is timed as it is, and once more under the runtime's
 profiler. Raw measurements are appended to a file as they come, so that an interrupted profile
 goes on where it stopped.
 """
@@ -21,12 +21,13 @@ import numpy as np
 
 from effsearch.errors import WorkFailedError
 from effsearch.latency.catalogue import user_folder
+from effsearch.latency.machine_speed import REFERENCE
 from effsearch.latency.profile.batch import Batch, Prepared, measure_batch, prepare
 from effsearch.latency.profile.plan import ProfilePlan, Store, sequence
-from effsearch.latency.profile.profiled_network import Record
+from effsearch.latency.profile.profiled_network import ProfiledNetwork
+from effsearch.latency.timing.machine import cores
 from effsearch.latency.timing.machine_rates import measure_peak
-from effsearch.latency.timing.machine_speed import REFERENCE
-from effsearch.latency.timing.onnx_runtime import cores
+from effsearch.latency.timing.runtimes import find_runtime
 from searchspace import Architecture, SearchSpace, UserError, zoo
 
 BATCH = 16
@@ -50,10 +51,11 @@ class Profiler:
 
     def __init__(self, plan: ProfilePlan, store: Store, report: Report) -> None:
         self.plan, self.store, self.report = plan, store, report
+        self.runtime = find_runtime(plan.runtime)
         self.records = store.read()
         self.references = [r.reference_ms for r in self.records]
 
-    def run(self) -> list[Record]:
+    def run(self) -> list[ProfiledNetwork]:
         """Measure until the time is over; returns all records, those of earlier runs as well.
 
         Raises:
@@ -108,7 +110,7 @@ class Profiler:
         jobs = [pool.submit(prepare, a.to_dict(), folder / f"{index}.onnx") for index, a in batch]
         prepared = [job.result() for job in jobs]
         for attempt in range(ATTEMPTS):
-            measured = measure_batch(reference, prepared, self.plan.threads)
+            measured = measure_batch(reference, prepared, self.plan.threads, self.runtime)
             complaint = self._complaint(measured)
             if not complaint:
                 break
@@ -123,11 +125,11 @@ class Profiler:
             return
         self.references.append(measured.speed.reference_ms)
         records = [
-            Record(
+            ProfiledNetwork(
                 index,
                 a,
                 m.median_ms,
-                m.spread,
+                m.relative_error,
                 measured.speed.reference_ms,
                 tuple(round(x, 5) for x in ms),
                 tuple(kernels),
@@ -172,7 +174,7 @@ def calm_reference_ms(references: Sequence[float]) -> float:
     return float(np.quantile(references, 0.25, method="lower"))
 
 
-def calm_records(records: Sequence[Record]) -> list[Record]:
+def calm_records(records: Sequence[ProfiledNetwork]) -> list[ProfiledNetwork]:
     """Return those measured while the machine was about as fast as in its calmer moments."""
     if not records:
         return []
@@ -215,7 +217,7 @@ def make_table(
     report(f"raw measurements go to {folder}; run the same command again to resume")
     records = profiler.run()
     report("measuring the machine's highest rates")
-    peak = measure_peak(plan.threads)
+    peak = measure_peak(plan.threads, runtime=profiler.runtime)
     report(f"fitting a table to {len(records)} networks")
     references = [r.reference_ms for r in records]
     batches, repeats, left_out = store.batches()
@@ -234,6 +236,6 @@ def make_table(
         "networks_left_out": len(profiler.records) - len(records),
         "ran": sorted(r.architecture.digest() for r in records),
     }
-    table = fit_table(records, peak, plan.device, plan.threads, profile)
+    table = fit_table(records, peak, plan.device, plan.threads, profile, profiler.runtime)
     path = write_table(table, target)
     return {**table.card, "path": str(path), "networks": len(records)}

@@ -1,10 +1,10 @@
-"""Networks timed in turns, beside references that tell how fast the machine is at the moment.
+"""Networks timed in turns, between references that tell the machine's speed at the moment.
 
 A shared machine changes its speed within seconds: neighbours take caches, clocks change, other
 programs take a core. So networks take short turns over a longer time, and two references are probed
 before and after each: a matrix product inside the cache, which follows the clock, and a network
 that streams its weights, which follows the caches and, with several threads, what passes between
-cores. Turns in which the operating system gave a core to others, or next to which a reference was
+cores. Turns in which the operating system gave a core to others, or around which a reference was
 slow, do not count; networks that lack turns get more.
 """
 
@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from effsearch.latency.timing.machine_speed import Speed
-from effsearch.latency.timing.measure import Measurement
+from effsearch.latency.machine_speed import MachineSpeed
+from effsearch.latency.timing.measure import Measurement, median_error
 
 try:
     import resource
@@ -104,14 +104,16 @@ class Subject:
     ) -> None:
         self.run, self.rounds, self.seconds, self.min_runs = run, rounds, seconds, min_runs
         self.turns: list[Turn] = []
-        self.probes: list[tuple[Speed, Speed]] = []
+        self.probes: list[tuple[MachineSpeed, MachineSpeed]] = []
 
     def take(self) -> None:
         """Take a turn."""
         self.turns.append(take_turn(self.run, self.seconds, self.min_runs))
 
 
-def take_turns(subjects: Sequence[Subject], probe: Callable[[], Speed]) -> tuple[Speed, float]:
+def take_turns(
+    subjects: Sequence[Subject], probe: Callable[[], MachineSpeed]
+) -> tuple[MachineSpeed, float]:
     """Give all subjects their turns; return the machine's speed and its relative standard error.
 
     Those with fewer rounds than others sit some out, evenly. Those that lack calm turns in the end
@@ -148,24 +150,26 @@ def take_turns(subjects: Sequence[Subject], probe: Callable[[], Speed]) -> tuple
     return calm_speed(probes)
 
 
-def calm_limits(probes: Sequence[Speed]) -> Speed:
+def calm_limits(probes: Sequence[MachineSpeed]) -> MachineSpeed:
     """Return what the references may take at most beside a turn that counts."""
-    return Speed(
+    return MachineSpeed(
         SLOW * float(np.quantile([p.reference_ms for p in probes], CALM_QUANTILE)),
         SLOW * float(np.quantile([p.product_ms for p in probes], CALM_QUANTILE)),
     )
 
 
-def calm_speed(probes: Sequence[Speed]) -> tuple[Speed, float]:
+def calm_speed(probes: Sequence[MachineSpeed]) -> tuple[MachineSpeed, float]:
     """Return the median speed over calm probes, and the reference network's standard error."""
     limit = calm_limits(probes)
     calm = [p for p in probes if _within(p, limit)] or probes
     networks = [p.reference_ms for p in calm]
     products = [p.product_ms for p in calm]
-    return Speed(float(np.median(networks)), float(np.median(products))), median_error(networks)
+    return MachineSpeed(float(np.median(networks)), float(np.median(products))), median_error(
+        networks
+    )
 
 
-def _within(probe: Speed, limit: Speed) -> bool:
+def _within(probe: MachineSpeed, limit: MachineSpeed) -> bool:
     return probe.reference_ms <= limit.reference_ms and probe.product_ms <= limit.product_ms
 
 
@@ -181,21 +185,14 @@ def calm_turns(subjects: Sequence[Subject]) -> list[list[bool]]:
     ]
 
 
-def median_error(values: Sequence[float]) -> float:
-    """Return the relative standard error of a median, from the values' quartiles."""
-    lower, middle, upper = np.quantile(values, [0.25, 0.5, 0.75])
-    # The median of normal values errs by 1.25 deviations over the root of their number.
-    return float(1.25 * (upper - lower) / 1.349 / middle / np.sqrt(len(values)))
-
-
 def summarise(subject: Subject, calm: Sequence[bool], threads: int, limit: float) -> Measurement:
-    """Return the median over calm turns; its spread is that median's relative standard error.
+    """Return the median over calm turns, with its error.
 
     Args:
         subject: what took turns.
         calm: which of them count.
         threads: of one operator.
-        limit: highest spread of a measurement that is not noisy.
+        limit: highest relative error of a measurement that is not noisy.
     """
     turns = [t for t, good in zip(subject.turns, calm, strict=True) if good] or subject.turns
     medians = [t.median_ms for t in turns]

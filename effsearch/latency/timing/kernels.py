@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +40,7 @@ class Kernel:
     ms: float
 
 
-def read_profile(path: str | Path, skip: Sequence[int] = (0, 1)) -> list[Kernel]:
+def read_profile(path: str | Path, skip: Collection[int] = (0, 1)) -> list[Kernel]:
     """Return the kernels of ONNX Runtime's profile in order of execution.
 
     Args:

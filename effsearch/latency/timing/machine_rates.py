@@ -1,4 +1,4 @@
-"""What this machine can do at most: arithmetic and bandwidth, measured on ONNX Runtime.
+"""What this machine can do at most: arithmetic and bandwidth, measured on a runtime.
 
 They set the floor under every operator's price.
 """
@@ -6,11 +6,13 @@ They set the floor under every operator's price.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from effsearch.latency.timing.measure import measure_ms
+from effsearch.latency.timing.runtime import Runtime
 
 _SIDE = 1024  # a product large enough to be bound by arithmetic
 _LONG = 5120  # 105 MB of weights, beyond all caches
@@ -33,16 +35,27 @@ class Peak:
     stream_mb_per_ms: float
 
 
-def measure_peak(threads: int, seconds: float = 0.5) -> Peak:
-    """Return the rates of a large matrix product and of elementwise work inside the cache."""
-    product_ms = measure_ms(_product(_SIDE, _SIDE), threads, seconds=seconds).low_ms
-    chain_ms = measure_ms(_chain(), threads, seconds=seconds).low_ms / _CHAIN
-    vector_ms = measure_ms(_product(1, _LONG), threads, seconds=seconds).low_ms
+def measure_peak(threads: int, seconds: float = 0.5, runtime: Runtime | None = None) -> Peak:
+    """Return the rates of a large matrix product and of elementwise work inside the cache.
+
+    Args:
+        threads: of one operator.
+        seconds: time for each of the three measurements.
+        runtime: what runs them; the default one where None.
+    """
+    lowest = partial(_lowest_ms, threads=threads, seconds=seconds, runtime=runtime)
+    product_ms = lowest(_product(_SIDE, _SIDE))
+    chain_ms = lowest(_chain()) / _CHAIN
+    vector_ms = lowest(_product(1, _LONG))
     return Peak(
         _SIDE**3 / 1e9 / product_ms,
         2 * 4 * _VALUES / 1e6 / chain_ms,
         4 * _LONG**2 / 1e6 / vector_ms,
     )
+
+
+def _lowest_ms(model: bytes, threads: int, seconds: float, runtime: Runtime | None) -> float:
+    return measure_ms(model, threads, seconds=seconds, runtime=runtime).low_ms
 
 
 def _model(nodes: list[NodeProto], shape: list[int], weights: list[TensorProto]) -> bytes:

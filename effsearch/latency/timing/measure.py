@@ -1,22 +1,23 @@
-"""`measure_ms`: how long a network takes here, on ONNX Runtime."""
+"""How long a network takes on this machine, on one of the runtimes."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 import numpy as np
-import onnx
 
-from effsearch.latency.timing.onnx_runtime import check_threads, random_feeds, session, with_weights
-from searchspace import Architecture, UserError
+from effsearch.latency.timing.machine import check_threads
+from effsearch.latency.timing.runtime import Model, Runtime
+from effsearch.latency.timing.runtimes import find_runtime
 
 WARM_UP_RUNS = 3
 MIN_RUNS = 15
 MAX_RUNS = 400
-BLOCKS = 3
+PARTS_OF_DRIFT = 3
+PARTS_OF_ERROR = 10
 NOISE_LIMIT = 0.03
 
 
@@ -28,11 +29,10 @@ class Measurement:
         median_ms: median over all runs.
         runs: their number, warm-up aside.
         threads: threads of one operator.
-        spread: relative noise: how far the medians of the first, middle and last runs lie apart,
-            or how far the median lies above the 10th percentile, whichever is more.
+        relative_error: standard error of the median, over the median.
         low_ms: 10th percentile of the runs.
         high_ms: 90th percentile.
-        noisy: whether `spread` stayed above the limit after repetitions.
+        noisy: whether the machine was not quiet enough for the number to be relied on.
         at_table_speed_ms: the median as it would be at the speed at which a table was measured,
             by references that took turns with the network; None where there were none.
     """
@@ -40,7 +40,7 @@ class Measurement:
     median_ms: float
     runs: int
     threads: int
-    spread: float
+    relative_error: float
     low_ms: float
     high_ms: float
     noisy: bool
@@ -48,55 +48,47 @@ class Measurement:
 
 
 def measure_ms(
-    model: bytes | str | Path | onnx.ModelProto,
+    model: Model,
     threads: int = 1,
     *,
     seconds: float = 1.0,
     attempts: int = 3,
     noise_limit: float = NOISE_LIMIT,
+    runtime: Runtime | None = None,
 ) -> Measurement:
-    """Return the median latency of a model on this machine.
+    """Return the median latency of a network for one image on this machine.
 
-    After a warm-up, runs go on until `seconds` are over, 15 at least and 400 at most. Where their
-    spread is above the limit, the machine was not quiet, and the model is measured again; the
+    After a warm-up, runs go on until `seconds` are over, 15 at least and 400 at most. Where they
+    drift by more than the limit, the machine was not quiet, and the network is measured again; the
     calmest attempt counts.
 
     Args:
-        model: an ONNX model, serialised, parsed or as a file.
+        model: an architecture, which is run in its deployed form with fresh weights, an ONNX
+            file, or the bytes of one.
         threads: of one operator.
         seconds: time for one attempt.
         attempts: how often to try for a calm one.
-        noise_limit: highest spread of a calm one.
+        noise_limit: most drift of a calm one; see `drift`.
+        runtime: what runs it; the default one where None.
 
     Raises:
-        UserError: where ONNX Runtime does not take the model, or threads exceed the cores.
+        UserError: where the runtime does not take the model, or threads exceed the cores.
     """
     check_threads(threads)
-    if isinstance(model, onnx.ModelProto):
-        model = model.SerializeToString()
-    if isinstance(model, str | Path):
-        model = with_weights(Path(model))
-    opened = session(model, threads)
-    feeds = random_feeds(opened)
-    # Asking for the first output alone spares copies of side outputs.
-    first = [opened.get_outputs()[0].name]
-
-    def run() -> None:
-        opened.run(first, feeds)
-
-    best: Measurement | None = None
+    opened = (runtime or find_runtime()).open(model, threads)
+    run = partial(opened.run, opened.random_inputs())
+    best: list[float] = []
     for _ in range(max(1, attempts)):
-        found = summarise(time_runs(run, seconds), threads, noise_limit)
-        if best is None or found.spread < best.spread:
-            best = found
-        if not best.noisy:
+        times_ms = time_runs(run, seconds)
+        if not best or drift(times_ms) < drift(best):
+            best = times_ms
+        if drift(best) <= noise_limit:
             break
-    assert best is not None
-    return best
+    return summarise(best, threads, noise_limit)
 
 
 def time_runs(
-    run: Callable[[], None],
+    run: Callable[[], object],
     seconds: float,
     min_runs: int = MIN_RUNS,
     max_runs: int = MAX_RUNS,
@@ -114,45 +106,36 @@ def time_runs(
     return times
 
 
-def summarise(times_ms: list[float], threads: int, noise_limit: float = NOISE_LIMIT) -> Measurement:
-    """Return median and noise of runs in the order they were made."""
+def drift(times_ms: Sequence[float]) -> float:
+    """Return how far runs, in the order they were made, drifted or were disturbed; relative.
+
+    That is how far the medians of the first, middle and last runs lie apart, or how far the median
+    lies above the 10th percentile, whichever is more.
+    """
     values = np.asarray(times_ms)
     median = float(np.median(values))
-    blocks = [float(np.median(part)) for part in np.array_split(values, BLOCKS)]
-    low, high = (float(q) for q in np.quantile(values, [0.1, 0.9]))
-    spread = max((max(blocks) - min(blocks)) / median, median / low - 1)
-    return Measurement(median, len(values), threads, spread, low, high, spread > noise_limit)
+    parts = [float(np.median(part)) for part in np.array_split(values, PARTS_OF_DRIFT)]
+    return max((max(parts) - min(parts)) / median, median / float(np.quantile(values, 0.1)) - 1)
 
 
-def measure_architecture(
-    architecture: Architecture, threads: int = 1, *, seconds: float = 1.0, attempts: int = 3
+def median_error(values: Sequence[float]) -> float:
+    """Return the relative standard error of a median, from the values' quartiles."""
+    lower, middle, upper = np.quantile(values, [0.25, 0.5, 0.75])
+    # The median of normal values errs by 1.25 deviations over the root of their number.
+    return float(1.25 * (upper - lower) / 1.349 / middle / np.sqrt(len(values)))
+
+
+def summarise(
+    times_ms: Sequence[float], threads: int, noise_limit: float = NOISE_LIMIT
 ) -> Measurement:
-    """Return the median latency of an architecture's deployed form, with fresh weights.
+    """Return the median of runs in the order they were made, with its error.
 
-    Raises:
-        UserError: where threads exceed the cores.
+    Neighbouring runs are disturbed together, so the error is that of medians of a few parts.
     """
-    # torch is slow to import, and files can be measured without it.
-    from effsearch.onnx_io.onnx_files import to_onnx
-    from searchspace import build
-
-    check_threads(threads)
-    model = to_onnx(build(architecture))
-    return measure_ms(model, threads, seconds=seconds, attempts=attempts)
-
-
-def measure_target(
-    target: Architecture | Path, threads: int = 1, *, seconds: float = 1.0, attempts: int = 3
-) -> Measurement:
-    """Return the median latency of an architecture or an ONNX file.
-
-    Raises:
-        UserError: where the file is no model that ONNX Runtime takes.
-    """
-    if isinstance(target, Architecture):
-        return measure_architecture(target, threads, seconds=seconds, attempts=attempts)
-    try:
-        return measure_ms(target, threads, seconds=seconds, attempts=attempts)
-    except UserError as error:
-        text = str(error)
-        raise UserError(text if str(target) in text else f"{target}: {text}") from None
+    values = np.asarray(times_ms)
+    parts = np.array_split(values, min(PARTS_OF_ERROR, len(values)))
+    low, median, high = (float(q) for q in np.quantile(values, [0.1, 0.5, 0.9]))
+    error = median_error([float(np.median(part)) for part in parts])
+    return Measurement(
+        median, len(values), threads, error, low, high, drift(times_ms) > noise_limit
+    )

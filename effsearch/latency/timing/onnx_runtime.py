@@ -1,11 +1,10 @@
-"""ONNX Runtime on this machine: sessions, and what identifies the machine in a table."""
+"""ONNX Runtime on this machine's CPU, the first of the runtimes."""
 
 from __future__ import annotations
 
-import os
-import platform
-import re
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Collection, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,138 +14,134 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from searchspace import UserError
+from effsearch.errors import first_line
+from effsearch.latency.timing.kernels import credit, read_profile
+from effsearch.latency.timing.runtime import PRECISION, Inputs, Model, OperatorTimes
+from searchspace import Architecture, Operator, UserError
 
 PROVIDER = "CPUExecutionProvider"
-Feeds = dict[str, NDArray[Any]]
-
-# Kinds of differences that make a table another machine's; the rest (date, kernel) do not.
-IDENTITY = ("cpu", "cpu_model", "runtime_version", "allow_spinning")
 
 
-def cpu_name() -> str:
-    """Return the CPU's name as the operating system has it."""
-    return _cpu_fields().get("model name") or platform.processor() or platform.machine()
+class OnnxRuntime:
+    """ONNX Runtime with all graph optimisations, on the CPU, in float32."""
+
+    can_profile = True
+
+    def identity(self) -> dict[str, Any]:
+        """Return what a table says of the runtime."""
+        return {
+            "runtime": "ONNX Runtime",
+            "runtime_version": ort.__version__,
+            "provider": PROVIDER,
+            "precision": PRECISION,
+            "allow_spinning": True,
+        }
+
+    def open(
+        self,
+        model: Model,
+        threads: int,
+        precision: str = PRECISION,
+        *,
+        profiled: bool = False,
+        rests: bool = False,
+    ) -> OnnxSession:
+        """Open a network; an architecture is exported first, with fresh weights.
+
+        Threads that don't rest spin for a while after a run, which slows other sessions.
+
+        Raises:
+            UserError: where ONNX Runtime does not take the model, or the precision is another.
+        """
+        if precision != PRECISION:
+            raise UserError(f"precision: {precision!r} is not {PRECISION}, what ONNX Runtime runs")
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        folder = None
+        if profiled:
+            folder = tempfile.TemporaryDirectory(prefix="effsearch-kernels-")
+            options.enable_profiling = True
+            options.profile_file_prefix = str(Path(folder.name) / "kernels")
+        if rests:
+            options.add_session_config_entry("session.force_spinning_stop", "1")
+        data = _serialised(model)
+        try:
+            opened = ort.InferenceSession(data, options, providers=[PROVIDER])
+        except Exception as error:  # its C++ side raises many types
+            reason = first_line(error, "unknown")[:160]
+            where = f"{model}: " if isinstance(model, Path) else ""
+            raise UserError(f"{where}ONNX Runtime does not take this model: {reason}") from None
+        return OnnxSession(opened, folder)
 
 
-def cpu_model() -> str:
-    """Return vendor, family, model and stepping, which tell apart CPUs of one name."""
-    fields = _cpu_fields()
-    wanted = ("vendor_id", "cpu family", "model", "stepping")
-    return " ".join(fields[name] for name in wanted if name in fields) or platform.machine()
-
-
-def _cpu_fields() -> dict[str, str]:
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return {}
-    first = text.split("\n\n", 1)[0]
-    pairs = (line.split(":", 1) for line in first.splitlines() if ":" in line)
-    return {key.strip(): value.strip() for key, value in pairs}
-
-
-def cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def host() -> dict[str, Any]:
-    """Return what identifies this machine and runtime in a table."""
-    return {
-        "cpu": cpu_name(),
-        "cpu_model": cpu_model(),
-        "cores": cores(),
-        "os": f"{platform.system()} {platform.machine()}",
-        "runtime": "ONNX Runtime",
-        "runtime_version": ort.__version__,
-        "provider": PROVIDER,
-        "precision": "float32",
-        "allow_spinning": True,
-    }
-
-
-def matches_this_machine(meta: Mapping[str, Any]) -> list[str]:
-    """Return in what this machine differs from the one that a table was measured on.
-
-    Args:
-        meta: the table's; one that was not measured on ONNX Runtime differs in its runtime.
-
-    Returns:
-        One short sentence a difference; empty where measurements here can be held against it.
-    """
-    here = host()
-    if meta.get("runtime") != here["runtime"]:
-        return [f"runtime is {meta.get('runtime', 'unknown')}, here {here['runtime']}"]
-    differences = [
-        f"{key.replace('_', ' ')} is {meta.get(key)}, here {here[key]}"
-        for key in IDENTITY
-        if meta.get(key) != here[key]
-    ]
-    threads = int(meta.get("threads", 1))
-    if threads > here["cores"]:
-        differences.append(f"measured with {threads} threads, here are {here['cores']} cores")
-    return differences
-
-
-def slug(text: str) -> str:
-    """Return text as a file name: lower case, digits and single dashes."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
-
-
-def check_threads(threads: int) -> None:
-    """Check a number of threads.
-
-    Raises:
-        UserError: where this machine does not have as many cores.
-    """
-    if not 1 <= threads <= cores():
-        raise UserError(f"threads: {threads} is not from 1 to {cores()}, this machine's cores")
-
-
-def session(
-    model: bytes | str | Path,
-    threads: int,
-    profile_prefix: str | None = None,
-    rests: bool = False,
-) -> ort.InferenceSession:
-    """Return a session with all graph optimisations.
+class OnnxSession:
+    """A network opened on ONNX Runtime.
 
     Args:
-        model: a serialised model or the path of one.
-        threads: of one operator; operators run one after another.
-        profile_prefix: where to write ONNX Runtime's own profile, None for none.
-        rests: whether its threads rest between runs; by default they spin for a while, which
-            slows other sessions that take turns with it.
-
-    Raises:
-        UserError: where ONNX Runtime does not take the model.
+        opened: ONNX Runtime's session.
+        folder: where it writes its profile; None where it is not profiled.
     """
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    if profile_prefix is not None:
-        options.enable_profiling = True
-        options.profile_file_prefix = profile_prefix
-    if rests:
-        options.add_session_config_entry("session.force_spinning_stop", "1")
-    data = str(model) if isinstance(model, Path) else model
-    try:
-        return ort.InferenceSession(data, options, providers=[PROVIDER])
-    except Exception as error:  # its C++ side raises many types
-        reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else "unknown"
-        raise UserError(f"ONNX Runtime does not take this model: {reason}") from None
+
+    def __init__(
+        self, opened: ort.InferenceSession, folder: tempfile.TemporaryDirectory[str] | None
+    ) -> None:
+        self._opened, self._folder = opened, folder
+        # Asking for the first output alone spares copies of side outputs.
+        self._first = [opened.get_outputs()[0].name]
+
+    def random_inputs(self, seed: int = 0) -> Inputs:
+        """Return seeded normal inputs; open dimensions become 1.
+
+        Raises:
+            UserError: where an input is no tensor of numbers.
+        """
+        return random_feeds(self._opened, seed)
+
+    def run(self, inputs: Inputs) -> Sequence[NDArray[np.floating[Any]]]:
+        """Run the network once and return its first output."""
+        found: Sequence[NDArray[np.floating[Any]]] = self._opened.run(self._first, inputs)
+        return found
+
+    def profile(
+        self, operators: Sequence[Operator], leave_out: Collection[int] = ()
+    ) -> OperatorTimes:
+        """Return the times of all runs so far, by operator; the session is closed by that."""
+        if self._folder is None:
+            raise ValueError("the session was not opened to be profiled")
+        trace = self._opened.end_profiling()
+        found = credit(read_profile(trace, skip=leave_out), operators)
+        self._folder.cleanup()
+        return OperatorTimes(*found)
 
 
-def random_feeds(opened: ort.InferenceSession, seed: int = 0) -> Feeds:
+def _serialised(model: Model) -> bytes | str:
+    if isinstance(model, bytes):
+        return model
+    if isinstance(model, Path):
+        known = with_weights(model)
+        return known if isinstance(known, bytes) else str(known)
+    return _exported(model)
+
+
+@lru_cache(maxsize=2)  # the reference network is opened again with each network beside it
+def _exported(architecture: Architecture) -> bytes:
+    # torch is slow to import, and files can be measured without it.
+    from effsearch.onnx_io.onnx_files import to_onnx
+    from searchspace import build
+
+    return bytes(to_onnx(build(architecture)).SerializeToString())
+
+
+def random_feeds(opened: ort.InferenceSession, seed: int = 0) -> dict[str, NDArray[Any]]:
     """Return seeded normal inputs for every input of a session; open dimensions become 1.
 
     Raises:
         UserError: where an input is no tensor of numbers.
     """
     rng = np.random.default_rng(seed)
-    feeds: Feeds = {}
+    feeds: dict[str, NDArray[Any]] = {}
     for item in opened.get_inputs():
         shape = [d if isinstance(d, int) and d > 0 else 1 for d in item.shape]
         if item.type == "tensor(float)":
@@ -172,7 +167,7 @@ def with_weights(path: Path, seed: int = 0) -> bytes | Path:
     try:
         model = onnx.load(str(path))
     except Exception as error:  # onnx and protobuf raise many types
-        reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else "unreadable"
+        reason = first_line(error, "unreadable")[:120]
         raise UserError(f"{path}: not a readable ONNX file ({reason})") from None
     named = {tensor.name for tensor in model.graph.initializer}
     extra = [item for item in model.graph.input if item.name not in named][1:]

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
+from effsearch.latency.machine_speed import MachineSpeed
 from effsearch.latency.timing.interleaved import take_turn
-from effsearch.latency.timing.machine_speed import Speed
-from effsearch.latency.timing.onnx_runtime import random_feeds, session
+from effsearch.latency.timing.runtime import Model, Runtime
+from effsearch.latency.timing.runtimes import find_runtime
 
 _SIDE = 256
 _PRODUCTS = 4
@@ -20,30 +20,35 @@ _PRODUCT_RUNS = 3
 _NETWORK_RUNS = 2
 
 
-class Pace:
+class ReferenceProbe:
     """The references, ready to run; a call runs both, in about 10 ms, and returns the speed.
 
     Args:
-        reference: the reference network's file.
+        reference: the reference network.
         threads: of one operator.
+        runtime: what runs them; the default one where None.
     """
 
-    def __init__(self, reference: Path | bytes, threads: int) -> None:
-        self._network = runner(reference, threads)
-        self._product = runner(product_model(), threads)
+    def __init__(self, reference: Model, threads: int, runtime: Runtime | None = None) -> None:
+        self._network = runner(reference, threads, runtime)
+        self._product = runner(product_model(), threads, runtime)
         self()
 
-    def __call__(self) -> Speed:
+    def __call__(self) -> MachineSpeed:
         """Return the machine's speed at this moment."""
         product = take_turn(self._product, 0.0, _PRODUCT_RUNS)
         network = take_turn(self._network, 0.0, _NETWORK_RUNS)
-        return Speed(network.median_ms, product.median_ms)
+        return MachineSpeed(network.median_ms, product.median_ms)
 
 
-def runner(model: Path | bytes, threads: int) -> Callable[[], object]:
-    """Return a run of a model whose threads rest in between."""
-    opened = session(model, threads, rests=True)
-    return partial(opened.run, [opened.get_outputs()[0].name], random_feeds(opened))
+def runner(model: Model, threads: int, runtime: Runtime | None = None) -> Callable[[], object]:
+    """Return a run of a model whose threads rest in between.
+
+    Raises:
+        UserError: where the runtime does not take the model.
+    """
+    opened = (runtime or find_runtime()).open(model, threads, rests=True)
+    return partial(opened.run, opened.random_inputs())
 
 
 def product_model() -> bytes:

@@ -1,24 +1,24 @@
-"""Networks measured beside the references, so that the machine's speed is known with each."""
+"""Networks measured in turns with the references, so that the machine's speed is known too."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from effsearch.latency.models.measured import MeasuredTable
+from effsearch.latency.cost_model import SpeedModel
+from effsearch.latency.machine_speed import REFERENCE, MachineSpeed
 from effsearch.latency.table import DeviceTable
 from effsearch.latency.timing.interleaved import Subject, calm_turns, summarise, take_turns
-from effsearch.latency.timing.machine_speed import REFERENCE, Speed
+from effsearch.latency.timing.machine import check_threads
 from effsearch.latency.timing.measure import NOISE_LIMIT, Measurement
-from effsearch.latency.timing.onnx_runtime import check_threads, with_weights
-from effsearch.latency.timing.references import Pace, runner
-from effsearch.onnx_io.onnx_files import read_graph, to_onnx
-from searchspace import Architecture, UserError, build, operators, zoo
+from effsearch.latency.timing.references import ReferenceProbe, runner
+from effsearch.latency.timing.runtime import Model, Runtime
+from effsearch.onnx_io.onnx_files import read_graph
+from searchspace import Architecture, UserError, operators, zoo
 from searchspace.operators import from_graph
 
 SECONDS_PER_TURN = 0.04
@@ -27,8 +27,8 @@ MIN_ROUNDS, MAX_ROUNDS = 5, 15
 
 
 @dataclass(frozen=True)
-class Beside:
-    """What networks took that took turns, and how fast the machine was meanwhile.
+class TimedNetworks:
+    """Latencies of networks that took turns, and the machine's speed meanwhile.
 
     Attributes:
         measurements: of the networks.
@@ -38,35 +38,37 @@ class Beside:
     """
 
     measurements: tuple[Measurement, ...]
-    speed: Speed
+    speed: MachineSpeed
     error: float
     calm: float
 
 
-def measure_beside(
-    models: Sequence[Path | bytes],
-    reference: Path | bytes,
+def measure_with_references(
+    models: Sequence[Model],
+    reference: Model,
     threads: int,
     seconds: float = 0.8,
     noise_limit: float = NOISE_LIMIT,
-) -> Beside:
+    runtime: Runtime | None = None,
+) -> TimedNetworks:
     """Measure networks in turns with one another and with the references.
 
     Args:
-        models: ONNX files, or serialised models.
-        reference: the reference network's.
+        models: architectures, ONNX files, or the bytes of such.
+        reference: the reference network.
         threads: of one operator.
         seconds: about how long to run each network.
         noise_limit: highest relative standard error of a latency that is not noisy.
+        runtime: what runs them; the default one where None.
 
     Raises:
-        UserError: where ONNX Runtime does not take a model.
+        UserError: where the runtime does not take a model.
     """
-    pace = Pace(reference, threads)
-    subjects = [_subject(runner(model, threads), seconds) for model in models]
-    speed, error = take_turns(subjects, pace)
+    probe = ReferenceProbe(reference, threads, runtime)
+    subjects = [_subject(runner(model, threads, runtime), seconds) for model in models]
+    speed, error = take_turns(subjects, probe)
     calm = calm_turns(subjects)
-    return Beside(
+    return TimedNetworks(
         tuple(
             summarise(s, good, threads, noise_limit) for s, good in zip(subjects, calm, strict=True)
         ),
@@ -76,30 +78,27 @@ def measure_beside(
     )
 
 
-class BesideTable:
-    """Measures networks beside a table's references, so that both can be held against each other.
+class TableSpeedTimer:
+    """Measures networks with the references, and says what that is at a table's speed.
 
     Args:
         table: a table that `effsearch profile` made on this machine.
+        runtime: what runs networks; the default one where None.
 
     Raises:
         UserError: where the table does not say what its references took.
     """
 
-    def __init__(self, table: DeviceTable) -> None:
+    def __init__(self, table: DeviceTable, runtime: Runtime | None = None) -> None:
         model = table.model
-        if not isinstance(model, MeasuredTable) or model.speed is None:
+        if not isinstance(model, SpeedModel) or model.speed is None:
             raise UserError(
                 f"{table.name}: not measured by `effsearch profile`, so nothing here says how "
                 "fast its machine was"
             )
         self.table, self.model, self.usual = table, model, model.speed
+        self.runtime = runtime
         self.threads = int(table.meta["threads"])
-
-    @cached_property
-    def reference(self) -> bytes:
-        """The reference network's file."""
-        return _exported(zoo.load(REFERENCE))
 
     def __call__(
         self, target: Architecture | Path, threads: int | None = None, seconds: float = 1.0
@@ -118,19 +117,15 @@ class BesideTable:
             raise UserError(f"threads: {threads}, but {self.table.name} is of {self.threads}")
         check_threads(self.threads)
         if isinstance(target, Architecture):
-            model: bytes | Path = _exported(target)
             parts = operators(target, "deploy")
         else:
-            model = with_weights(target)
             parts = from_graph(read_graph(target))
-        found = measure_beside([model], self.reference, self.threads, seconds)
+        found = measure_with_references(
+            [target], zoo.load(REFERENCE), self.threads, seconds, runtime=self.runtime
+        )
         slower = self.model.slower(self.model.features(parts)[None], found.speed)
         (one,) = found.measurements
         return replace(one, at_table_speed_ms=one.median_ms / float(slower[0]))
-
-
-def _exported(architecture: Architecture) -> bytes:
-    return bytes(to_onnx(build(architecture)).SerializeToString())
 
 
 def _subject(run: Callable[[], object], seconds: float) -> Subject:

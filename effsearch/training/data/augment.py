@@ -1,7 +1,8 @@
 """Augmentation of whole batches as tensor operations, on any device.
 
 Nothing here waits for the device or branches on its values, so that a training step with its
-augmentation can be captured in a CUDA graph and replayed. Every image draws its own values.
+augmentation can be captured in a CUDA graph and replayed. Every image draws its own values. Kornia
+does not serve here: it picks the images to change on the host and draws from torch's global state.
 """
 
 from __future__ import annotations

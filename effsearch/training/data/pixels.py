@@ -1,4 +1,4 @@
-"""Pixels of an image tree: all in one tensor where that fits, streamed where it does not."""
+"""Pixels of a split: all in one tensor where that fits, streamed where it does not."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import io
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,12 +18,8 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from effsearch.training.data.images import (
-    ByteReader,
-    ImageTree,
-    check_bad_files,
-    describe_bad_files,
-)
+from effsearch.files import atomic_write, atomic_write_text
+from effsearch.training.data.reader import ImageReader, check_bad_files, describe_bad_files
 
 RESIDENT_BYTES_MAX = 4 << 30
 _UNREADABLE = (
@@ -90,18 +85,18 @@ def decode_image(data: bytes, side: int) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(np.asarray(image, dtype=np.uint8).transpose(2, 0, 1))
 
 
-def fits_in_memory(tree: ImageTree, side: int) -> bool:
+def fits_in_memory(reader: ImageReader, side: int) -> bool:
     """Says whether a decoded split is small enough to be kept as one tensor (4 GiB)."""
-    return len(tree) * 3 * side * side <= RESIDENT_BYTES_MAX
+    return len(reader) * 3 * side * side <= RESIDENT_BYTES_MAX
 
 
-def load(tree: ImageTree, side: int, threads: int | None = None, cache: bool = True) -> Pixels:
+def load(reader: ImageReader, side: int, threads: int | None = None, cache: bool = True) -> Pixels:
     """Decodes a whole split, or reads it from the cache of decoded splits.
 
     Unreadable files are skipped, counted and named on stderr.
 
     Args:
-        tree: The split.
+        reader: The split.
         side: Side in px of the decoded squares.
         threads: Decoding threads; all cores when None.
         cache: Whether the user's cache folder is read and written.
@@ -109,45 +104,45 @@ def load(tree: ImageTree, side: int, threads: int | None = None, cache: bool = T
     Raises:
         UserError: More than 1 % of the files cannot be decoded.
     """
-    stem = cache_dir() / f"pixels-{tree.digest()}-{side}" if cache else None
+    stem = cache_dir() / f"pixels-{reader.digest()}-{side}" if cache else None
     if stem is not None and stem.with_suffix(".json").is_file():
         skipped, labels = _read_index(stem)
         array = np.load(stem.with_suffix(".npy"))
     else:
-        array, labels, skipped = _decode_all(tree, side, threads or os.cpu_count() or 1)
+        array, labels, skipped = _decode_all(reader, side, threads or os.cpu_count() or 1)
         if stem is not None:
             _write_cache(stem, array, labels, skipped)
-    if skipped or tree.skipped:
-        print(describe_bad_files([*tree.skipped, *skipped]), file=sys.stderr)
+    if skipped or reader.skipped:
+        print(describe_bad_files([*reader.skipped, *skipped]), file=sys.stderr)
     return Pixels(
         torch.from_numpy(array),
         torch.tensor(labels, dtype=torch.int64),
-        tree.classes,
+        reader.classes,
         tuple(skipped),
     )
 
 
 def _decode_all(
-    tree: ImageTree, side: int, threads: int
+    reader: ImageReader, side: int, threads: int
 ) -> tuple[npt.NDArray[np.uint8], list[int], list[str]]:
-    array = np.empty((len(tree), 3, side, side), dtype=np.uint8)
-    chunks = [range(start, len(tree), threads) for start in range(min(threads, len(tree)))]
+    array = np.empty((len(reader), 3, side, side), dtype=np.uint8)
+    chunks = [range(start, len(reader), threads) for start in range(min(threads, len(reader)))]
 
     def decode(chunk: range) -> list[int]:
-        reader, bad = ByteReader(tree), []
+        bad = []
         for index in chunk:
             try:
-                array[index] = decode_image(reader.read(tree.names[index]), side)
+                array[index] = decode_image(reader.read(index), side)
             except _UNREADABLE:
                 bad.append(index)
         return bad
 
     with ThreadPoolExecutor(threads) as pool:
         bad = sorted(index for found in pool.map(decode, chunks) for index in found)
-    skipped = [f"{tree.split}/{tree.names[index]}" for index in bad]
-    total = len(tree) + len(tree.skipped)
-    check_bad_files([*tree.skipped, *skipped], total, f"{tree.root}/{tree.split}")
-    labels = list(tree.labels)
+    skipped = [reader.name(index) for index in bad]
+    total = len(reader) + len(reader.skipped)
+    check_bad_files([*reader.skipped, *skipped], total, reader.where)
+    labels = list(reader.labels)
     if bad:
         array = np.delete(array, bad, axis=0)
         labels = np.delete(np.asarray(labels), bad).tolist()
@@ -163,14 +158,11 @@ def _write_cache(
     stem: Path, array: npt.NDArray[np.uint8], labels: list[int], skipped: list[str]
 ) -> None:
     try:
-        stem.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=stem.parent, suffix=".npy", delete=False) as file:
+        with atomic_write(stem.with_suffix(".npy"), "wb") as file:
             np.save(file, array)
-        os.replace(file.name, stem.with_suffix(".npy"))
         # The index comes last: with it there, the pixels are complete.
-        temporary = stem.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(json.dumps({"skipped": skipped, "labels": labels}))
-        os.replace(temporary, stem.with_suffix(".json"))
+        index = json.dumps({"skipped": skipped, "labels": labels})
+        atomic_write_text(stem.with_suffix(".json"), index)
     except OSError as error:
         print(f"decoded images are not cached: {error}", file=sys.stderr)
 
@@ -178,19 +170,18 @@ def _write_cache(
 class StreamDataset(Dataset[tuple[Tensor, int]]):
     """Decodes images on demand; label -1 stands for a file that could not be read."""
 
-    def __init__(self, tree: ImageTree, side: int) -> None:
-        self._tree = tree
+    def __init__(self, reader: ImageReader, side: int) -> None:
+        self._reader = reader
         self._side = side
-        self._reader = ByteReader(tree)
 
     def __len__(self) -> int:
-        return len(self._tree)
+        return len(self._reader)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         """Returns (uint8 (3, S, S), label)."""
         try:
-            data = self._reader.read(self._tree.names[index])
-            return torch.from_numpy(decode_image(data, self._side)), self._tree.labels[index]
+            pixels = decode_image(self._reader.read(index), self._side)
+            return torch.from_numpy(pixels), self._reader.labels[index]
         except _UNREADABLE:
             return torch.zeros(3, self._side, self._side, dtype=torch.uint8), -1
 
@@ -199,7 +190,7 @@ class PixelSource:
     """Batches of a split in any order, from memory or streamed from the files.
 
     Args:
-        tree: The split.
+        reader: The split.
         side: Side in px of the decoded squares.
         device: Where the batches go.
         workers: Decoding processes when the split is streamed.
@@ -208,23 +199,23 @@ class PixelSource:
 
     def __init__(
         self,
-        tree: ImageTree,
+        reader: ImageReader,
         side: int,
         device: torch.device,
         workers: int = 4,
         resident: bool | None = None,
     ) -> None:
-        self.tree = tree
+        self.reader = reader
         self._side = side
         self._device = device
         self._workers = workers
         self._bad: set[int] = set()
         self.pixels: Pixels | None = None
-        if fits_in_memory(tree, side) if resident is None else resident:
-            self.pixels = load(tree, side).to(device)
+        if fits_in_memory(reader, side) if resident is None else resident:
+            self.pixels = load(reader, side).to(device)
 
     def __len__(self) -> int:
-        return len(self.tree) if self.pixels is None else len(self.pixels)
+        return len(self.reader) if self.pixels is None else len(self.pixels)
 
     def batches(self, order: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yields (uint8 (B, 3, S, S), int64 (B,)) in the given order of image indices.
@@ -241,7 +232,7 @@ class PixelSource:
             return
         rows_of_batches = [rows.tolist() for rows in torch.split(order, batch_size)]
         loader: DataLoader[tuple[Tensor, int]] = DataLoader(
-            StreamDataset(self.tree, self._side),
+            StreamDataset(self.reader, self._side),
             batch_sampler=rows_of_batches,
             num_workers=self._workers,
             pin_memory=self._device.type == "cuda",
@@ -262,9 +253,10 @@ class PixelSource:
             return images, labels
         fresh = {rows[int(at)] for at in (labels < 0).nonzero().flatten()} - self._bad
         self._bad |= fresh
-        names = [f"{self.tree.split}/{self.tree.names[row]}" for row in sorted(self._bad)]
+        names = [self.reader.name(row) for row in sorted(self._bad)]
         if fresh:
             print(describe_bad_files(names), file=sys.stderr)
-        total = len(self.tree) + len(self.tree.skipped)
-        check_bad_files([*self.tree.skipped, *names], total, f"{self.tree.root}/{self.tree.split}")
+        reader = self.reader
+        total = len(reader) + len(reader.skipped)
+        check_bad_files([*reader.skipped, *names], total, reader.where)
         return images[good], labels[good]

@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from effsearch.training.data import images
 from effsearch.training.data.augment import prepare
 from effsearch.training.data.pixels import PixelSource
+from effsearch.training.data.readers import create_readers
+from effsearch.training.devices import pick_device
 from effsearch.training.evaluate import Evaluation, evaluate
 from effsearch.training.recipe import Recipe
 from effsearch.training.resident import epoch_order
@@ -98,19 +99,19 @@ class Inherited:
         if config.images is not None and config.images < 1:
             raise UserError("evaluation needs 1 image or more")
         self.config, self.recipe, self.classes = config, recipe, classes
-        train_tree, val_tree = images.scan(config.data)
-        if val_tree.classes != classes:
+        train_images, val_images = create_readers(config.data)
+        if val_images.classes != classes:
             raise UserError(
                 f"{config.data} has other classes than the supernet was trained on "
-                f"({len(val_tree.classes)} and {len(classes)}); evaluate on the same classes"
+                f"({len(val_images.classes)} and {len(classes)}); evaluate on the same classes"
             )
-        self.data_digest = f"{train_tree.digest()}-{val_tree.digest()}"
+        self.data_digest = f"{train_images.digest()}-{val_images.digest()}"
         self.device = pick_device(config.device)
         self.supernet = supernet.to(self.device).eval()
         if recipe.channels_last:
             to_channels_last(self.supernet)
-        train = PixelSource(train_tree, recipe.source_side, self.device)
-        self._val = PixelSource(val_tree, recipe.source_side, self.device)
+        train = PixelSource(train_images, recipe.source_side, self.device)
+        self._val = PixelSource(val_images, recipe.source_side, self.device)
         count = len(self._val)
         self.images = min(count, config.images or count)
         self._val_order = (torch.arange(self.images) * count) // self.images
@@ -169,17 +170,3 @@ class Inherited:
 
     def _pictures(self) -> Iterator[Tensor]:
         yield from torch.split(self._calibration, BATCH)
-
-
-def pick_device(wanted: str) -> torch.device:
-    """Return a device by name; `auto` takes a GPU where there is one.
-
-    Raises:
-        UserError: where there is none, or the name is unknown.
-    """
-    if wanted not in ("auto", "cpu", "cuda"):
-        raise UserError(f"device '{wanted}' is unknown; choose auto, cpu or cuda")
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise UserError("no CUDA device is at hand; choose cpu or auto")
-    use = wanted != "cpu" and torch.cuda.is_available()
-    return torch.device("cuda" if use else "cpu")

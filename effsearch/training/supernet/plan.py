@@ -4,16 +4,43 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
 import torch
 import torch.distributed as dist
 
-if TYPE_CHECKING:
-    from effsearch.training.supernet.trainer import SupernetRun
+from effsearch.training.data.reader import ImageReader
+from effsearch.training.processes import Group
+from effsearch.training.supernet import state as states
+from effsearch.training.supernet.run import (
+    CHECKPOINT,
+    SupernetConfig,
+    SupernetRun,
+    check_fresh,
+)
 
 _WARM_STEPS = 3  # build modules and fill caches
 _STEPS = 14  # sandwiches differ in cost: their mean is within some 10 %
+
+
+def with_epochs(
+    config: SupernetConfig,
+    reader: ImageReader,
+    group: Group,
+    device: torch.device,
+    log: Callable[[str], None],
+) -> SupernetConfig:
+    """Return a config whose recipe has the epochs that fit into its minutes, where it has some."""
+    if config.minutes is None:
+        return config
+    path = config.out / CHECKPOINT
+    if config.resume and path.exists():
+        epochs = states.load(path).recipe.epochs  # as decided when it was begun
+    else:
+        check_fresh(config)
+        trial = replace(config, init=(), resume=False, minutes=None)
+        epochs = fit_epochs(SupernetRun(trial, reader, group, device), config.minutes, log)
+    return replace(config, recipe=config.recipe.replace(epochs=epochs), minutes=None)
 
 
 def fit_epochs(run: SupernetRun, minutes: float, log: Callable[[str], None]) -> int:

@@ -183,6 +183,10 @@ class _Chooser:
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
         return self._choose(name, choices)
 
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int:
+        value: int = self._choose(name, range(low, high + 1, step))
+        return value
+
 
 def _magnitude(value: Any) -> float:
     """Order values by size; lists travel as text and count by their sum."""

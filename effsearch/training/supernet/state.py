@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from effsearch import validation
 from effsearch.training.checkpoint import load_tensors, save_tensors
 from effsearch.training.recipe import Recipe
 from searchspace import SearchSpace
@@ -75,19 +77,25 @@ def load(path: str | Path) -> SupernetCheckpoint:
     values = load_tensors(path)
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise UserError(f"{path} is no supernet checkpoint; `effsearch supernet train` writes them")
-    if values["version"] != VERSION:
+    if values.get("version") != VERSION:
         raise UserError(
-            f"supernet checkpoint {path} is of version {values['version']}; this program reads "
+            f"supernet checkpoint {path} is of version {values.get('version')}; this program reads "
             f"{VERSION}"
         )
-    return SupernetCheckpoint(
-        space=values["space"],
-        classes=tuple(values["classes"]),
-        recipe=Recipe.from_dict(values["recipe"]),
-        step=values["step"],
-        weights=values["weights"],
-        training=values["training"],
-    )
+    return SupernetCheckpoint(**dict(validation.read(_File, values, Path(path))))
+
+
+class _File(BaseModel):
+    """What a supernet checkpoint's file holds."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    space: dict[str, Any]
+    classes: tuple[str, ...]
+    recipe: Recipe
+    step: int
+    weights: dict[str, Tensor]
+    training: dict[str, Any]
 
 
 def load_weights(supernet: Supernet, weights: dict[str, Tensor]) -> None:
@@ -122,7 +130,9 @@ def space_data(space: SearchSpace) -> dict[str, Any]:
         stems[type_] = {"stride": list(entry.stride), **axes(entry.options)}
         if entry.width:
             stems[type_]["width"] = list(entry.width)
+    shape = spec.shape.to_dict()
     return {
+        **({"shape": shape} if shape else {}),
         "name": spec.name,
         "resolution": list(spec.resolution),
         "stage_count": list(spec.counts),

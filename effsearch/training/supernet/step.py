@@ -13,7 +13,13 @@ from torch import Tensor
 from effsearch.training.data.augment import Augmenter
 from effsearch.training.recipe import Recipe
 from effsearch.training.resident import mix_seed
-from effsearch.training.step import assign, copy_state, precision, soft_cross_entropy
+from effsearch.training.step import (
+    assign,
+    copy_state,
+    decay_groups,
+    precision,
+    soft_cross_entropy,
+)
 from effsearch.training.supernet.sampling import Sandwich, side_of
 from searchspace.supernet import Supernet
 
@@ -54,14 +60,11 @@ class SupernetStep:
         self._generator = torch.Generator(device)
         self._augment = Augmenter(recipe, supernet.num_classes, device, self._generator)
         self._parameters: list[Tensor] = list(supernet.parameters())
-        decayed = [p for p in self._parameters if p.ndim >= 2]
-        others = [p for p in self._parameters if p.ndim < 2]
-        groups = [
-            {"params": decayed, "weight_decay": recipe.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ]
         self.optimizer = torch.optim.AdamW(
-            groups, lr=recipe.learning_rate, betas=(0.9, recipe.beta2), fused=True
+            decay_groups(self._parameters, recipe.weight_decay),
+            lr=recipe.learning_rate,
+            betas=(0.9, recipe.beta2),
+            fused=True,
         )
         self.average = copy_state(self._parameters) if recipe.ema_decay > 0 else []
 

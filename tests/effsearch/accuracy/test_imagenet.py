@@ -160,7 +160,7 @@ def test_the_strangest_networks_still_get_a_percentage(source):
     assert score.lower_bound < 0
 
 
-@pytest.mark.parametrize("name", ["mobile", "full"])
+@pytest.mark.parametrize("name", ["mobile", "supernet"])
 def test_every_sample_gets_a_percentage(source, name):
     rng = np.random.default_rng(1)
     space = SearchSpace.load(name)

@@ -1,37 +1,39 @@
 """Every score source: one contract."""
 
 import json
-import math
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
-from effsearch.accuracy.registry import NAMES, Score, Z, load_source
+from effsearch.accuracy.registry import entries, find, load_source
+from effsearch.accuracy.supernet_options import SupernetOptions
 from effsearch.cli import score as command
-from searchspace import UserError, build, operators, zoo
+from searchspace import SearchSpace, UserError, build, operators, zoo
+from tests.fixtures.score_contract import keeps_the_contract
 
-# `supernet` needs a checkpoint: tests/effsearch/search/test_inherited.py.
-ALONE = tuple(name for name in NAMES if name != "supernet")
-CHEAP = tuple(name for name in ALONE if name != "zero-cost")
+# `supernet` needs a checkpoint: tests/effsearch/run/test_supernet_run.py has one.
+NEEDY = {"supernet"}
+ALONE = tuple(name for name in entries() if name not in NEEDY)
+CHEAP = tuple(name for name in ALONE if not find(name).slow)
 
 
 @pytest.mark.parametrize("name", ALONE)
-def test_contract(name):
+def test_contract(name, tmp_path):
     source = load_source(name)
-    assert source.name == name
-    assert source.kind == "estimated"
-    assert source.unit
-    score = source.score(zoo.load("shvit_s1"))
-    assert isinstance(score, Score)
-    assert math.isfinite(score.score)
-    assert score.std >= 0
-    assert score.lower_bound == pytest.approx(score.score - Z * score.std)
-    assert source.score(zoo.load("shvit_s1")) == score
+    keeps_the_contract(source, name, zoo.load("shvit_s1"), zoo.load("shvit_s2"))
+    source.check(SearchSpace.load("tiny"))
+    assert source.weights_for(zoo.load("shvit_s1"), tmp_path) is None
 
 
-# `trained` ranks by a short training, in which larger networks learn no faster.
-@pytest.mark.parametrize("name", [name for name in CHEAP if name != "trained"])
+def test_only_those_that_need_something_are_tested_elsewhere():
+    def needs(entry):
+        return any(field.is_required() for field in entry.options.model_fields.values())
+
+    assert {entry.name for entry in entries().values() if needs(entry)} == NEEDY
+
+
+@pytest.mark.parametrize("name", CHEAP)
 def test_larger_is_better_within_a_family(name):
     source = load_source(name)
     assert source.score(zoo.load("shvit_s4")).score > source.score(zoo.load("shvit_s1")).score
@@ -65,12 +67,10 @@ def test_unknown_source(name, message):
         load_source(name)
 
 
-def test_unknown_option():
-    with pytest.raises(UserError, match="takes no options"):
-        load_source("macs", side=3)
-    with pytest.raises(UserError, match="zero-cost"):
-        load_source("zero-cost", colour=3)
-    with pytest.raises(UserError, match="needs a checkpoint"):
+def test_wrong_options():
+    with pytest.raises(UserError, match="macs: takes ScoreOptions, not SupernetOptions"):
+        load_source("macs", SupernetOptions(checkpoint="a", data="b"))
+    with pytest.raises(UserError, match="needs --checkpoint FILE"):
         load_source("supernet")
 
 

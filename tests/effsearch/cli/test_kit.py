@@ -56,9 +56,9 @@ def test_kit_is_written_and_said(capsys, tmp_path, monkeypatch):
         (("kit", "--device", "a", "--seed", "-1"), "--seed"),
         (("kit", "--device", "a", "--space", "moble"), "did you mean mobile"),
         (("calibrate", "none.csv"), "none.csv"),
-        (("calibrate", "none.csv", "--base", "iphone12", "--refine", "iphone12"), "exclude"),
-        (("calibrate", "none.csv", "--refine", "iphon12"), "did you mean iphone12"),
-        (("calibrate", "none.csv", "--base", "nothing"), "--base"),
+        (("calibrate", "none.csv", "--base", "iphone12", "--guide", "iphone13"), "exclude"),
+        (("calibrate", "none.csv", "--base", "iphon12"), "did you mean iphone12"),
+        (("calibrate", "none.csv", "--guide", "nothing"), "--guide"),
     ],
 )
 def test_mistakes_are_one_line(capsys, home, arguments, complaint):
@@ -86,13 +86,32 @@ def test_calibrated_table_is_listed_and_used(capsys, home, filled_in):
 
 
 def test_refining_is_closer_than_the_table_it_started_from(capsys, home, filled_in):
-    arguments = ("calibrate", str(filled_in), "--refine", "iphone13", "--device", "mine", "--json")
+    arguments = ("calibrate", str(filled_in), "--base", "iphone13", "--device", "mine", "--json")
     status, out, _ = call(capsys, *arguments)
     assert status == 0
     assert json.loads(out)["leave_one_out"]["median_error_percent"][0] < 5
-    status, out, _ = call(capsys, "calibrate", str(filled_in), "--refine", "iphone13",
+    status, out, _ = call(capsys, "calibrate", str(filled_in), "--base", "iphone13",
                           "--device", "iphone13")  # fmt: skip
     assert status == 2
+
+
+def test_the_old_names_of_options_still_work_and_say_so(capsys, home, filled_in):
+    results = []
+    for option, table, warning in (
+        ("--refine", "iphone13", "--refine is now --base"),
+        ("--base", "iphone13", ""),
+        ("--base", "epyc-zen5-1t", "--guide from the next version on"),
+        ("--guide", "epyc-zen5-1t", ""),
+    ):
+        status, out, err = call(
+            capsys, "calibrate", str(filled_in), option, table, "--device", "mine", "--json"
+        )
+        assert status == 0
+        assert warning in err
+        assert ("next version" in err) == bool(warning)
+        results.append(json.loads(out))
+    assert results[0] == results[1]
+    assert results[2] == results[3]
 
 
 def test_what_remains_uncertain_is_said(capsys, home, filled_in):

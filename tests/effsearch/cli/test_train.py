@@ -70,7 +70,7 @@ def test_resume_goes_on_to_the_last_epoch(invoke):
     [
         (["--device", "tpu"], "choose auto, cpu or cuda"),
         (["--workers", "-1"], "must be 0 or more"),
-        (["--epochs", "0"], "must be 1 or more"),
+        (["--epochs", "0"], "epochs: 0 is not 1 or more"),
         (["--teacher", "none.pt"], "does not exist"),
     ],
 )

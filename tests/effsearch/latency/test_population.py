@@ -5,7 +5,7 @@ from effsearch.latency import DeviceTable
 from searchspace import SearchSpace
 
 
-@pytest.mark.parametrize("name", ["mobile", "full", "tiny"])
+@pytest.mark.parametrize("name", ["mobile", "supernet", "tiny"])
 @pytest.mark.parametrize("device", ["iphone12", "iphone13"])
 def test_a_population_costs_what_its_members_cost(name, device):
     space, table = SearchSpace.load(name), DeviceTable.load(device)

@@ -12,11 +12,6 @@ def test_both_kinds_of_error_are_put_in_words():
     assert "53 networks" in text
     score = {"networks": 16, "rmse": 0.721, "kendall_tau": 0.962}
     assert "RMSE 0.72" in error_text({"leave_one_network_out": score})
-    folds = {"networks": 61, "kendall_tau": [0.63, 0.5, 0.746], "rmse": 1.7}
-    text = error_text({"cross_validation": folds})
-    assert text.startswith("RMSE 1.70, Kendall's tau 0.63 (0.50 to 0.75), on 61 networks")
-    del folds["rmse"]
-    assert error_text({"cross_validation": folds}).startswith("Kendall's tau")
     text = error_text({"validation_images": 500})
     assert text == "that of drawing 500 validation images"
     ranking = [{"how": "so", "networks": 30, "kendall_tau": {"over_all": [0.1, -0.2, 0.4]}}]

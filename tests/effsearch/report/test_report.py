@@ -13,10 +13,11 @@ from effsearch.accuracy.registry import load_source
 from effsearch.latency import DeviceTable
 from effsearch.report.figure import limits, short_label
 from effsearch.report.html import write_report
-from effsearch.report.run_files import FRONT, read_summary, read_trials
+from effsearch.report.run_files import FRONT, read_card, read_summary, read_trials
 from effsearch.report.write import regenerate
+from effsearch.run.by_hand import best_published
 from effsearch.run.request import SearchRequest
-from effsearch.run.summary import baseline_of, gain, make_summary, write_summary
+from effsearch.run.summary import gain, make_summary, write_summary
 from effsearch.run.tables import write_tables
 from effsearch.search.candidates import SAMPLED, Candidate, Outcome, Record
 from effsearch.search.evaluation import Evaluator
@@ -52,7 +53,7 @@ def records(evaluator, request_):
 @pytest.fixture
 def folder(records, evaluator, request_, tmp_path):
     write_tables(tmp_path, records)
-    summary = make_summary(request_, evaluator, records, [], 1.0)
+    summary = make_summary(request_, evaluator, SearchSpace.load("tiny"), records, [], 1.0)
     write_summary(tmp_path, summary)
     return tmp_path
 
@@ -82,11 +83,11 @@ def test_digests_stay_text(records, tmp_path):
 
 
 def test_baseline_is_the_best_published_that_fits(records):
-    baseline = baseline_of(records)
+    baseline = best_published(records)
     fits = [r for r in records if r.candidate.reference and r.outcome.quantile_ms <= 2.0]
     assert 0 < len(fits) < 16
     assert baseline.outcome.score == max(r.outcome.score for r in fits)
-    assert baseline_of([r for r in records if not r.candidate.reference]) is None
+    assert best_published([r for r in records if not r.candidate.reference]) is None
 
 
 def with_score(record, score, std):
@@ -97,7 +98,7 @@ def with_score(record, score, std):
 
 @pytest.mark.parametrize(("score", "clear"), [(81.0, True), (80.2, False), (79.0, False)])
 def test_gain_and_whether_it_is_clear(records, evaluator, request_, score, clear):
-    baseline = with_score(baseline_of(records), 80.0, 0.3)
+    baseline = with_score(best_published(records), 80.0, 0.3)
     winner = with_score(records[20], score, 0.4)
     found = gain(winner, baseline)
     assert found["score"] == pytest.approx(score - 80)
@@ -105,13 +106,15 @@ def test_gain_and_whether_it_is_clear(records, evaluator, request_, score, clear
     low, high = found["interval"]
     assert (low, high) == pytest.approx((score - 80 - 0.6408, score - 80 + 0.6408), abs=1e-3)
     assert found["clear"] is clear
-    summary = make_summary(request_, evaluator, [baseline, winner], [winner], 1.0)
+    summary = make_summary(
+        request_, evaluator, SearchSpace.load("tiny"), [baseline, winner], [winner], 1.0
+    )
     says_no = "has weights: take it" in summary["statement"]
     assert says_no is not clear
 
 
 def test_summary_counts(records, evaluator, request_):
-    summary = make_summary(request_, evaluator, records, [], 12.3)
+    summary = make_summary(request_, evaluator, SearchSpace.load("tiny"), records, [], 12.3)
     assert summary["failed"] == 1
     assert summary["scored"] == summary["priced"] == len(records) - 1
     assert summary["kind"] == "fitted"
@@ -163,3 +166,31 @@ def test_a_damaged_run_is_a_clear_mistake(folder, name, text):
         (folder / name).write_text(text)
     with pytest.raises(UserError, match=name):
         regenerate(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": 7}, "not a summary of this version"),
+        ({"budget_ms": "two"}, "budget_ms: 'two' is not a number"),
+        ({"winners": [{"path": "winners/1"}]}, r"winners\[0\]\.digest: is missing"),
+    ],
+)
+def test_a_wrong_field_of_the_summary_is_named(folder, change, message):
+    summary = json.loads((folder / "summary.json").read_text())
+    (folder / "summary.json").write_text(json.dumps(summary | change))
+    with pytest.raises(UserError, match=message):
+        regenerate(folder)
+
+
+def test_a_wrong_field_of_a_card_is_named(tmp_path):
+    number = {"value": 1.5, "unit": "ms", "kind": "fitted"}
+    latency = {"mean": number, "quantile": {"value": 2, "unit": "ms"}, "breakdown": []}
+    onnx = {"weights": "fresh", "parity": {**number, "weights": "random"}}
+    card = {"latency": latency, "score": {"value": number}, "onnx": onnx}
+    (tmp_path / "card.json").write_text(json.dumps(card))
+    with pytest.raises(UserError, match=r"card\.json: latency\.quantile\.kind: is missing"):
+        read_card(tmp_path)
+    latency["quantile"] = number
+    (tmp_path / "card.json").write_text(json.dumps(card))
+    assert read_card(tmp_path) == card

@@ -17,6 +17,7 @@ import pytest
 from effsearch.cli import main
 from effsearch.latency import DeviceTable
 from effsearch.latency.catalogue import SHIPPED
+from effsearch.search.evaluation import EvaluatorSpec
 from searchspace import Architecture, SearchSpace, UserError, build, zoo
 
 
@@ -197,6 +198,17 @@ def test_a_budget_that_nothing_meets_is_exit_3(phone, capsys, tmp_path):
     assert call(capsys, "report", out)[0] == 0
 
 
+def test_the_evaluator_is_built_once(phone, capsys, tmp_path, monkeypatch):
+    made = []
+    make = EvaluatorSpec.make
+    monkeypatch.setattr(EvaluatorSpec, "make", lambda self: made.append(self) or make(self))
+    given = ("--budget-ms", 1, "--device", phone, "--trials", 40, "--winners", 1)
+    assert call(capsys, *BASE, *given, "--out", tmp_path / "r")[0] == 0
+    assert len(made) == 1
+    assert call(capsys, "run", "--resume", tmp_path / "r", "--workers", 1)[0] == 0
+    assert len(made) == 2
+
+
 def test_limits_on_size_bind(phone, capsys, tmp_path):
     code, out, _ = call(
         capsys, *BASE, "--budget-ms", 1, "--device", phone, "--trials", 500, "--winners", 2,
@@ -321,7 +333,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(phone, tmp_path):
 
 
 def test_requests_are_checked_in_python_too():
-    from effsearch.search import SearchRequest
+    from effsearch.run.request import SearchRequest
 
     with pytest.raises(UserError):
         SearchRequest("iphone12", -1.0)

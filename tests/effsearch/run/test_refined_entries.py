@@ -7,7 +7,8 @@ import pytest
 
 from effsearch.refine.ranking import FAILED, FINISHED, STOPPED, Training
 from effsearch.refine.refinement import Entrant, Refinement
-from effsearch.report.refined import refined_lines, refined_section
+from effsearch.report.refined import refined_lines
+from effsearch.report.refined_section import refined_section
 from effsearch.run.refined_entries import (
     add_refined,
     refined_summary,
@@ -147,7 +148,7 @@ def test_cards_and_weights_state_the_training(refinement, networks, tmp_path):
 
 def test_page_and_console_show_it(refinement, networks, baseline):
     found = refined_summary(refinement, refinement.reorder(networks[:3]), baseline)
-    page = "".join(refined_section(found))
+    page = refined_section(found)
     assert "SHViT-S1 (baseline)" in page
     assert page.count("<line") == 3
     assert "1 of 3, stopped by ASHA" in page
@@ -158,3 +159,11 @@ def test_page_and_console_show_it(refinement, networks, baseline):
     assert "winners/1" in lines[1]
     assert lines[4].startswith("-")
     assert lines[-1] == found["sureness"]
+
+
+def test_page_escapes_what_a_refinement_says(refinement, networks, baseline):
+    found = refined_summary(refinement, refinement.reorder(networks[:3]), baseline)
+    page = refined_section(found | {"sureness": "<b>", "recipe": "'&'"})
+    assert "<b>" not in page
+    assert "&lt;b&gt;" in page
+    assert "recipe &#39;&amp;&#39;" in page

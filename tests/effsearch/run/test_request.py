@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
 
+from effsearch.accuracy.supernet_options import SupernetOptions
 from effsearch.run.request import SearchRequest, default_trials
 from effsearch.search.candidates import Outcome
 from searchspace import UserError
@@ -35,6 +37,34 @@ def test_it_reads_back_from_its_folder(tmp_path):
     request = SearchRequest("iphone12", 1.5, seed=3, max_params_m=5.0)
     request.write(tmp_path, {"device": "abc"})
     assert SearchRequest.read(tmp_path) == (request, {"device": "abc"})
+
+
+def test_options_of_the_score_source_read_back(tmp_path):
+    options = SupernetOptions(checkpoint="/a.pt", data="/images", images=12)
+    request = SearchRequest("iphone12", 1.5, proxy="supernet", options=options)
+    request.write(tmp_path, {})
+    assert SearchRequest.read(tmp_path)[0] == request
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"format": 1},
+        {"budget_ms": "fast"},
+        {"seed": None},
+        {"trials": 0},
+        {"colour": "red"},
+        {"options": {"images": 3}},
+        {"options": None},
+        {"fingerprints": 3},
+    ],
+)
+def test_a_request_of_another_version_is_one_line(changes, tmp_path):
+    SearchRequest("iphone12", 1.5).write(tmp_path, {})
+    path = tmp_path / "request.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    with pytest.raises(UserError, match=r"request.json: not a request of this version"):
+        SearchRequest.read(tmp_path)
 
 
 @pytest.mark.parametrize("text", [None, "", "[]", "{}", '{"format": 99}'])

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from effsearch.latency.timing.machine import host
 from effsearch.latency.timing.measure import Measurement
-from effsearch.latency.timing.onnx_runtime import host
 from effsearch.run.request import SearchRequest
 from effsearch.search import measured_here as measured
 from effsearch.search.candidates import SAMPLED, Candidate, Record

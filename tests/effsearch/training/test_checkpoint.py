@@ -70,3 +70,20 @@ def test_missing_damaged_and_foreign_files(tmp_path):
     save_tensors({"weights": torch.zeros(2)}, tmp_path / "other.pt")
     with pytest.raises(UserError, match="no effsearch checkpoint"):
         checkpoints.load(tmp_path / "other.pt")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"version": 2}, "of version 2; this program reads 1"),
+        ({"epoch": "last"}, r"model\.pt: epoch: 'last' is not a whole number"),
+        ({"recipe": {"epochs": 0}}, r"model\.pt: recipe\.epochs: 0 is not 1 or more"),
+        ({"state_dict": None}, r"model\.pt: state_dict: None is not an object"),
+    ],
+)
+def test_a_wrong_field_is_named(held, tmp_path, change, message):
+    held.save(tmp_path / "model.pt")
+    values = checkpoints.load_tensors(tmp_path / "model.pt")
+    save_tensors({**values, **change}, tmp_path / "model.pt")
+    with pytest.raises(UserError, match=message):
+        checkpoints.load(tmp_path / "model.pt")

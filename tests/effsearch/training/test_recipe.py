@@ -28,11 +28,11 @@ def test_early_epochs_run_at_the_early_side():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"epoch": 3}, "'epoch' is unknown"),
-        ({"epochs": "many"}, "must be of type int"),
-        ({"epochs": 0}, "must be 1 or more"),
-        ({"label_smoothing": 1.5}, "between 0 and 1"),
-        ({"precision": "float16"}, "float32 or bfloat16"),
+        ({"epoch": 3}, "recipe.epoch: is unknown; use name, epochs"),
+        ({"epochs": "many"}, "recipe.epochs: 'many' is not a whole number"),
+        ({"epochs": 0}, "recipe.epochs: 0 is not 1 or more"),
+        ({"label_smoothing": 1.5}, "label_smoothing: 1.5 is not at most 1"),
+        ({"precision": "float16"}, "precision: 'float16' is not 'float32' or 'bfloat16'"),
     ],
 )
 def test_bad_fields(fields, message):
@@ -54,3 +54,20 @@ def test_a_side_of_its_own_keeps_sources_a_little_larger_but_where_they_are_enla
     assert (shrinks.at_side(112).image_side, shrinks.at_side(112).source_side) == (112, 128)
     assert (enlarges.at_side(96).image_side, enlarges.at_side(96).source_side) == (96, 64)
     assert shrinks.at_side(112).early_side == 0
+
+
+def test_a_change_out_of_range_is_a_mistake_too():
+    with pytest.raises(UserError, match="batch_size: 0 is not 1 or more"):
+        Recipe().replace(batch_size=0)
+
+
+def test_a_file_names_itself_and_its_field(tmp_path):
+    path = tmp_path / "quick.yaml"
+    path.write_text("epochs: 0")
+    with pytest.raises(UserError, match=r"quick\.yaml: epochs: 0 is not 1 or more"):
+        Recipe.from_yaml(path)
+    path.write_text("[1]")
+    with pytest.raises(UserError, match=r"quick\.yaml: .* is not an object"):
+        Recipe.from_yaml(path)
+    path.write_text("")
+    assert Recipe.from_yaml(path) == Recipe(name="quick")

@@ -7,7 +7,8 @@ from torch import nn
 from effsearch.training.data.pixels import Pixels
 from effsearch.training.evaluate import evaluate
 from effsearch.training.resident import ResidentLoop, epoch_order, mix_seed
-from effsearch.training.step import Step, rate_schedule, soft_cross_entropy
+from effsearch.training.step import Step, decay_groups, rate_schedule, soft_cross_entropy
+from searchspace import build, zoo
 
 CPU = torch.device("cpu")
 
@@ -75,7 +76,23 @@ def test_a_rate_kept_on_the_device_gives_the_same_weights(quick):
         torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-3)
 
 
-def test_norms_and_biases_are_not_decayed(quick):
+@pytest.mark.parametrize("name", ["swiftformer_xs", "efficientmod_xxs", "shvit_s1"])
+def test_gains_and_biases_are_not_decayed_whatever_their_shape(quick, name):
+    with torch.device("meta"):
+        parameters = dict(build(zoo.load(name), 3).named_parameters())
+    names = {parameter: key for key, parameter in parameters.items()}
+    weights, spared = (
+        {names[parameter] for parameter in group["params"]}
+        for group in decay_groups(parameters.values(), 0.05)
+    )
+    assert weights | spared == set(parameters)
+    assert {key.rsplit(".", 1)[1] for key in weights} == {"weight"}
+    assert not [key for key in weights if "norm" in key]
+    assert {key.rsplit(".", 1)[1] for key in spared} <= {"weight", "bias", "gamma", "score"}
+    assert not [key for key in spared if key.endswith("weight") and "norm" not in key]
+
+
+def test_a_step_decays_by_its_recipe(quick):
     step = Step(network(), quick, 3, 5, CPU)
     decays = {
         parameter.ndim: group["weight_decay"]

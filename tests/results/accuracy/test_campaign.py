@@ -180,7 +180,7 @@ def test_stopping_the_command_keeps_its_rows(command, tmp_path):
         (["--data", "/nowhere"], "does not exist"),
         (["--recipe", "none"], "neither a file nor one of"),
         (["--set", "epochs"], "must be written FIELD=VALUE"),
-        (["--set", "epoch=3"], "'epoch' is unknown"),
+        (["--set", "epoch=3"], "recipe.epoch: is unknown"),
     ],
 )
 def test_bad_requests_are_one_line(command, change, message, capsys):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from effsearch.latency import DeviceTable
-from effsearch.latency.timing.machine_speed import Speed
+from effsearch.latency.machine_speed import MachineSpeed
 from results.latency import benchmark_host
 from results.latency.benchmark_host import benchmark, main, page, unseen
 from results.latency.benchmark_timings import Timed, Timings
@@ -51,7 +51,7 @@ def test_unseen_networks_are_not_the_profiles(table):
 
 def test_the_machines_speed_is_told_from_the_tables_error(table, monkeypatch):
     usual = table.model.speed
-    slow = Speed(usual.reference_ms * 1.2, usual.product_ms * 1.2)
+    slow = MachineSpeed(usual.reference_ms * 1.2, usual.product_ms * 1.2)
     monkeypatch.setattr(benchmark_host, "measure_all", Machine(table, 1.02, slow))
     summary, rows = benchmark(table, 6, seed=5)
     assert len(rows) == 6 + len(zoo.names())
@@ -69,8 +69,8 @@ def test_the_machines_speed_is_told_from_the_tables_error(table, monkeypatch):
 
 def test_timings_are_kept_and_read_again(tmp_path):
     path = tmp_path / "work" / "timings.jsonl"
-    one = Timed(2.5, 0.02, 30, True, Speed(2.8, 0.5))
-    better = Timed(2.4, 0.01, 30, False, Speed(2.8, 0.5))
+    one = Timed(2.5, 0.02, 30, True, MachineSpeed(2.8, 0.5))
+    better = Timed(2.4, 0.01, 30, False, MachineSpeed(2.8, 0.5))
     timings = Timings(path, threads=1)
     timings.add("a", one)
     timings.add("a", better)
@@ -80,9 +80,9 @@ def test_timings_are_kept_and_read_again(tmp_path):
 
 def test_what_was_measured_while_the_machine_was_slow_is_measured_again():
     timings = Timings(None, threads=1)
-    calm = Timed(2.5, 0.02, 30, False, Speed(2.0, 0.5))
+    calm = Timed(2.5, 0.02, 30, False, MachineSpeed(2.0, 0.5))
     noisy = replace(calm, noisy=True)
-    slow = replace(calm, median_ms=3.5, spread=0.001, speed=Speed(2.8, 0.5))
+    slow = replace(calm, median_ms=3.5, spread=0.001, speed=MachineSpeed(2.8, 0.5))
     for name, timed in zip("abcd", (calm, noisy, slow, calm), strict=True):
         timings.add(name, timed)
     assert timings.open("abcde", again=False) == ["e"]

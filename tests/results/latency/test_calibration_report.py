@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from effsearch.latency.calibrate.price_prior import processor_prior
 from effsearch.latency.calibrate.rows import Row
 from effsearch.latency.models import processor_features as processor
+from effsearch.latency.models.price_prior import processor_prior
 from results.latency.calibration_report import baselines, errors, evaluate, page
 from searchspace import SearchSpace, operators
 

@@ -6,15 +6,16 @@ import pytest
 from effsearch.latency import DeviceTable
 from effsearch.latency.calibrate import calibration as calibrate
 from effsearch.latency.calibrate.price_fit import fit, residual_std
-from effsearch.latency.calibrate.price_prior import PricePrior, processor_prior
 from effsearch.latency.calibrate.rows import Measurements, Row, read_rows
 from effsearch.latency.models import processor_features as processor
 from effsearch.latency.models.calibrated import CalibratedTable
-from effsearch.latency.models.feature_sets import ACCELERATOR, PROCESSOR, form
+from effsearch.latency.models.feature_sets import ACCELERATOR, PROCESSOR, feature_set
+from effsearch.latency.models.price_prior import PricePrior, processor_prior
+from effsearch.latency.models.registry import load_model, read_model
 from effsearch.latency.overview import summaries
 from searchspace import SearchSpace, UserError, operators, zoo
 
-PROCESSOR_ONLY = (PROCESSOR,)
+PROCESSOR_ONLY = {"feature_sets": (PROCESSOR,)}
 
 
 def a_device(seed):
@@ -55,7 +56,7 @@ def price():
 
 @pytest.fixture(scope="module")
 def card(space, price):
-    return calibrate.calibrate(measured(space, 15, price, 1), "made-up", forms=PROCESSOR_ONLY)
+    return calibrate.calibrate(measured(space, 15, price, 1), "made-up", **PROCESSOR_ONLY)
 
 
 @pytest.fixture
@@ -112,7 +113,7 @@ class TestFit:
 
 class TestCalibrate:
     def test_networks_not_in_the_kit_are_predicted(self, space, price, card):
-        table = CalibratedTable.from_card(card)
+        table = CalibratedTable.from_card(card, load_model)
         tests = measured(space, 20, price, 99, noise=0.0).rows
         totals = np.stack([table.features(row.operators) for row in tests])
         mean, std = table.evaluate(totals)
@@ -133,7 +134,7 @@ class TestCalibrate:
         assert all(entry["ms"] > 0 for entry in card["prices"])
 
     def test_more_networks_leave_less_uncertain(self, space, price, card):
-        fewer = calibrate.calibrate(measured(space, 6, price, 1), "few", forms=PROCESSOR_ONLY)
+        fewer = calibrate.calibrate(measured(space, 6, price, 1), "few", **PROCESSOR_ONLY)
         assert np.trace(as_matrix(card)) < np.trace(as_matrix(fewer))
 
     def test_what_no_network_had_stays_uncertain_and_estimated(self, price):
@@ -141,23 +142,23 @@ class TestCalibrate:
         for name in ("shvit_s1", "shvit_s2", "shvit_s3", "shvit_s4", "efficientvit_b0"):
             parts = operators(zoo.load(name), "deploy")
             rows.append(Row(len(rows) + 2, name, name, parts, ms_of(parts, price)))
-        found = calibrate.calibrate(Measurements(tuple(rows), {}), "few", forms=PROCESSOR_ONLY)
+        found = calibrate.calibrate(Measurements(tuple(rows), {}), "few", **PROCESSOR_ONLY)
         never = {e["total"] for e in found["prices"] if e["networks"] == 0}
         assert "gelu.mb" in never
         assert never <= {e["total"] for e in calibrate.uncertain(found)}
         assert {e["kind"] for e in found["prices"] if e["total"] in never} == {"estimated"}
-        table = CalibratedTable.from_card(found)
+        table = CalibratedTable.from_card(found, load_model)
         assert table.mark(operators(zoo.load("shvit_s4"), "deploy")) == "fitted"
         assert table.mark(operators(zoo.load("swiftformer_xs"), "deploy")) == "estimated"
 
     def test_intervals_grow_away_from_what_was_measured(self, space, card):
-        table = DeviceTable("made-up", CalibratedTable.from_card(card))
+        table = DeviceTable("made-up", CalibratedTable.from_card(card, load_model))
         near = table.predict(space.sample(np.random.default_rng(5)))
         far = table.predict(zoo.load("efficientvit_b3"))
         assert far.std_ms / far.mean_ms > near.std_ms / near.mean_ms
 
     def test_phone_like_device_is_told_from_a_processor(self, space):
-        charged = form(ACCELERATOR)
+        charged = feature_set(ACCELERATOR, load_model)
         rows = []
         for row in measured(SearchSpace.load("tiny"), 25, a_device(0), 3).rows:
             totals = charged.features(row.operators)
@@ -168,7 +169,7 @@ class TestCalibrate:
         assert found["held_out"]["leave_network_out"]["median_error_percent"][0] < 2
 
     def test_same_rows_same_card(self, space, price, card):
-        again = calibrate.calibrate(measured(space, 15, price, 1), "made-up", forms=PROCESSOR_ONLY)
+        again = calibrate.calibrate(measured(space, 15, price, 1), "made-up", **PROCESSOR_ONLY)
         assert again == card
 
 
@@ -186,20 +187,20 @@ class TestInstall:
 
     def test_reading_back_changes_nothing_but_digits(self, card, home, space):
         path = calibrate.install(card)
-        first, second = CalibratedTable.from_card(card), CalibratedTable.load(path)
+        first, second = CalibratedTable.from_card(card, load_model), read_model(path)
         assert second.price == pytest.approx(first.price)
         assert second.covariance == pytest.approx(first.covariance)
 
     @pytest.mark.parametrize(
         ("field", "value", "complaint"),
         [
-            ("format", 99, "format is 99, newer"),
+            ("format", 99, "format: 99 is newer"),
             ("format", "one", "format"),
             ("kind", "measured-ish", "kind"),
             ("totals", "nonsense", "totals"),
             ("totals", "base:gone", "gone"),
             ("prices", {}, "prices"),
-            ("prices", [], "prices lacks"),
+            ("prices", [], "prices: lacks"),
             ("covariance", [[1.0]], "covariance"),
             ("residual_std", -1, "residual_std"),
             ("device", None, "device"),
@@ -225,7 +226,7 @@ class TestRefine:
             ms = 1.7 * table.predict(architecture).mean_ms
             parts = operators(architecture, "deploy")
             rows.append(Row(i + 2, "x", f"{i}", parts, ms))
-        found = calibrate.refine(Measurements(tuple(rows), {}), "iphone12", "old-phone")
+        found = calibrate.move(Measurements(tuple(rows), {}), "iphone12", "old-phone")
         calibrate.install(found)
         refined = DeviceTable.load("old-phone")
         other = space.sample(np.random.default_rng(77))
@@ -238,7 +239,7 @@ class TestRefine:
     def test_calibrated_table_is_refined_too(self, space, price, card, home):
         calibrate.install(card)
         more = measured(space, 6, price * 1.2, 8)
-        found = calibrate.refine(more, "made-up", "made-up-2")
+        found = calibrate.move(more, "made-up", "made-up-2")
         assert found["totals"] == PROCESSOR
         calibrate.install(found)
         tests = measured(space, 10, price * 1.2, 55, noise=0.0).rows
@@ -315,4 +316,4 @@ class TestRows:
 
 
 def as_matrix(card):
-    return CalibratedTable.from_card(card).covariance
+    return CalibratedTable.from_card(card, load_model).covariance

@@ -7,8 +7,8 @@ import onnx
 import pytest
 
 from effsearch.latency.calibrate import kit, kit_runner
-from effsearch.latency.calibrate.price_prior import processor_prior
 from effsearch.latency.models import processor_features as processor
+from effsearch.latency.models.price_prior import processor_prior
 from searchspace import Architecture, SearchSpace, UserError, operators
 
 

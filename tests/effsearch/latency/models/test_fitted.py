@@ -2,13 +2,13 @@
 
 import json
 from dataclasses import replace
-from importlib.resources import files
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from effsearch.latency.catalogue import SHIPPED as FOLDER
 from effsearch.latency.models.accelerator_features import (
     FEATURES,
     Hardware,
@@ -17,21 +17,16 @@ from effsearch.latency.models.accelerator_features import (
     is_linear_attention,
 )
 from effsearch.latency.models.fitted import FORMAT, PRICED, FittedTable
+from effsearch.latency.models.registry import read_model
 from searchspace import UserError, operators, zoo
 from searchspace.operators import KINDS, Operator
 
-FOLDER = files("effsearch.latency") / "devices"
-CARDS = {
-    p.name.removesuffix(".json"): json.loads(p.read_text("utf-8"))
-    for p in FOLDER.iterdir()
-    if p.name.endswith(".json")
-}
-# Those with "totals" are calibrated from a kit, by another model.
-SHIPPED = sorted(n for n, c in CARDS.items() if c["kind"] == "fitted" and "totals" not in c)
+CARDS = {p.stem: json.loads(p.read_text("utf-8")) for p in FOLDER.glob("*.json")}
+SHIPPED = sorted(name for name, card in CARDS.items() if card["model"] == "fitted")
 
 
 def table(name="iphone12"):
-    return FittedTable.load(str(FOLDER / f"{name}.json"))
+    return read_model(FOLDER / f"{name}.json")
 
 
 def card():
@@ -155,7 +150,7 @@ def test_features_add_up_over_parts():
     mean, _ = model.evaluate(whole[None])
     added = model.attribute(parts)
     assert added.min() > 0
-    assert 0 < mean[0] - added.sum() < 2 * model.overhead_ms
+    assert 0 < mean[0] - added.sum() < 2 * model.price[0]
 
 
 def test_operators_and_totals_agree():
@@ -163,7 +158,7 @@ def test_operators_and_totals_agree():
     ops = operators(zoo.load("swiftformer_xs"), "deploy")
     mean, std = model.evaluate(model.features(ops)[None])
     median = mean[0] / np.sqrt(1 + (std[0] / mean[0]) ** 2)
-    assert model.operator_ms(ops).sum() + model.overhead_ms == pytest.approx(median)
+    assert model.operator_ms(ops).sum() + model.price[0] == pytest.approx(median)
 
 
 def test_interval_widens_away_from_what_was_measured():
@@ -262,7 +257,7 @@ def change(path, value):
         (("prices",), [], "prices"),
         (("covariance",), [[1.0]], "covariance"),
         (("residual_std",), None, "residual_std"),
-        (("traits",), {"measured": "all"}, "measured"),
+        (("traits",), {"measured": "all", "transferred": []}, "traits.measured"),
     ],
 )
 def test_broken_tables_are_refused_by_file_and_field(path, value, names):
@@ -277,6 +272,6 @@ def test_truncated_and_missing_files_are_refused(tmp_path):
     path = tmp_path / "t.json"
     path.write_text((FOLDER / "iphone12.json").read_text("utf-8")[:500], encoding="utf-8")
     with pytest.raises(UserError, match=r"t\.json"):
-        FittedTable.load(path)
-    with pytest.raises(UserError, match="no such table"):
-        FittedTable.load(tmp_path / "absent.json")
+        read_model(path)
+    with pytest.raises(UserError, match="cannot read"):
+        read_model(tmp_path / "absent.json")

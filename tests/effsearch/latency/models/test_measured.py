@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from effsearch.latency.catalogue import SHIPPED
+from effsearch.latency.machine_speed import MachineSpeed
 from effsearch.latency.models.interpolation import Interpolator, left_out_errors
-from effsearch.latency.models.measured import FEATURES, SUMS, MeasuredTable, signature
-from effsearch.latency.models.measured_file import read_table, write_table
+from effsearch.latency.models.measured import FEATURES, SUMS, signature
+from effsearch.latency.models.measured_file import write_table
+from effsearch.latency.models.registry import read_model
 from effsearch.latency.profile.fit import (
     PLAIN,
     error_summary,
@@ -20,10 +22,9 @@ from effsearch.latency.profile.fit import (
     samples,
     table_of,
 )
-from effsearch.latency.profile.profiled_network import Record
+from effsearch.latency.profile.profiled_network import ProfiledNetwork
 from effsearch.latency.table import DeviceTable
 from effsearch.latency.timing.machine_rates import Peak
-from effsearch.latency.timing.machine_speed import Speed
 from searchspace import SearchSpace, UserError, operators, zoo
 from searchspace.operators import Operator
 
@@ -47,7 +48,7 @@ def record(index, architecture, rng, noise=0.01, slow_from_mb=np.inf):
     weights = sum(o.weight_bytes for o in parts) / 1e6
     slow = 1.05 if weights > slow_from_mb else 1.0
     ms = base * slow * rng.lognormal(0, noise, len(base))
-    return Record(
+    return ProfiledNetwork(
         index, architecture, float(ms.sum()) + 0.05, 0.005, 2.5,
         tuple(ms + PROFILER_MS * kernels), tuple(int(k) for k in kernels), 0.5,
     )  # fmt: skip
@@ -210,14 +211,14 @@ def test_the_machines_speed_is_taken_out(records):
     ]  # fmt: skip
     steady = fit_table(records, PEAK, "toy", 1, {"space": "tiny"})
     table = fit_table(slow, PEAK, "toy", 1, {"space": "tiny"})
-    assert table.speed == steady.speed == Speed(2.5, 0.5)
+    assert table.speed == steady.speed == MachineSpeed(2.5, 0.5)
     space = SearchSpace.load("tiny")
     features = np.stack([table.features(operators(space.sample(rng), "deploy")) for _ in range(20)])
     again, _ = table.evaluate(features)
     usual, _ = steady.evaluate(features)
     assert np.median(np.abs(again / usual - 1)) < 0.02
     assert table.drift_std > 0.05 > steady.drift_std
-    np.testing.assert_allclose(table.slower(features, Speed(3.0, 0.6)), 1.2)
+    np.testing.assert_allclose(table.slower(features, MachineSpeed(3.0, 0.6)), 1.2)
     np.testing.assert_allclose(table.slower(features, table.speed), 1.0)
 
 
@@ -225,7 +226,7 @@ def test_a_table_that_names_no_speed_corrects_nothing(table):
     card = {k: v for k, v in table.card.items() if k != "drift"}
     other = table_of(dict(table.entries), table.calibration, PEAK, card)
     assert other.speed is None
-    assert other.slower(np.ones((2, len(FEATURES))), Speed(3.0, 0.6)).tolist() == [1.0, 1.0]
+    assert other.slower(np.ones((2, len(FEATURES))), MachineSpeed(3.0, 0.6)).tolist() == [1.0, 1.0]
 
 
 def test_error_summary_of_known_errors():
@@ -239,7 +240,7 @@ def test_error_summary_of_known_errors():
 
 def test_files_read_back_to_the_same_prices(table, tmp_path):
     path = write_table(table, tmp_path)
-    again = MeasuredTable.load(path)
+    again = read_model(path)
     parts = operators(zoo.load("shvit_s1"), "deploy")
     np.testing.assert_allclose(again.features(parts), table.features(parts), rtol=2e-3)
     mean, std = table.evaluate(table.features(parts)[None])
@@ -282,7 +283,7 @@ def test_broken_cards_name_file_and_field(table, tmp_path, field, value, expecte
     _set(body, field, value)
     path.write_text(json.dumps(body))
     with pytest.raises(UserError, match=expected) as error:
-        read_table(path)
+        read_model(path)
     assert "toy.json" in str(error.value)
 
 
@@ -292,19 +293,19 @@ def test_broken_entries_name_the_line(table, tmp_path):
     text = entries.read_text()
     entries.write_text(text[: len(text) // 2])
     with pytest.raises(UserError, match=r"toy\.csv"):
-        read_table(path)
+        read_model(path)
     entries.write_text(text.replace("\npointwise_conv", "\nsideways_conv", 1))
     with pytest.raises(UserError, match="line"):
-        read_table(path)
+        read_model(path)
     entries.write_text("a,b\n1,2\n")
     with pytest.raises(UserError, match="columns"):
-        read_table(path)
+        read_model(path)
     entries.unlink()
     with pytest.raises(UserError, match=r"toy\.csv"):
-        read_table(path)
+        read_model(path)
     path.write_text('{"kind": "measured", "format"')
     with pytest.raises(UserError, match="not JSON"):
-        read_table(path)
+        read_model(path)
 
 
 SHIPPED_TABLES = [

@@ -9,18 +9,18 @@ import pytest
 
 from effsearch.cli import main
 from effsearch.errors import WorkFailedError
+from effsearch.latency.machine_speed import MachineSpeed
 from effsearch.latency.profile import batch as profile_batch
 from effsearch.latency.profile import session as profiling
 from effsearch.latency.profile.batch import Batch, Prepared, measure_batch, prepare
 from effsearch.latency.profile.plan import ProfilePlan, Store, sequence
-from effsearch.latency.profile.profiled_network import Record
+from effsearch.latency.profile.profiled_network import ProfiledNetwork
 from effsearch.latency.profile.session import Profiler
 from effsearch.latency.table import DeviceTable
 from effsearch.latency.timing import interleaved as turns
 from effsearch.latency.timing.kernels import Kernel, calm_mean, credit, read_profile
-from effsearch.latency.timing.machine_speed import Speed
 from effsearch.latency.timing.measure import Measurement
-from effsearch.latency.timing.onnx_runtime import random_feeds, session
+from effsearch.latency.timing.onnx_runtime import OnnxRuntime
 from searchspace import SearchSpace, UserError, operators, zoo
 from searchspace.operators import Operator
 
@@ -67,13 +67,12 @@ def prepared(tmp_path_factory):
     return architecture, prepare(architecture.to_dict(), folder / "a.onnx")
 
 
-def test_a_real_profile_is_credited_in_full(prepared, tmp_path):
+def test_a_real_profile_is_credited_in_full(prepared):
     architecture, item = prepared
-    opened = session(item.path.read_bytes(), 1, str(tmp_path / "p"))
-    feeds = random_feeds(opened)
+    opened = OnnxRuntime().open(item.path, 1, profiled=True)
     for _ in range(6):
-        opened.run(None, feeds)
-    kernels = read_profile(opened.end_profiling(), skip=[0, 1])
+        opened.run(opened.random_inputs())
+    kernels = read_profile(opened._opened.end_profiling(), skip=[0, 1])
     ms, count = credit(kernels, item.operators)
     assert len(kernels) > 10
     assert sum(ms) == pytest.approx(sum(k.ms for k in kernels))
@@ -98,13 +97,13 @@ def test_records_survive_an_interruption_in_the_middle_of_a_line(tmp_path):
     plan = ProfilePlan("x", space="tiny")
     store = Store(tmp_path / "work", plan)
     architecture = SearchSpace.load("tiny").sample(np.random.default_rng(0))
-    one = Record(0, architecture, 1.5, 0.01, 2.5, (0.1, 0.2), (1, 0), 0.5)
+    one = ProfiledNetwork(0, architecture, 1.5, 0.01, 2.5, (0.1, 0.2), (1, 0), 0.5)
     store.append([one])
     with store.path.open("a") as file:
         file.write('{"index": 1, "architec')
     again = Store(tmp_path / "work", plan)
     assert again.read() == [one]
-    again.append([Record(2, architecture, 1.6, 0.01, 2.5, (0.1, 0.2), (1, 0), 0.5)])
+    again.append([ProfiledNetwork(2, architecture, 1.6, 0.01, 2.5, (0.1, 0.2), (1, 0), 0.5)])
     assert [r.index for r in again.read()] == [0, 2]
 
 
@@ -117,6 +116,17 @@ def test_another_plans_measurements_are_not_mixed_in(tmp_path):
         Store(tmp_path, ProfilePlan("x", space="tiny", seed=9))
 
 
+def test_a_folder_of_an_earlier_version_goes_on(tmp_path):
+    plan = ProfilePlan("x", space="tiny")
+    architecture = SearchSpace.load("tiny").sample(np.random.default_rng(0))
+    one = ProfiledNetwork(0, architecture, 1.5, 0.01, 2.5, (0.1, 0.2), (1, 0), 0.5)
+    Store(tmp_path, plan).append([one])
+    card, lines = tmp_path / "plan.json", tmp_path / "networks.jsonl"
+    card.write_text(card.read_text().replace('"runtime": "onnxruntime"', '"later": 0'))
+    lines.write_text(lines.read_text().replace('"relative_error"', '"spread"'))
+    assert Store(tmp_path, plan).read() == [one]
+
+
 class Clockwork:
     """A machine with the given reference latencies, errors and calm shares, batch after batch."""
 
@@ -125,13 +135,13 @@ class Clockwork:
         self.networks = 0
         monkeypatch.setattr(profiling, "measure_batch", self.measure)
 
-    def measure(self, reference, items, threads):
+    def measure(self, reference, items, threads, runtime):
         reference_ms, error, calm = self.batches.pop(0)
         self.networks += len(items)
         one = Measurement(1.0, 20, threads, 0.01, 1.0, 1.0, False)
         noisy = replace(one, noisy=True)
         return Batch(
-            Speed(reference_ms, 0.5),
+            MachineSpeed(reference_ms, 0.5),
             error,
             calm,
             [

@@ -9,6 +9,7 @@ import pytest
 
 from effsearch.cli import main
 from effsearch.latency import DeviceTable
+from effsearch.latency.machine_speed import MachineSpeed, slowness
 from effsearch.latency.timing import interleaved as turns
 from effsearch.latency.timing import with_references as beside
 from effsearch.latency.timing.interleaved import (
@@ -16,23 +17,26 @@ from effsearch.latency.timing.interleaved import (
     Turn,
     calm_speed,
     calm_turns,
-    median_error,
     summarise,
     take_turn,
     take_turns,
 )
-from effsearch.latency.timing.machine_speed import Speed, slowness
-from effsearch.latency.timing.measure import Measurement
+from effsearch.latency.timing.measure import Measurement, median_error
 from effsearch.latency.timing.references import product_model
-from effsearch.latency.timing.with_references import Beside, BesideTable, measure_beside
-from searchspace import UserError, zoo
+from effsearch.latency.timing.with_references import (
+    TableSpeedTimer,
+    TimedNetworks,
+    measure_with_references,
+)
+from effsearch.onnx_io.onnx_files import to_onnx
+from searchspace import UserError, build, zoo
 
 
 def subject(times, products, kept=None):
     found = Subject(lambda: None, len(times), 0.0)
     kept = kept or [True] * len(times)
     found.turns = [Turn((ms, ms), (good, good)) for ms, good in zip(times, kept, strict=True)]
-    found.probes = [(Speed(2.0, p), Speed(2.0, p)) for p in products]
+    found.probes = [(MachineSpeed(2.0, p), MachineSpeed(2.0, p)) for p in products]
     return found
 
 
@@ -89,23 +93,29 @@ def test_turns_beside_a_slow_product_do_not_count():
 
 def test_turns_beside_a_slow_reference_network_do_not_count():
     one = subject([2.0] * 6, [0.5] * 6)
-    one.probes[2] = (Speed(2.0, 0.5), Speed(2.9, 0.5))
+    one.probes[2] = (MachineSpeed(2.0, 0.5), MachineSpeed(2.9, 0.5))
     assert calm_turns([one]) == [[True, True, False, True, True, True]]
-    speeds = [Speed(2.0, 0.5), Speed(2.1, 0.5), Speed(2.0, 0.9), Speed(2.9, 0.5), Speed(2.05, 0.5)]
-    assert calm_speed(speeds)[0] == Speed(2.05, 0.5)
+    speeds = [
+        MachineSpeed(2.0, 0.5),
+        MachineSpeed(2.1, 0.5),
+        MachineSpeed(2.0, 0.9),
+        MachineSpeed(2.9, 0.5),
+        MachineSpeed(2.05, 0.5),
+    ]
+    assert calm_speed(speeds)[0] == MachineSpeed(2.05, 0.5)
 
 
 def test_networks_that_lack_calm_turns_get_more():
     """While the machine is slow, and until there are enough calm ones or the time is over."""
     slow = iter([True] * 4 + [False] * 100)
     one = Subject(lambda: time.sleep(0.002), 5, 0.0, 1)
-    take_turns([one], lambda: Speed(4.0 if next(slow) else 2.0, 0.5))
+    take_turns([one], lambda: MachineSpeed(4.0 if next(slow) else 2.0, 0.5))
     (calm,) = calm_turns([one])
     assert sum(calm) >= min(turns.CALM_TURNS, len(one.turns) - 3)
     assert len(one.turns) > 5
     never = Subject(lambda: time.sleep(0.002), 5, 0.0, 1)
     steps = itertools.count(2.0, 1.0)
-    take_turns([never], lambda: Speed(next(steps), 0.5))
+    take_turns([never], lambda: MachineSpeed(next(steps), 0.5))
     assert 5 < len(never.turns) < 40
 
 
@@ -123,11 +133,11 @@ def test_subjects_with_fewer_rounds_sit_some_out():
                  for name, rounds in (("a", 2), ("b", 4)))  # fmt: skip
 
     probes = itertools.count()
-    speed, error = take_turns([few, many], lambda: Speed(2.5, 0.5 + 0 * next(probes)))
+    speed, error = take_turns([few, many], lambda: MachineSpeed(2.5, 0.5 + 0 * next(probes)))
     assert (len(few.turns), len(many.turns)) == (2, 4)
     assert len(few.probes) == 2
     assert next(probes) == 7, "one before all turns, and one after each"
-    assert (speed, error) == (Speed(2.5, 0.5), 0.0)
+    assert (speed, error) == (MachineSpeed(2.5, 0.5), 0.0)
 
 
 def test_networks_lie_between_the_references():
@@ -140,7 +150,7 @@ def test_networks_lie_between_the_references():
 
 def test_models_are_measured_beside_the_references():
     small = product_model()
-    found = measure_beside([small, small], small, 1, seconds=0.05)
+    found = measure_with_references([small, small], small, 1, seconds=0.05)
     assert len(found.measurements) == 2
     assert all(m.median_ms > 0 and m.threads == 1 for m in found.measurements)
     assert found.speed.reference_ms > 0
@@ -151,27 +161,29 @@ def test_models_are_measured_beside_the_references():
 def test_a_network_is_measured_beside_a_tables_references(monkeypatch, tmp_path):
     table = DeviceTable.load("epyc-zen5-1t")
     usual = table.model.speed
-    slow = Speed(usual.reference_ms * 1.25, usual.product_ms * 1.25)
+    slow = MachineSpeed(usual.reference_ms * 1.25, usual.product_ms * 1.25)
     one = Measurement(4.0, 30, 1, 0.01, 3.9, 4.1, False)
     monkeypatch.setattr(
-        beside, "measure_beside", lambda *given, **more: Beside((one,), slow, 0.01, 1.0)
+        beside,
+        "measure_with_references",
+        lambda *given, **more: TimedNetworks((one,), slow, 0.01, 1.0),
     )
-    here = BesideTable(table)
+    here = TableSpeedTimer(table)
     found = here(zoo.load("shvit_s1"))
     assert found.median_ms == 4.0
     assert found.at_table_speed_ms == pytest.approx(4.0 / 1.25)
     path = tmp_path / "shvit.onnx"
-    path.write_bytes(here.reference)
+    path.write_bytes(to_onnx(build(zoo.load("shvit_s1"))).SerializeToString())
     assert here(path).at_table_speed_ms == pytest.approx(4.0 / 1.25)
     with pytest.raises(UserError, match="threads"):
         here(zoo.load("shvit_s1"), threads=2)
     with pytest.raises(UserError, match="effsearch profile"):
-        BesideTable(DeviceTable.load("iphone12"))
+        TableSpeedTimer(DeviceTable.load("iphone12"))
 
 
 def test_the_command_says_both(monkeypatch, capsys):
     one = Measurement(4.0, 30, 1, 0.01, 3.9, 4.1, False, 3.2)
-    monkeypatch.setattr(BesideTable, "__call__", lambda self, *given, **more: one)
+    monkeypatch.setattr(TableSpeedTimer, "__call__", lambda self, *given, **more: one)
     with pytest.raises(SystemExit) as exit_:
         main(["measure", "shvit_s1", "--device", "epyc-zen5-1t", "--json"])
     assert exit_.value.code == 0

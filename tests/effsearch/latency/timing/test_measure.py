@@ -3,12 +3,11 @@
 import json
 
 import numpy as np
-import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from effsearch.cli import main
-from effsearch.latency.timing import measure
+from effsearch.latency.timing import machine, measure
 from effsearch.latency.timing import onnx_runtime as runtime
 from effsearch.latency.timing.machine_rates import measure_peak
 from searchspace import UserError
@@ -27,7 +26,8 @@ def matmul_model(side=64, weight_as_input=False):
         [value("y", TensorProto.FLOAT, [1, side])],
         [] if weight_as_input else [weight],
     )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+    opset = [helper.make_opsetid("", 20)]
+    return helper.make_model(graph, opset_imports=opset, ir_version=9).SerializeToString()
 
 
 def test_median_and_noise_of_known_times():
@@ -36,8 +36,9 @@ def test_median_and_noise_of_known_times():
     assert calm.runs == 30
     assert not calm.noisy
     drifting = measure.summarise([1.0] * 10 + [1.02] * 10 + [1.1] * 10, threads=1)
-    assert drifting.spread == pytest.approx(0.1 / 1.02)
+    assert measure.drift([1.0] * 10 + [1.02] * 10 + [1.1] * 10) == pytest.approx(0.1 / 1.02)
     assert drifting.noisy
+    assert calm.relative_error < 0.01 < drifting.relative_error < 0.1
     interrupted = measure.summarise([1.0, 2.0, 2.0] * 10, threads=1)
     assert interrupted.noisy, "most runs took twice what the quickest did"
 
@@ -68,11 +69,11 @@ def test_noise_is_measured_again_and_the_calmest_attempt_kept(monkeypatch):
 
 def test_inputs_after_the_first_become_weights(tmp_path):
     path = tmp_path / "weights.onnx"
-    onnx.save(matmul_model(weight_as_input=True), path)
-    opened = runtime.session(runtime.with_weights(path), threads=1)
-    assert [i.name for i in opened.get_inputs()] == ["x"]
+    path.write_bytes(matmul_model(weight_as_input=True))
+    opened = runtime.OnnxRuntime().open(path, threads=1)
+    assert list(opened.random_inputs()) == ["x"]
     plain = tmp_path / "plain.onnx"
-    onnx.save(matmul_model(), plain)
+    plain.write_bytes(matmul_model())
     assert runtime.with_weights(plain) == plain
     assert measure.measure_ms(path, seconds=0.01, attempts=1).median_ms > 0
 
@@ -87,18 +88,18 @@ def test_what_is_no_model_is_a_user_error(tmp_path):
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"not a model")
     with pytest.raises(UserError, match=r"broken\.onnx"):
-        measure.measure_target(broken)
+        measure.measure_ms(broken)
 
 
 def test_the_machine_matches_itself_and_says_what_differs():
-    here = runtime.host() | {"threads": 1}
-    assert runtime.matches_this_machine(here) == []
+    here = machine.host() | {"threads": 1}
+    assert machine.matches_this_machine(here) == []
     other = here | {"cpu": "Abacus 9", "runtime_version": "0.1"}
-    found = runtime.matches_this_machine(other)
+    found = machine.matches_this_machine(other)
     assert len(found) == 2
     assert any("Abacus 9" in line for line in found)
-    assert runtime.matches_this_machine(here | {"threads": 4096})
-    assert "Core ML" in runtime.matches_this_machine({"runtime": "Core ML"})[0]
+    assert machine.matches_this_machine(here | {"threads": 4096})
+    assert "Core ML" in machine.matches_this_machine({"runtime": "Core ML"})[0]
 
 
 def test_peak_rates_are_plausible():
@@ -126,6 +127,8 @@ def test_cli_measures(capsys):
         ["measure", "no_such_network"],
         ["measure", "shvit_s1", "--threads", "0"],
         ["measure", "shvit_s1", "--seconds", "-1"],
+        ["measure", "shvit_s1", "--runtime", "abacus"],
+        ["profile", "--device", "x", "--runtime", "abacus"],
         ["profile", "--device", "Not A Name"],
         ["profile", "--device", "x", "--minutes", "0"],
         ["profile", "--device", "x", "--space", "no_such_space"],

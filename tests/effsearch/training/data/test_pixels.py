@@ -2,7 +2,8 @@ import pytest
 import torch
 from PIL import Image
 
-from effsearch.training.data import images, pixels
+from effsearch.training.data import pixels
+from effsearch.training.data.readers import create_readers
 from searchspace.errors import UserError
 
 
@@ -12,7 +13,7 @@ def large_tree(tmp_path, make_tree):
 
 
 def test_load_decodes_every_image(tree):
-    train, _ = images.scan(tree)
+    train, _ = create_readers(tree)
     loaded = pixels.load(train, 16)
     assert loaded.images.shape == (48, 3, 16, 16)
     assert loaded.images.dtype == torch.uint8
@@ -22,7 +23,7 @@ def test_load_decodes_every_image(tree):
 
 
 def test_the_cache_is_read_and_notices_changes(tree):
-    train, _ = images.scan(tree)
+    train, _ = create_readers(tree)
     first = pixels.load(train, 16)
     assert list(pixels.cache_dir().glob("*.npy"))
     assert torch.equal(pixels.load(train, 16).images, first.images)
@@ -44,7 +45,7 @@ def test_centre_square_of_a_wide_image():
 
 def test_unreadable_files_are_counted_named_and_skipped(large_tree, capsys):
     (large_tree / "train" / "class0" / "7.png").write_bytes(b"damaged")
-    train, _ = images.scan(large_tree)
+    train, _ = create_readers(large_tree)
     loaded = pixels.load(train, 16)
     assert len(loaded) == 199
     assert loaded.skipped == ("train/class0/7.png",)
@@ -56,14 +57,14 @@ def test_unreadable_files_are_counted_named_and_skipped(large_tree, capsys):
 def test_more_than_one_percent_unreadable_is_an_error(large_tree):
     for index in range(3):
         (large_tree / "train" / "class0" / f"{index}.png").write_bytes(b"damaged")
-    train, _ = images.scan(large_tree)
+    train, _ = create_readers(large_tree)
     with pytest.raises(UserError, match="3 of 200 files are unreadable"):
         pixels.load(train, 16)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_streaming_gives_the_same_batches(tree, workers):
-    train, _ = images.scan(tree)
+    train, _ = create_readers(tree)
     device = torch.device("cpu")
     order = torch.randperm(48, generator=torch.Generator().manual_seed(0))
     kept = pixels.PixelSource(train, 16, device, resident=True)
@@ -77,7 +78,7 @@ def test_streaming_gives_the_same_batches(tree, workers):
 
 def test_streaming_skips_unreadable_files(large_tree, capsys):
     (large_tree / "train" / "class1" / "3.png").write_bytes(b"damaged")
-    train, _ = images.scan(large_tree)
+    train, _ = create_readers(large_tree)
     source = pixels.PixelSource(train, 16, torch.device("cpu"), workers=0, resident=False)
     sizes = [len(labels) for _, labels in source.batches(torch.arange(200), 50)]
     assert sum(sizes) == 199
@@ -87,7 +88,7 @@ def test_streaming_skips_unreadable_files(large_tree, capsys):
 def test_streaming_refuses_more_than_one_percent(large_tree):
     for index in range(3):
         (large_tree / "train" / "class0" / f"{index}.png").write_bytes(b"damaged")
-    train, _ = images.scan(large_tree)
+    train, _ = create_readers(large_tree)
     source = pixels.PixelSource(train, 16, torch.device("cpu"), workers=0, resident=False)
     with pytest.raises(UserError, match="at most 1 %"):
         list(source.batches(torch.arange(200), 50))

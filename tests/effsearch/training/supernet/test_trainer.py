@@ -6,23 +6,24 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from effsearch.accuracy.options import SupernetOptions
+from effsearch.accuracy.supernet_options import SupernetOptions
 from effsearch.accuracy.supernet_source import SupernetScore
 from effsearch.errors import WorkFailedError
 from effsearch.training import recipe as recipes
+from effsearch.training.supernet import plan
 from effsearch.training.supernet import state as states
-from effsearch.training.supernet import trainer as training
 from effsearch.training.supernet.evaluate import Inherited, InheritedConfig, recalibrate
 from effsearch.training.supernet.published_start import seed
+from effsearch.training.supernet.run import CHECKPOINT, SupernetConfig
 from effsearch.training.supernet.sampling import Sampler, cost_of, side_of
 from effsearch.training.supernet.step import SupernetStep
-from effsearch.training.supernet.trainer import CHECKPOINT, SupernetConfig, train
+from effsearch.training.supernet.trainer import train
 from results.supernet.exported_accuracy import check
 from results.supernet.train_and_rank import main as evidence
 from searchspace import SearchSpace, UserError, build, operators, zoo
@@ -105,7 +106,8 @@ def test_killed_at_any_moment_it_continues_identically(config, tree, tmp_path):
         "import sys, torch; from pathlib import Path\n"
         "torch.set_num_threads(1)\n"
         "from effsearch.training import recipe as recipes\n"
-        "from effsearch.training.supernet.trainer import SupernetConfig, train\n"
+        "from effsearch.training.supernet.run import SupernetConfig\n"
+        "from effsearch.training.supernet.trainer import train\n"
         "from searchspace import SearchSpace\n"
         f"recipe = recipes.load('supernet').replace(**{ {**SMALL, 'epochs': 60}!r})\n"
         "out = Path(sys.argv[1])\n"
@@ -151,7 +153,8 @@ def test_two_processes_train_the_same_networks(config, tree, tmp_path):
         "import torch; from pathlib import Path\n"
         "torch.set_num_threads(1)\n"
         "from effsearch.training import recipe as recipes\n"
-        "from effsearch.training.supernet.trainer import SupernetConfig, train\n"
+        "from effsearch.training.supernet.run import SupernetConfig\n"
+        "from effsearch.training.supernet.trainer import train\n"
         "from searchspace import SearchSpace\n"
         f"recipe = recipes.load('supernet').replace(**{SMALL!r})\n"
         f"train(SupernetConfig(SearchSpace.load('tiny'), Path({str(tree)!r}),\n"
@@ -167,7 +170,7 @@ def test_two_processes_train_the_same_networks(config, tree, tmp_path):
 
 
 def test_every_type_is_trained_equally_often():
-    space = SearchSpace.load("mobile")
+    space = SearchSpace.load("supernet")
     sampler, found = Sampler(space, seed=0, random_networks=2), Counter()
     first = None
     for step in range(42):
@@ -188,7 +191,7 @@ def test_every_type_is_trained_equally_often():
 
 
 def test_sandwiches_hold_a_large_and_a_small_network():
-    sampler = Sampler(SearchSpace.load("mobile"), seed=0)
+    sampler = Sampler(SearchSpace.load("supernet"), seed=0)
     for step in range(5):
         sandwich = sampler.sandwich(step)
         smallest = sandwich.students[-1]
@@ -197,7 +200,7 @@ def test_sandwiches_hold_a_large_and_a_small_network():
 
 
 def test_warm_up_opens_depths_before_other_sizes():
-    space = SearchSpace.load("mobile")
+    space = SearchSpace.load("supernet")
     sampler = Sampler(space, seed=0, warmup_steps=20)
     largest = {stage.width[-1] for stage in space.spec.stages}
     assert [sampler.networks(step) for step in (0, 9, 10, 19, 20)] == [1, 1, 4, 4, 4]
@@ -216,7 +219,7 @@ def test_warm_up_opens_depths_before_other_sizes():
 
 
 def test_cost_limit_holds_and_cost_is_close_to_macs():
-    space = SearchSpace.load("mobile")
+    space = SearchSpace.load("supernet")
     sampler = Sampler(space, seed=0, cost_limit=1600)
     for step in range(4):
         sandwich = sampler.sandwich(step)
@@ -230,7 +233,7 @@ def test_cost_limit_holds_and_cost_is_close_to_macs():
 
 
 def test_space_data_round_trips():
-    for name in ("tiny", "mobile", "full"):
+    for name in ("tiny", "mobile", "supernet"):
         space = SearchSpace.load(name)
         assert parse_space(states.space_data(space)) == space.spec
 
@@ -254,7 +257,7 @@ def test_out_of_memory_says_the_batch_size(config, monkeypatch):
     def fail(*arguments):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
-    monkeypatch.setattr(training.SupernetStep, "run", fail)
+    monkeypatch.setattr(SupernetStep, "run", fail)
     with pytest.raises(UserError, match=r"batch size 16 .*--batch-size 8"):
         train(config(), silent)
 
@@ -264,7 +267,7 @@ def test_nan_fails_the_work(config, monkeypatch):
         step.loss_sum.add_(float("nan"))
         step.count += 1
 
-    monkeypatch.setattr(training.SupernetStep, "run", poison)
+    monkeypatch.setattr(SupernetStep, "run", poison)
     with pytest.raises(WorkFailedError, match="NaN"):
         train(config(), silent)
 
@@ -293,7 +296,9 @@ def test_recalibration_takes_the_mean_over_the_batches(config):
 
 def test_scores_are_cached_by_digest(config, tree, monkeypatch):
     result = train(config(), silent)
-    options = SupernetOptions(result.checkpoint, tree, None, 1, "cpu")
+    options = SupernetOptions(
+        checkpoint=result.checkpoint, data=tree, recalibration_batches=1, device="cpu"
+    )
     source = SupernetScore(options)
     architecture = SearchSpace.load("tiny").sample(np.random.default_rng(0))
     score = source.score(architecture)
@@ -303,7 +308,7 @@ def test_scores_are_cached_by_digest(config, tree, monkeypatch):
     monkeypatch.setattr(Inherited, "evaluate", lambda *a: pytest.fail("measured again"))
     assert again.score(architecture) == score
     with pytest.raises(pytest.fail.Exception):
-        SupernetScore(replace(options, recalibration_batches=2)).score(architecture)
+        SupernetScore(options.model_copy(update={"recalibration_batches": 2})).score(architecture)
     with pytest.raises(UserError, match="not in the space tiny"):
         again.inherited.network(zoo.load("shvit_s1"))
 
@@ -316,14 +321,17 @@ def test_minutes_are_turned_into_epochs_that_resuming_keeps(config, tmp_path, mo
     assert whole.steps == 3 * epochs
     train(config(minutes=0.02, out=tmp_path / "parts", stop_after=1), silent)
     epochs = states.load(tmp_path / "parts" / CHECKPOINT).recipe.epochs
-    monkeypatch.setattr(training, "fit_epochs", lambda *a: pytest.fail("measured again"))
+    monkeypatch.setattr(plan, "fit_epochs", lambda *a: pytest.fail("measured again"))
     rest = train(config(minutes=0.02, out=tmp_path / "parts", resume=True), silent)
     assert rest.steps == 3 * epochs
 
 
+PUBLISHED = Path(__file__).parents[3] / "searchspace" / "published.yaml"
+
+
 def test_published_weights_land_in_their_slices():
     torch.manual_seed(0)
-    space = SearchSpace.load("full")
+    space = SearchSpace.load(PUBLISHED)
     architecture = zoo.load("shvit_s1")
     network = build(architecture, 10)
     with torch.no_grad():

@@ -1,0 +1,157 @@
+"""`RunArguments`: what a person says of a run, typed, and the request that it means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from effsearch.accuracy.registry import find, read_options
+from effsearch.refine.options import RefineOptions
+from effsearch.run.request import SearchRequest, default_trials
+from effsearch.search.executors import ENGINES, usable_cores
+from searchspace.errors import UserError
+
+# Flags of a score source that say something else too.
+SHARED = ("data",)
+_ASKED = (
+    "budget_ms", "device", "space", "trials", "seed", "confidence", "proxy", "winners",
+    "max_params_m", "max_macs_m",
+)  # fmt: skip
+_MAY_GROW = ("trials", "winners")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a run may use; none of it changes what a search finds.
+
+    Attributes:
+        workers: processes or Ray actors.
+        engine: `local` or `ray`.
+        ray_address: of a Ray cluster; None starts one on this machine.
+    """
+
+    workers: int = 1
+    engine: str = "local"
+    ray_address: str | None = None
+
+
+@dataclass(frozen=True)
+class RunArguments:
+    """What the command line says of a run; None where it says nothing.
+
+    The fields from `budget_ms` to `max_macs_m` are those of `SearchRequest`, the last three those
+    of `Resources`.
+
+    Attributes:
+        score_flags: flags of score sources by field; None for those not given.
+        refining: flags of `--refine`.
+        out: run folder to make.
+        resume: run folder to continue.
+    """
+
+    score_flags: Mapping[str, Any] = field(default_factory=dict)
+    refining: RefineOptions = field(default_factory=RefineOptions)
+    out: Path | None = None
+    resume: Path | None = None
+    budget_ms: float | None = None
+    device: str | None = None
+    space: str | None = None
+    trials: int | None = None
+    seed: int | None = None
+    confidence: float | None = None
+    proxy: str | None = None
+    winners: int | None = None
+    max_params_m: float | None = None
+    max_macs_m: float | None = None
+    workers: int | None = None
+    engine: str = "local"
+    ray_address: str | None = None
+
+    def check(self) -> None:
+        """Check what can be checked by itself.
+
+        Raises:
+            UserError: names the option.
+        """
+        if self.workers is not None and self.workers < 1:
+            raise UserError(f"--workers: {self.workers} is not an integer of 1 or more")
+        if self.engine not in ENGINES:
+            known = ", ".join(ENGINES)
+            raise UserError(f"--engine: {self.engine!r} is unknown; use one of {known}")
+        if self.ray_address is not None and self.engine != "ray":
+            raise UserError("--ray-address: needs --engine ray")
+        self.refining.check()
+        if self.resume is not None and self.out is not None:
+            raise UserError("--out: a resumed run stays in its folder; leave --out away")
+
+    def resources(self) -> Resources:
+        """Return what the run may use."""
+        return Resources(self.workers or usable_cores(), self.engine, self.ray_address)
+
+    def request(self) -> SearchRequest:
+        """Return the request of a new run; a table's file is named by its absolute path.
+
+        Raises:
+            UserError: where a value is missing or out of range, or there is no such score source.
+        """
+        if self.budget_ms is None:
+            raise UserError("--budget-ms: missing")
+        if self.device is None:
+            raise UserError("--device: missing")
+        proxy = _or(self.proxy, SearchRequest.proxy)
+        options = read_options(proxy, self.score_flags, SHARED)
+        device, space = Path(self.device), self.space
+        is_file = device.suffix == ".json" and device.is_file()
+        return SearchRequest(
+            device=str(device.resolve()) if is_file else self.device,
+            budget_ms=self.budget_ms,
+            confidence=_or(self.confidence, SearchRequest.confidence),
+            space=space or options.default_space() or SearchRequest.space,
+            proxy=proxy,
+            trials=_or(self.trials, default_trials(proxy)),
+            seed=_or(self.seed, SearchRequest.seed),
+            winners=_or(self.winners, SearchRequest.winners),
+            max_params_m=self.max_params_m,
+            max_macs_m=self.max_macs_m,
+            options=options,
+        )
+
+    def extended(self, stored: SearchRequest, folder: Path) -> SearchRequest:
+        """Return the request of a resumed run, with more trials or winners where asked for.
+
+        Anything else that differs is a mistake: the trials so far answer another question.
+
+        Args:
+            stored: the run's own.
+            folder: the run folder.
+
+        Raises:
+            UserError: names the option that differs.
+        """
+        given = {name: getattr(self, name) for name in _ASKED}
+        given = {name: value for name, value in given.items() if value is not None}
+        for name, value in given.items():
+            held = getattr(stored, name)
+            if name in _MAY_GROW or value == held:
+                continue
+            option = "--" + name.removesuffix("_m").replace("_", "-")
+            raise UserError(
+                f"{option}: {value} differs from {held} of the run in {folder}; leave it away, or "
+                "start a new run"
+            )
+        stored.options.check_same(self.score_flags, folder, SHARED)
+        return replace(stored, **{name: given[name] for name in _MAY_GROW if name in given})
+
+    def refining_of(self, request: SearchRequest) -> RefineOptions:
+        """Return the flags of `--refine`, without images that are there for the score alone."""
+        own = find(request.proxy).options.flags()
+        alone = self.refining.count is None and "data" in own
+        return replace(self.refining, data=None) if alone else self.refining
+
+
+def _or(value: T | None, default: T) -> T:
+    return default if value is None else value

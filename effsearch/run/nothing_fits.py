@@ -1,0 +1,60 @@
+"""What a run says where nothing meets the limits: the nearest network and where its time goes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from effsearch.run.request import SearchRequest
+from effsearch.search.candidates import Record
+from effsearch.search.evaluation import Evaluator
+from effsearch.search.measured_here import MeasuredHere
+from searchspace import SearchSpace
+
+
+def nothing_fits(
+    request: SearchRequest,
+    evaluator: Evaluator,
+    records: list[Record],
+    space: SearchSpace,
+    here: MeasuredHere,
+) -> tuple[dict[str, Any] | None, str]:
+    """Return the fastest architecture found, as data, and a message on it."""
+    members = [r for r in records if r.candidate.member and not r.failed]
+    if not members:
+        return None, f"no architecture of the space {space.name} could be priced and scored"
+    nearest = min(members, key=lambda r: (r.violation, r.outcome.quantile_ms, r.number))
+    prediction = evaluator.table.predict(nearest.candidate.architecture)
+    outcome = nearest.outcome
+    parts = sorted(prediction.stages(), key=lambda part: -part[1])
+    where = ", ".join(f"{name} {ms:.3f} ms" for name, ms, _ in parts)
+    others = [
+        f"{text} {limit:g} M"
+        for text, limit in (("parameters", request.max_params_m), ("MACs", request.max_macs_m))
+        if limit is not None
+    ]
+    also = f" with at most {' and '.join(others)}" if others else ""
+    if here.dropped:
+        reason = f" ({here.dropped} that should have fit were measured here and took longer)"
+    else:
+        reason = ""
+    what = "nearest to these limits" if others else "fastest"
+    message = (
+        f"no architecture of the space {space.name} is {request.confidence:.0%} likely to take at "
+        f"most {request.budget_ms:g} ms on {evaluator.table.name}{also}{reason}.\n"
+        f"The {what} of {len(records)} candidates takes {outcome.mean_ms:.3f} ms "
+        f"({prediction.kind}; {request.confidence:.0%} likely below {outcome.quantile_ms:.3f} ms), "
+        f"with {outcome.params / 1e6:.2f} M parameters and {outcome.macs / 1e6:.0f} M MACs.\n"
+        f"Its time goes to: {where}."
+    )
+    data = {
+        "digest": nearest.candidate.digest,
+        "mean_ms": outcome.mean_ms,
+        "std_ms": outcome.std_ms,
+        "quantile_ms": outcome.quantile_ms,
+        "kind": prediction.kind,
+        "params": outcome.params,
+        "macs": outcome.macs,
+        "breakdown": [{"part": n, "mean_ms": ms, "kind": kind} for n, ms, kind in parts],
+        "architecture": nearest.candidate.architecture.to_dict(),
+    }
+    return data, message

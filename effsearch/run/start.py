@@ -1,0 +1,114 @@
+"""The start of a run, new or resumed: its request checked, its evaluator built, its folder made."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from effsearch.refine.request import RefineRequest
+from effsearch.run.arguments import Resources, RunArguments
+from effsearch.run.folder import default_folder, prepare
+from effsearch.run.request import SearchRequest
+from effsearch.search.evaluation import Evaluator
+from searchspace import SearchSpace, UserError
+from searchspace.architecture import read_yaml
+from searchspace.space import space_names
+
+SPACE_FILE = "space.yaml"
+
+
+@dataclass(frozen=True)
+class Start:
+    """A run that can go ahead.
+
+    Attributes:
+        request: what is asked for.
+        folder: the run folder, which has the request and the space.
+        space: what is searched.
+        evaluator: prices and scores.
+        resources: what may be used.
+        refining: which of the best to train and rank by that; None for none.
+    """
+
+    request: SearchRequest
+    folder: Path
+    space: SearchSpace
+    evaluator: Evaluator
+    resources: Resources
+    refining: RefineRequest | None = None
+
+
+def start(arguments: RunArguments, say: Callable[[str], None]) -> Start:
+    """Check a request, and make its run folder or open the one to continue.
+
+    Args:
+        arguments: what a person said.
+        say: takes lines on the progress.
+
+    Raises:
+        UserError: where anything asked for is wrong, missing or changed; nothing is written then.
+    """
+    arguments.check()
+    begun = _begin(arguments, say) if arguments.resume is None else _resume(arguments, say)
+    if begun.refining is not None:
+        begun.refining.write(begun.folder)
+    return begun
+
+
+def _begin(arguments: RunArguments, say: Callable[[str], None]) -> Start:
+    request = arguments.request()
+    folder = arguments.out or default_folder(request)
+    evaluator = request.evaluator_spec(folder).make()
+    space, text = SearchSpace.load(request.space), _space_text(request.space)
+    evaluator.source.check(space)
+    refining = arguments.refining_of(request).make(arguments.ray_address, say)
+    prepare(folder)
+    (folder / SPACE_FILE).write_text(text, "utf-8")
+    request.write(folder, fingerprints(evaluator))
+    return Start(request, folder, space, evaluator, arguments.resources(), refining)
+
+
+def _resume(arguments: RunArguments, say: Callable[[str], None]) -> Start:
+    folder = arguments.resume
+    assert folder is not None
+    if not folder.is_dir():
+        raise UserError(f"--resume: {folder} is no folder")
+    stored, then = SearchRequest.read(folder)
+    if not (folder / SPACE_FILE).is_file():
+        raise UserError(f"--resume: {folder} is no whole run (it has no {SPACE_FILE})")
+    request = arguments.extended(stored, folder)
+    evaluator = request.evaluator_spec(folder).make()
+    for name, value in fingerprints(evaluator).items():
+        if then.get(name) != value:
+            raise UserError(
+                f"--resume: the {name} {getattr(request, name)} changed since {folder} was begun; "
+                "start a new run"
+            )
+    refining = arguments.refining_of(request).resumed(folder, arguments.ray_address, say)
+    space = SearchSpace.load(folder / SPACE_FILE)
+    return Start(request, folder, space, evaluator, arguments.resources(), refining)
+
+
+def fingerprints(evaluator: Evaluator) -> dict[str, str]:
+    """Return digests of what a request only names: the latency table and the score source."""
+    cards = {"device": evaluator.table.meta, "proxy": evaluator.source.card}
+    return {
+        name: hashlib.sha256(json.dumps(card, sort_keys=True, default=str).encode()).hexdigest()
+        for name, card in cards.items()
+    }
+
+
+def _space_text(name: str) -> str:
+    """Return a space's file, with its name in it."""
+    space = SearchSpace.load(name)
+    shipped = Path(str(files("searchspace"))) / "spaces" / f"{name}.yaml"
+    path = shipped if name in space_names() else Path(name)
+    text = path.read_text("utf-8")
+    data = read_yaml(path, "space")
+    if isinstance(data, dict) and "name" not in data:
+        text = f"name: {space.name}\n{text}"
+    return text
