@@ -38,8 +38,8 @@ TERMS: Mapping[str, str] = {
     "widening": "octaves by which downsamplings widen beyond the usual, or narrow",
     "narrow_options": "octaves a block by which options are below what is published",
     "wide_options": "octaves a block by which options are above what is published",
-    "unpublished_shape": "how far depth, stride, scales, attention, stem and last stage lie outside "
-    "of published members of the space, in units of `SHAPE_SCALES`",
+    "unpublished_shape": "how far blocks, stride, scales, attention, stem and last stage lie "
+    "outside of published members of the space, in units of `SHAPE_SCALES`",
 }
 """The terms of `columns` and what they measure; a positive slope means a higher error."""
 
@@ -50,8 +50,8 @@ LEVELS = tuple(f"{what}.{kind}" for what in ("level", "compute", "resolution") f
 FOREIGN = "level.foreign"
 COEFFICIENTS = (*TERMS, *LEVELS, DISTILLED, FOREIGN)
 SHAPE_SCALES: Mapping[str, float] = {
-    "depth": 0.5,
-    "stride": 0.5,
+    "blocks": 0.25,
+    "stride": 0.25,
     "one_scale": 0.5,
     "stem_share": 0.1,
     "last_stride": 0.25,
@@ -69,6 +69,7 @@ RANGES = (
 )
 ShapeRanges = Mapping[str, Sequence[float]]
 POWER = 0.35  # sizes count as (1 - size^-POWER) / POWER
+_DEPTH_EXPONENT = 0.36  # published depths grow as MACs^0.36, within each family and over all
 _CHANCE_ERROR = 99.9  # percent, of 1000 classes
 _INDEX = {name: i for i, name in enumerate(TOTALS)}
 _COMPUTE, _RESOLUTION, _UNPUBLISHED = (
@@ -90,7 +91,9 @@ def columns(totals: Array, ranges: ShapeRanges) -> Array:
     shape = shapes(totals)
     at_224 = 4 ** (math.log2(224) - c["stem.log2_side"])
     attention = shape["attention"]
-    compute = _saturating(np.log(c["gmacs"] * at_224 / 0.6))
+    log_gmacs = np.log(c["gmacs"] * at_224 / 0.6)
+    compute = _saturating(log_gmacs)
+    depth = np.log(c["layers"] / 80) - 0.3 * log_gmacs
     parameters = _saturating(np.log(c["mparams"] / 8))
     activations = _saturating(np.log(c["mactivations"] * at_224 / 6))
     by_name = {
@@ -100,8 +103,8 @@ def columns(totals: Array, ranges: ShapeRanges) -> Array:
         "parameter_balance": (parameters - compute) ** 2,
         "activation_balance": (activations - compute) ** 2,
         "resolution": np.sqrt(at_224) - 1,
-        "depth": shape["depth"],
-        "depth_squared": shape["depth"] ** 2,
+        "depth": depth,
+        "depth_squared": depth**2,
         "stride": shape["stride"],
         "stride_squared": shape["stride"] ** 2,
         "one_scale": shape["one_scale"],
@@ -122,18 +125,18 @@ def columns(totals: Array, ranges: ShapeRanges) -> Array:
 def shapes(totals: Array) -> dict[str, Array]:
     """Return what has a published range, of n networks, by name, (n,) each.
 
-    Log of layers over what is usual for the MACs; log2 of the mean stride of the MACs, less 4; how
+    Log of blocks over what is usual for the MACs; log2 of the mean stride of the MACs, less 4; how
     few scales they are spread over; share of MACs in the stem; log2 of the last stage's stride;
     share of blocks that attend.
     """
     c = {name: totals[:, i] for name, i in _INDEX.items()}
     side = c["stem.log2_side"]
-    log_gmacs = np.log(c["gmacs"] / 0.6) + 2 * math.log(2) * (math.log2(224) - side)
+    log_gmacs = np.log(c["gmacs"]) + 2 * math.log(2) * (math.log2(224) - side)
     mean_side = c["layers.gmacs.log2_side"] / c["layers.gmacs"]
     variance = c["layers.gmacs.log2_side_squared"] / c["layers.gmacs"] - mean_side**2
     spread = np.sqrt(np.maximum(variance, 0))
     return {
-        "depth": np.log(c["layers"] / 80) - 0.3 * log_gmacs,
+        "blocks": np.log(c["blocks"]) - _DEPTH_EXPONENT * log_gmacs,
         "stride": side - mean_side - 4,
         "one_scale": -np.log((spread / 1.2 + 0.3) / 1.3),
         "stem_share": c["stem.gmacs"] / c["gmacs"],
@@ -230,7 +233,8 @@ def top1_of(mean: Array, std: Array) -> tuple[Array, Array]:
     where a network is so far from everything known that it would pass it.
     """
     error = np.exp(mean + std**2 / 2)
-    return 100 - np.minimum(error, _CHANCE_ERROR), error * np.sqrt(np.expm1(std**2))
+    spread = error * np.sqrt(np.expm1(std**2))
+    return 100 - np.minimum(error, _CHANCE_ERROR), np.minimum(spread, _CHANCE_ERROR)
 
 
 def _root(covariance: Array) -> Array:

@@ -46,9 +46,7 @@ def families(evidence: Evidence) -> list[dict[str, Any]]:
         left = [i for i, row in enumerate(evidence.rows) if of_family(row, family)]
         posterior = _without(evidence, left)
         found += [
-            _expected(evidence.rows[i], *posterior.expect(i))
-            for i in left
-            if evidence.rows[i].seed
+            _expected(evidence.rows[i], *posterior.expect(i)) for i in left if evidence.rows[i].seed
         ]
     return found
 
@@ -276,7 +274,9 @@ def _pair_figures(pairs: Sequence[Mapping[str, Any]], by: str) -> tuple[float, f
     near = np.abs(published) <= 2
     errors = np.abs(told - published)
     return (
-        float("nan") if not clear.any() else float((np.sign(told[clear]) == np.sign(published[clear])).mean()),
+        float("nan")
+        if not clear.any()
+        else float((np.sign(told[clear]) == np.sign(published[clear])).mean()),
         float(np.median(errors)),
         float(np.median(errors[near])) if near.any() else float("nan"),
     )

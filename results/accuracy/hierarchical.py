@@ -65,7 +65,7 @@ PRIORS: Mapping[str, tuple[float, float, str]] = {
     "narrow_features": (0.04, 0.04, "1000 classes need features"),
     "head_share": (0.0, 0.05, "none"),
     "stem_share": (0.0, 0.20, "none"),
-    "widening": (0.03, 0.03, "no evidence; harm expected outside of what is published"),
+    "widening": (0.05, 0.03, "no evidence; harm expected outside of what is published"),
     "narrow_options": (0.05, 0.04, "no evidence; harm expected below what is published"),
     "wide_options": (0.02, 0.02, "SHViT (arXiv 2401.16456), figure 6: none gained"),
     "unpublished_shape": (0.035, 0.025, "no evidence; harm expected outside of what is published"),
@@ -168,6 +168,9 @@ class Evidence:
         """
         totals = np.array([row.totals for row in rows])
         ranges = _ranges(np.array([row.totals for row in rows if row.via == "exact"]))
+        known = shapes(np.array([row.totals for row in rows if row.via != "sizes"]))
+        # MobileNetV2 and EfficientNet four times as deep gained as much as twice as wide.
+        ranges["blocks"][1] = round(float(known["blocks"].max()), 4)
         terms = _imputed(columns(totals, ranges), rows)
         terms[:, list(TERMS).index("unpublished_shape")] = 0  # it is of members, which lie within
         priors = {name: (mean, std) for name, (mean, std, _) in PRIORS.items()}
@@ -249,7 +252,9 @@ class Posterior:
         """
         evidence = self.evidence
         design = evidence.design[self.kept]
-        along = (design.T @ self._weights) ** 2 - np.einsum("ij,ij->j", design, self.inverse @ design)
+        along = (design.T @ self._weights) ** 2 - np.einsum(
+            "ij,ij->j", design, self.inverse @ design
+        )
         across = self._weights**2 - np.diag(self.inverse)
         squares = self.scales.array() ** 2
         rows = evidence.scale_of_row[self.kept]

@@ -263,7 +263,7 @@ def _architecture(row: Mapping[str, str]) -> tuple[str, Architecture] | None:
 
 
 def _demonet(text: str) -> Architecture:
-    """Return StarNet's isotropic network with EfficientMod's blocks (both multiply two branches)."""
+    """Return StarNet's isotropic network with EfficientMod's blocks, which multiply alike."""
     width, depth = (int(re.findall(rf"{name} (\d+)", text)[0]) for name in ("width", "depth"))
     blocks = [{"type": "efficient_mod", "depth": depth, "expansion": [4], "kernel": 7}]
     return Architecture.from_dict(

@@ -125,7 +125,9 @@ def test_published_changes_have_the_right_sign_and_size(source, before, after, p
     assert abs(change - published_change) < 0.5
 
 
-@pytest.mark.parametrize("name", ["shvit_s2", "efficientvit_b1", "efficientmod_xs", "swiftformer_s"])
+@pytest.mark.parametrize(
+    "name", ["shvit_s2", "efficientvit_b1", "efficientmod_xs", "swiftformer_s"]
+)
 def test_resolution_helps_ever_less(source, name):
     sides = (160, 192, 224, 256, 320, 384)
     top1 = [source.score(changed(name, resolution=side)).score for side in sides]
@@ -290,7 +292,7 @@ def test_the_strangest_networks_still_get_a_percentage(source):
     score = source.score(strange)
     assert 0 < score.score < 100
     assert np.isfinite(score.std)
-    assert score.lower_bound < 0
+    assert score.lower_bound < 50
 
 
 @pytest.mark.parametrize("name", ["mobile", "supernet"])
@@ -347,11 +349,11 @@ def climb(source: ImagenetEstimate, seed: int, steps: int = 60, children: int = 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_search_at_fixed_macs_finds_nothing_absurd(source, seed):
     found = climb(source, seed)
-    # Depth within a factor of 1.6 of published members, MACs spread as theirs or a little less.
+    # Depth within a factor of 1.35 of published members, MACs spread as theirs or a little less.
     values = {name: float(v[0]) for name, v in shapes(source.features(found)[None]).items()}
     ranges = source.estimate.ranges
-    assert ranges["depth"][0] - 0.5 < values["depth"] < ranges["depth"][1] + 0.5
-    assert ranges["stride"][0] - 0.5 < values["stride"] < ranges["stride"][1] + 0.5
+    assert ranges["blocks"][0] - 0.3 < values["blocks"] < ranges["blocks"][1] + 0.3
+    assert ranges["stride"][0] - 0.3 < values["stride"] < ranges["stride"][1] + 0.3
     assert values["one_scale"] < ranges["one_scale"][1] + 0.25
     assert values["last_stride"] < 6.5
     # No better than the best network of twice the MACs.
@@ -379,7 +381,7 @@ def broken(tmp_path: Path, change) -> Path:
         (lambda c: c["covariance"][3].pop(), "covariance"),
         (lambda c: c["covariance"][3].__setitem__(0, "x"), r"covariance\[3\]"),
         (lambda c: c["option_ranges"].update(kernel=[3]), "option_ranges.kernel"),
-        (lambda c: c["shape_ranges"].pop("depth"), "shape_ranges.depth"),
+        (lambda c: c["shape_ranges"].pop("blocks"), "shape_ranges.blocks"),
         (lambda c: c.pop("held_out"), "held_out"),
     ],
 )
