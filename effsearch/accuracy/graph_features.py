@@ -12,7 +12,6 @@ from searchspace.graph import Graph
 from searchspace.operators import from_graph
 
 
-
 def graph_features(path: str | Path) -> Array:
     """Return the totals of an image classifier from its graph alone, (len(TOTALS),).
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from effsearch.export.weights import Weights
 from searchspace import Architecture, SearchSpace
+from searchspace.errors import UserError
 
 LOWER_BOUND_CONFIDENCE = 0.8
 Z = NormalDist().inv_cdf(LOWER_BOUND_CONFIDENCE)  # 0.84
@@ -63,6 +64,17 @@ class ScoreSource(ABC):
     @abstractmethod
     def score(self, architecture: Architecture) -> Score:
         """Return the score of one architecture."""
+
+    def score_graph(self, path: Path) -> Score:
+        """Return the score of any image classifier, from its ONNX graph alone.
+
+        Raises:
+            UserError: where this source scores architectures only, or the file is no such graph.
+        """
+        raise UserError(
+            f"{path}: {self.name} scores published networks and architecture YAMLs only; "
+            "--proxy imagenet takes an ONNX file"
+        )
 
     def check(self, space: SearchSpace) -> None:  # noqa: B027 (most sources have nothing to check)
         """Check, before a search starts, that networks of a space can be scored on this machine.

@@ -8,10 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from effsearch.accuracy.registry import DEFAULT, load_source, names, read_options
-from effsearch.accuracy.score import ScoreSource
+from effsearch.accuracy.score import Score, ScoreSource
 from effsearch.cli import JsonFlag, emit_json, say
 from effsearch.cli._score_flags import ScoreFlags, with_score_flags
-from searchspace import Architecture, UserError
+from effsearch.targets import Target, load_target
+from searchspace import UserError
 
 
 def register(app: typer.Typer) -> None:
@@ -22,23 +23,27 @@ def register(app: typer.Typer) -> None:
 @with_score_flags
 def score(
     score_flags: ScoreFlags,
-    targets: Annotated[list[str], typer.Argument(help="Published networks or architecture YAMLs.")],
+    targets: Annotated[
+        list[str],
+        typer.Argument(
+            help="Published networks, architecture YAMLs or ONNX files of image classifiers."
+        ),
+    ],
     proxy: Annotated[str, typer.Option("--proxy", help=f"{', '.join(names())}.")] = DEFAULT,
     as_json: JsonFlag = False,
 ) -> None:
     """Score accuracy: by default an estimate of ImageNet-1k top-1, with its uncertainty."""
     from effsearch.published import published
-    from effsearch.targets import load_architecture
 
-    found = [(text, load_architecture(text)) for text in targets]
+    found = [load_target(text) for text in targets]
     source = load_source(proxy, read_options(proxy, score_flags))
     check_members(source, found)
     records = published()
     rows: list[dict[str, Any]] = []
-    for text, architecture in found:
-        value = source.score(architecture)
+    for target in found:
+        value = score_of(source, target)
         row: dict[str, Any] = {
-            "target": text,
+            "target": target.label,
             "source": source.name,
             "kind": source.kind,
             "unit": source.unit,
@@ -46,9 +51,11 @@ def score(
             "std": value.std,
             "lower_bound": value.lower_bound,
         }
-        if text in records:
-            row["published_top1"] = records[text].top1
-            row["published_distilled"] = records[text].distilled
+        if target.architecture is None:
+            row["graph_alone"] = True
+        if target.label in records:
+            row["published_top1"] = records[target.label].top1
+            row["published_distilled"] = records[target.label].distilled
         rows.append(row)
     if as_json:
         emit_json({"scores": rows, "note": source.note})
@@ -61,19 +68,32 @@ def score(
         if "published_top1" in row:
             teacher = " (distilled)" if row["published_distilled"] else ""
             line += f"  {row['published_top1']:.1f}{teacher}"
+        if "graph_alone" in row:
+            line += "  (from its graph alone)"
         print(line)
     say(f"{source.name}, {source.kind}, in {source.unit}. {source.note}")
 
 
-def check_members(source: ScoreSource, found: Sequence[tuple[str, Architecture]]) -> None:
+def score_of(source: ScoreSource, target: Target) -> Score:
+    """Return a target's score; that of an ONNX file from its graph."""
+    if target.architecture is not None:
+        return source.score(target.architecture)
+    assert target.path is not None
+    return source.score_graph(target.path)
+
+
+def check_members(source: ScoreSource, found: Sequence[Target]) -> None:
     """Check that a source can score all targets, before any is scored.
 
     Raises:
         UserError: names the first that is not in its space.
     """
-    for text, architecture in found:
-        if source.space is not None and architecture not in source.space:
-            raise UserError(f"{text}: not in the space {source.space.name} of the {source.name}")
+    for target in found:
+        architecture = target.architecture
+        if architecture is None or source.space is None:
+            continue
+        if architecture not in source.space:
+            raise UserError(f"{target.label}: not in the space {source.space.name} of the {source.name}")
 
 
 def _number(value: float) -> str:

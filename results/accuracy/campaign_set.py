@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from effsearch.accuracy.degenerates import load as load_degenerates
 from effsearch.latency import DeviceTable
+from results.accuracy.degenerates import load as load_degenerates
 from searchspace import Architecture, SearchSpace, Stage, UserError, operators, zoo
 
 BAND_WIDTH = 1.08  # a band reaches from its centre divided to its centre multiplied by this
@@ -132,7 +132,7 @@ def others(
 
 
 def degenerates(table: DeviceTable, limit: int, max_gmacs: float = MAX_GMACS) -> list[Member]:
-    """Return degenerate architectures (see `effsearch.accuracy.degenerates`), of several kinds."""
+    """Return degenerate architectures (see `results.accuracy.degenerates`), of several kinds."""
     found = [d.architecture for d in load_degenerates() if gmacs(d.architecture) <= max_gmacs]
     limit = min(limit, len(found))
     spread = [found[i * len(found) // limit] for i in range(limit)]

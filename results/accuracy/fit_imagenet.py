@@ -18,12 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from effsearch.accuracy import degenerates
 from effsearch.accuracy.estimate import COEFFICIENTS, TERMS, Estimate
 from effsearch.accuracy.features import TOTALS
 from effsearch.accuracy.imagenet import DATA, SCHEMA, ImagenetEstimate
 from effsearch.accuracy.score import LOWER_BOUND_CONFIDENCE, Z
-from results.accuracy import held_out, timm_priors
+from results.accuracy import degenerates, held_out, timm_priors
 from results.accuracy.hierarchical import EPOCHS, PRIORS, Evidence, Posterior, choose
 from results.accuracy.imagenet_report import markdown
 from results.accuracy.published_evidence import Row, load, seed_graphs

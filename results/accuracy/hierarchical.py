@@ -343,7 +343,6 @@ def choose(evidence: Evidence, rows: Rows) -> Scales:
 
     Each has a log-normal prior of a factor of two about `Scales()`.
     """
-
     start, width = np.log(_CENTRE), math.log(2)
 
     def loss(theta: Array) -> tuple[float, Array]:

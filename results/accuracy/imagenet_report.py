@@ -207,7 +207,7 @@ def _degenerates(planted: Sequence[Mapping[str, Any]]) -> list[str]:
         "## Planted degenerates",
         "",
         f"{ahead} of {len(planted)} outrank the best published network of no more MACs, by the "
-        "lower bound (`effsearch/accuracy/data/degenerates.yaml`).",
+        "lower bound (`results/accuracy/degenerates.yaml`).",
         "",
         "| degenerate | estimate | lower bound | best published | its lower bound |",
         "|---|---|---|---|---|",

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from scipy.stats import kendalltau, spearmanr
 
-from effsearch.accuracy import degenerates, zero_cost
+from effsearch.accuracy import zero_cost
 from effsearch.accuracy.counted import Counted
 from effsearch.accuracy.imagenet import ImagenetEstimate
 from effsearch.accuracy.score import Score
+from results.accuracy import degenerates
 from results.accuracy.agreement import (
     Pairs,
     Values,

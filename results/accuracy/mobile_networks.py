@@ -11,7 +11,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from searchspace.operators import Operator, from_graph
@@ -285,7 +284,7 @@ class _Mobile(nn.Module):
             ends = layout.fixed_ends and i in (0, last)
             for repeat in range(repeats if ends else math.ceil(round(repeats * depth, 3))):
                 step = stride if repeat == 0 else 1
-                if kind == "ds" and layout.head == 0 or kind == "ds" and i > 0:
+                if (kind == "ds" and layout.head == 0) or (kind == "ds" and i > 0):
                     parts.append(_separable(channels, wide(base), kernel, step))
                 else:
                     parts.append(_Inverted(channels, wide(base), kernel, expansion, step))

@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from effsearch.accuracy import degenerates
 from effsearch.accuracy.counted import Counted
 from effsearch.accuracy.imagenet import ImagenetEstimate
 from effsearch.published import published
+from results.accuracy import degenerates
 from results.accuracy import trained_networks as networks
 from results.accuracy.judge import COUNTS, judge, on_published, planted
 from results.accuracy.proxy_card_figure import draw

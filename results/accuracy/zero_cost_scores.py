@@ -18,10 +18,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from effsearch.accuracy import degenerates, zero_cost
+from effsearch.accuracy import zero_cost
 from effsearch.training.data import pixels
 from effsearch.training.data.augment import MEAN, STD
 from effsearch.training.data.readers import create_readers
+from results.accuracy import degenerates
 from results.accuracy.trained_networks import ARCHITECTURES, SCORES
 from searchspace import Architecture, build, zoo
 from searchspace.errors import UserError

@@ -10,7 +10,7 @@ from effsearch.accuracy.score import Score
 from searchspace import Architecture, UserError, zoo
 from searchspace.architecture import read_yaml
 
-DATA = Path(__file__).parent / "data" / "degenerates.yaml"
+DATA = Path(__file__).with_name("degenerates.yaml")
 EQUAL = 1.05  # costs within 5% are equal
 
 
