@@ -72,11 +72,12 @@ class BlockType(ComponentSpec):
 
     Attributes:
         module: where its class is, `package.module:Class`; imported when a block is first built.
-            The class takes `(width, side, **options)`, maps `width` channels to as many in its
-            layout, and keeps the side. A `deploy` method returns a form of equal outputs for
-            inference, where there is a faster one.
+            The class takes `(width, side, **options)` and maps `width` channels to as many in its
+            layout, at the same side. One module serves all sides, made with a side of 0. Where it
+            has a `deploy` method, that returns a faster form of equal outputs for inference. It
+            may call the torch functions that `searchspace.tracing` has ONNX forms of.
         sharing: which shared tensor of a supernet each of its tensors is a slice of; None where
-            no supernet can hold the type. No shape of a tensor may depend on the side.
+            no supernet can hold the type.
     """
 
     module: str
