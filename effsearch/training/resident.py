@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from effsearch.errors import first_line
 from effsearch.training.data.pixels import Pixels
 from effsearch.training.step import Step
+from searchspace.errors import first_line
 
 EAGER_STEPS = 3
 

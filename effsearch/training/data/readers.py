@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from effsearch.extensions import installed
 from effsearch.training.data.image_folder import ImageFolder, ImageZip
 from effsearch.training.data.reader import ImageReader, check_reader, some
 from searchspace.errors import UserError
+from searchspace.extensions import installed
 
 GROUP = "effsearch.readers"
 BUILT_IN: dict[str, type[ImageReader]] = {"folder": ImageFolder, "zip": ImageZip}
