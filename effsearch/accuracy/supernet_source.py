@@ -63,7 +63,7 @@ class SupernetScore(ScoreSource):
             f"Measured on {self.inherited.images} validation images of {data} with the weights of "
             f"the supernet of {self.space.name} ({held.step} steps): no ImageNet accuracy, "
             "and not what the network reaches when it is trained. The deviation is that of drawing "
-            "the images."
+            "the images. How it ranks was judged by trainings whose families started unequal."
         )
         self.held_out = {
             "validation_images": self.inherited.images,
