@@ -10,14 +10,3 @@ class NoArchitectureFitsError(Exception):
 
 class WorkFailedError(Exception):
     """The request was right and the work failed; exit status 1."""
-
-
-def first_line(error: BaseException, otherwise: str = "") -> str:
-    """Returns the first line of an error's message.
-
-    Args:
-        error: The error.
-        otherwise: What stands for an empty message; the error's type where this is empty too.
-    """
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else otherwise or type(error).__name__

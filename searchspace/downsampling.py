@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from searchspace.blocks.convolution import InvertedBottleneck
+from searchspace.blocks.mbconv.module import InvertedBottleneck
 from searchspace.layers import ConvNormAct, FeedForward, Residual, SqueezeExcite, ToLayout
 from searchspace.registry import DOWNSAMPLINGS, register
 from searchspace.schema import CHANNELS_FIRST, CHANNELS_LAST

@@ -25,3 +25,14 @@ def plain_key(key: object) -> str:
     """Return a field's name from a file as it is, quoted where that would not be one line."""
     text = str(key)
     return text if text.isprintable() and len(text) <= 60 else short(text)
+
+
+def first_line(error: BaseException, otherwise: str = "") -> str:
+    """Return the first line of an error's message.
+
+    Args:
+        error: The error.
+        otherwise: What stands for an empty message; the error's type where this is empty too.
+    """
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else otherwise or type(error).__name__

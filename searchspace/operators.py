@@ -173,11 +173,21 @@ def operators_by_unit(
 
 @lru_cache(maxsize=1 << 17)
 def unit_operators(unit: Unit, form: str = "deploy") -> tuple[Operator, ...]:
-    """Return the operators of one unit, traced once per signature."""
+    """Return the operators of one unit, traced once per signature.
+
+    Raises:
+        UserError: where its module calls an operator that has no ONNX form here.
+    """
     if form not in FORMS:
         raise UserError(f"form: {form!r} is unknown; use one of {', '.join(FORMS)}")
     module = _skeleton(replace(unit, side=0), form)
-    return from_graph(trace_on_meta(module, unit.input_shape), form)
+    try:
+        graph = trace_on_meta(module, unit.input_shape)
+    except NotImplementedError as error:
+        raise UserError(
+            f"{unit.role} {unit.type}: {error}; use those that searchspace/tracing.py handles"
+        ) from None
+    return from_graph(graph, form)
 
 
 @lru_cache(maxsize=2048)

@@ -1,4 +1,4 @@
-"""Classes that implement the schema's components, by name."""
+"""Classes that implement the schema's stems, downsamplings and heads, by name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import TypeVar
 
 from torch import nn
 
-BLOCKS: dict[str, Callable[..., nn.Module]] = {}
 STEMS: dict[str, Callable[..., nn.Module]] = {}
 DOWNSAMPLINGS: dict[str, Callable[..., nn.Module]] = {}
 HEADS: dict[str, Callable[..., nn.Module]] = {}

@@ -1,9 +1,7 @@
 """`SearchSpace`: what may vary, read from one YAML file; sampling, variation, membership.
 
-Every choice is a named axis with a fixed list of values; which axes are active depends on others
-(a block's options on its type), and so does which widths of a stage are allowed (`Shape`). One walk
-over the axes (`_construct`) serves sampling, mutation, crossover, Optuna and decoding: they differ
-in how a value is chosen.
+Sampling, mutation, crossover, Optuna and decoding are one walk over the space's axes (`SpaceAxes`):
+they differ in how a value is chosen.
 """
 
 from __future__ import annotations
@@ -11,37 +9,21 @@ from __future__ import annotations
 import difflib
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property, lru_cache, partial
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from searchspace.architecture import (
-    Architecture,
-    Block,
-    Downsample,
-    Head,
-    Stage,
-    Stem,
-    block,
-    downsample,
-    head,
-    read_yaml,
-    stem,
-)
+from searchspace.architecture import Architecture, read_yaml
+from searchspace.axes import Choices, Choose, SpaceAxes, nearest_value
 from searchspace.errors import UserError
-from searchspace.schema import OptionValue
-from searchspace.space_file import NONE, SpaceFile, StageSpec, parse_space, width_sequences
-
-Choices = dict[str, Any]
-Choose = Callable[[str, Sequence[Any]], Any]
+from searchspace.space_file import SpaceFile, parse_space
+from searchspace.space_size import space_size
 
 _FOLDER = Path(__file__).parent / "spaces"
-# An axis of more integers than this is a size: drawn evenly in its logarithm, and varied in steps.
-SIZES = 8
 STEP = 1.5  # greatest factor of one step along a size
 
 
@@ -68,7 +50,7 @@ class SearchSpace:
     def __init__(self, spec: SpaceFile) -> None:
         self.spec = spec
         self.name = spec.name
-        self._allowed: dict[tuple[int, int, int | None], tuple[int, ...]] = {}
+        self._axes = SpaceAxes(spec)
 
     @classmethod
     def load(cls, name: str | Path) -> SearchSpace:
@@ -93,53 +75,15 @@ class SearchSpace:
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
 
-    @cached_property
-    def axes(self) -> dict[str, tuple[Any, ...]]:
-        """All axes with more than one value, by name, in a fixed order."""
-        found: dict[str, tuple[Any, ...]] = {}
+    @property
+    def axes(self) -> Mapping[str, tuple[Any, ...]]:
+        """Values of every axis that has more than one, by name, in a fixed order."""
+        return self._axes.values
 
-        def add(name: str, values: Sequence[Any]) -> None:
-            if len(values) > 1:
-                found[name] = tuple(values)
-
-        spec = self.spec
-        add("resolution", spec.resolution)
-        add("stages", spec.counts)
-        add("stem", tuple(spec.stems))
-        for type_, entry in spec.stems.items():
-            for option, values in entry.axes():
-                add(f"stem.{type_}.{option}", values)
-        for index, stage in enumerate(spec.stages):
-            at = f"stage{index + 1}"
-            add(f"{at}.width", stage.width)
-            add(f"{at}.downsample", tuple(spec.downsamples))
-            for type_, options in spec.downsamples.items():
-                for option, values in options.items():
-                    add(f"{at}.downsample.{type_}.{option}", values)
-            add(f"{at}.block", stage.blocks)
-            for type_ in stage.blocks:
-                for option, values in spec.blocks[type_].items():
-                    add(f"{at}.{type_}.{option}", values)
-            add(f"{at}.depth", stage.depth)
-            add(f"{at}.tail", stage.tails)
-            for type_ in stage.tails:
-                for option, values in spec.blocks.get(type_, {}).items():
-                    add(f"{at}.tail.{type_}.{option}", values)
-            add(f"{at}.tail_depth", stage.tail_depth)
-        add("head", tuple(spec.heads))
-        for type_, options in spec.heads.items():
-            for option, values in options.items():
-                add(f"head.{type_}.{option}", values)
-        return found
-
-    @cached_property
+    @property
     def sizes(self) -> frozenset[str]:
         """Names of the axes that are sizes: long lists of integers."""
-        return frozenset(
-            name
-            for name, values in self.axes.items()
-            if len(values) > SIZES and all(type(value) is int for value in values)
-        )
+        return self._axes.sizes
 
     def sample(self, rng: np.random.Generator) -> Architecture:
         """Return a random architecture.
@@ -147,7 +91,7 @@ class SearchSpace:
         Each active axis is uniform over its values, but sizes are uniform in their logarithm: what
         a width or a depth is worth goes with its ratio to others.
         """
-        return self._construct(self._drawing(rng))
+        return self._axes.construct(self._drawing(rng))
 
     def suggest(self, trial: Trial) -> Architecture:
         """Return the architecture that an Optuna trial proposes; one parameter an axis.
@@ -164,7 +108,7 @@ class SearchSpace:
             labels = [label(value) for value in every]
             return every[labels.index(trial.suggest_categorical(name, labels))]
 
-        return self._construct(choose)
+        return self._axes.construct(choose)
 
     def mutate(
         self, architecture: Architecture, rng: np.random.Generator, changes: int = 1
@@ -189,7 +133,7 @@ class SearchSpace:
             others = self._others(name, values, choices[name]) if name in changed else []
             return others[int(rng.integers(len(others)))] if others else choices[name]
 
-        return self._construct(choose)
+        return self._axes.construct(choose)
 
     def neighbours(self, architecture: Architecture) -> Iterator[Architecture]:
         """Yield the members that differ in one axis, sizes by one step (and what that opens).
@@ -200,7 +144,7 @@ class SearchSpace:
         choices = self._required_choices(architecture)
         for changed, others in self._alternatives(choices).items():
             for other in others:
-                made = self._construct(partial(_given, {**choices, changed: other}))
+                made = self._axes.construct(partial(_given, {**choices, changed: other}))
                 if made != architecture:  # as with a tail of the blocks' own type
                     yield made
 
@@ -221,7 +165,7 @@ class SearchSpace:
             stride *= 1 if stage.downsample is None else 2
             name = f"stage{index}.width"
             if name in self.sizes:
-                allowed = self._widths(index - 1, stride, None)
+                allowed = self._axes.widths(index - 1, stride, None)
                 found |= _end(name, allowed, stage.width)
         for name in choices.keys() & self.sizes:
             if not name.endswith(".width"):
@@ -243,11 +187,11 @@ class SearchSpace:
             pool = given or values
             return pool[int(rng.integers(len(pool)))]
 
-        return self._construct(choose)
+        return self._axes.construct(choose)
 
     def choices(self, architecture: Architecture) -> Choices | None:
         """Return the value of each active axis, or None where it is not in the space."""
-        raw = self._read(architecture)
+        raw = self._axes.read(architecture)
         if raw is None:
             return None
         picked, axes = Choices(), self.axes
@@ -261,7 +205,7 @@ class SearchSpace:
             return value
 
         try:
-            same = self._construct(choose, whole=True) == architecture
+            same = self._axes.construct(choose, whole=True) == architecture
         except (_NotInSpaceError, UserError):
             return None
         return picked if same else None
@@ -271,7 +215,7 @@ class SearchSpace:
 
     def nearest(self, architecture: Architecture) -> Architecture:
         """Return a member like another architecture: the nearest value on every axis."""
-        raw = self._read(architecture) or {}
+        raw = self._axes.read(architecture) or {}
 
         def choose(name: str, values: Sequence[Any]) -> Any:
             value = raw.get(name, values[0])
@@ -279,7 +223,7 @@ class SearchSpace:
                 return value
             return nearest_value(values, value)
 
-        return self._construct(choose, whole=True)
+        return self._axes.construct(choose, whole=True)
 
     def encode(self, architectures: Sequence[Architecture]) -> NDArray[np.int16]:
         """Return the index of each axis's value, (n, axes); -1 where an axis is inactive.
@@ -302,41 +246,13 @@ class SearchSpace:
         """Return the architecture of one row of `encode`."""
         axes = self.axes
         columns = {name: i for i, name in enumerate(axes)}
-        return self._construct(
+        return self._axes.construct(
             lambda name, values: axes[name][int(code[columns[name]])] if name in axes else values[0]
         )
 
     def size(self) -> int:
         """Return how many architectures the space has."""
-        spec = self.spec
-        down = sum(_combinations(o) for o in spec.downsamples.values())
-        total = 0
-        for count in spec.counts:
-            stages = [self._stage_size(stage) for stage in spec.stages[:count]]
-            rest = math.prod(stages) * down ** (count - 1)
-            for type_, entry in spec.stems.items():
-                widths = sum(
-                    width_sequences(spec, count, type_, stride, width)
-                    for stride in entry.stride
-                    for width in entry.width or (None,)
-                )
-                variants = widths * _combinations(entry.options)
-                total += variants * rest * (down if entry.width else 1)
-        return total * len(spec.resolution) * sum(_combinations(o) for o in spec.heads.values())
-
-    def _stage_size(self, stage: StageSpec) -> int:
-        """Return how many stages there are of one width."""
-        total = 0
-        for type_ in stage.blocks:
-            tails = sum(
-                len(stage.tail_depth) * _combinations(self.spec.blocks[tail])
-                for tail in stage.tails
-                if tail not in (NONE, type_)
-            )
-            # A tail of the block's own type is no tail.
-            plain = 1 if any(t in (NONE, type_) for t in stage.tails) else 0
-            total += _combinations(self.spec.blocks[type_]) * (tails + plain)
-        return total * len(stage.depth)
+        return space_size(self.spec)
 
     def _required_choices(self, architecture: Architecture) -> Choices:
         choices = self.choices(architecture)
@@ -371,139 +287,12 @@ class SearchSpace:
             found[name] = self._others(name, values, choices[name])
             return choices[name]
 
-        self._construct(choose)
+        self._axes.construct(choose)
         return found
-
-    def _widths(self, index: int, stride: int, before: int | None) -> tuple[int, ...]:
-        key = index, stride, before
-        if key not in self._allowed:
-            values = self.spec.stages[index].width
-            self._allowed[key] = self.spec.shape.allowed(values, stride, before)
-        return self._allowed[key]
-
-    def _construct(self, choose: Choose, whole: bool = False) -> Architecture:
-        """Walk over the active axes and build what is chosen.
-
-        Args:
-            choose: picks a value of a named axis. A number that is not allowed moves to the nearest
-                that is.
-            whole: also ask about axes with one value.
-        """
-        spec = self.spec
-
-        def pick(name: str, values: Sequence[Any]) -> Any:
-            if len(values) == 1 and not whole:
-                return values[0]
-            value = choose(name, values)
-            return value if value in values else nearest_value(values, value)
-
-        def options(prefix: str, axes: Mapping[str, tuple[OptionValue, ...]]) -> _Items:
-            return tuple((o, pick(f"{prefix}.{o}", values)) for o, values in axes.items())
-
-        resolution = pick("resolution", spec.resolution)
-        count = pick("stages", spec.counts)
-        stem_type = pick("stem", tuple(spec.stems))
-        entry = spec.stems[stem_type]
-        stem_options = {o: pick(f"stem.{stem_type}.{o}", v) for o, v in entry.axes()}
-        stride = stem_options.pop("stride")
-        width = stem_options.pop("width", None)
-        stages: list[Stage] = []
-        reduction, stage_width = stride, width
-        for index in range(count):
-            stage, at = spec.stages[index], f"stage{index + 1}"
-            enters = stage_width is not None
-            reduction *= 2 if enters else 1
-            stage_width = pick(f"{at}.width", self._widths(index, reduction, stage_width))
-            down = None
-            if enters:
-                type_ = pick(f"{at}.downsample", tuple(spec.downsamples))
-                down = _downsample(
-                    type_, options(f"{at}.downsample.{type_}", spec.downsamples[type_])
-                )
-            type_ = pick(f"{at}.block", stage.blocks)
-            depth = pick(f"{at}.depth", stage.depth)
-            runs = [_block(type_, depth, options(f"{at}.{type_}", spec.blocks[type_]))]
-            tail = pick(f"{at}.tail", stage.tails)
-            if tail not in (NONE, type_):
-                tail_depth = pick(f"{at}.tail_depth", stage.tail_depth)
-                tail_options = options(f"{at}.tail.{tail}", spec.blocks[tail])
-                runs.append(_block(tail, tail_depth, tail_options))
-            stages.append(Stage(stage_width, tuple(runs), down))
-        head_type = pick("head", tuple(spec.heads))
-        return Architecture(
-            resolution=resolution,
-            stem=_stem(
-                stem_type,
-                stages[0].width if width is None else width,
-                stride,
-                tuple(stem_options.items()),
-            ),
-            stages=tuple(stages),
-            head=_head(head_type, options(f"head.{head_type}", spec.heads[head_type])),
-        )
-
-    def _read(self, architecture: Architecture) -> Choices | None:
-        """Return the axis values that an architecture's structure shows, allowed or not."""
-        if len(architecture.stages) > len(self.spec.stages):
-            return None
-        a = architecture
-        raw: Choices = {
-            "resolution": a.resolution,
-            "stages": len(a.stages),
-            "stem": a.stem.type,
-            f"stem.{a.stem.type}.stride": a.stem.stride,
-            f"stem.{a.stem.type}.width": a.stem.width,
-            "head": a.head.type,
-        }
-        raw |= {f"stem.{a.stem.type}.{k}": v for k, v in a.stem.options}
-        raw |= {f"head.{a.head.type}.{k}": v for k, v in a.head.options}
-        for index, stage in enumerate(a.stages):
-            at = f"stage{index + 1}"
-            raw[f"{at}.width"] = stage.width
-            if stage.downsample is not None:
-                type_ = stage.downsample.type
-                raw[f"{at}.downsample"] = type_
-                raw |= {f"{at}.downsample.{type_}.{k}": v for k, v in stage.downsample.options}
-            if len(stage.blocks) > 2:
-                return None
-            main = stage.blocks[0]
-            raw[f"{at}.block"], raw[f"{at}.depth"] = main.type, main.depth
-            raw |= {f"{at}.{main.type}.{k}": v for k, v in main.options}
-            raw[f"{at}.tail"] = NONE
-            if NONE not in self.spec.stages[index].tails:
-                raw[f"{at}.tail"] = main.type
-            if len(stage.blocks) == 2:
-                tail = stage.blocks[1]
-                raw[f"{at}.tail"], raw[f"{at}.tail_depth"] = tail.type, tail.depth
-                raw |= {f"{at}.tail.{tail.type}.{k}": v for k, v in tail.options}
-        return raw
 
 
 class _NotInSpaceError(Exception):
     pass
-
-
-_Items = tuple[tuple[str, Any], ...]
-
-
-@lru_cache(maxsize=1 << 16)
-def _block(type_: str, depth: int, options: _Items) -> Block:
-    return block(type_, depth, **dict(options))
-
-
-@lru_cache(maxsize=4096)
-def _downsample(type_: str, options: _Items) -> Downsample:
-    return downsample(type_, **dict(options))
-
-
-@lru_cache(maxsize=4096)
-def _stem(type_: str, width: int, stride: int, options: _Items) -> Stem:
-    return stem(type_, width=width, stride=stride, **dict(options))
-
-
-@lru_cache(maxsize=4096)
-def _head(type_: str, options: _Items) -> Head:
-    return head(type_, **dict(options))
 
 
 def _end(name: str, values: Sequence[int], value: int) -> dict[str, tuple[str, int]]:
@@ -513,19 +302,8 @@ def _end(name: str, values: Sequence[int], value: int) -> dict[str, tuple[str, i
     return {name: ("least", value)} if value == min(values) else {}
 
 
-def _combinations(options: Mapping[str, tuple[OptionValue, ...]]) -> int:
-    return math.prod(len(values) for values in options.values())
-
-
 def _given(choices: Choices, name: str, values: Sequence[Any]) -> Any:
     return choices.get(name, values[0])
-
-
-def nearest_value(values: Sequence[Any], value: Any) -> Any:
-    """Return the number nearest to another by ratio; the first value where they aren't numbers."""
-    if not all(isinstance(v, int | float) for v in (*values, value)):
-        return values[0]
-    return min(values, key=lambda v: abs(math.log(max(v, 1e-9) / max(value, 1e-9))))
 
 
 def label(value: Any) -> Any:

@@ -175,7 +175,7 @@ def _check_widths(spec: SpaceFile) -> None:
     for index, stage in enumerate(spec.stages):
         for type_ in dict.fromkeys((*stage.blocks, *(t for t in stage.tails if t != NONE))):
             for width in stage.width:
-                for options in _corners(spec.blocks[type_]):
+                for options in _corners(type_, spec.blocks[type_]):
                     problem = BLOCKS[type_].check(width, options)
                     if problem:
                         raise UserError(f"stages[{index}].width: with block {type_}, {problem}")
@@ -191,11 +191,11 @@ def _check_widths(spec: SpaceFile) -> None:
                     )
 
 
-def _corners(options: Axes) -> list[dict[str, OptionValue]]:
+def _corners(type_: str, options: Axes) -> list[dict[str, OptionValue]]:
     """All combinations of the options that a check may look at."""
     combinations: list[dict[str, OptionValue]] = [{}]
     for name, values in options.items():
-        relevant = values if name in ("heads", "head_dim", "partial_ratio") else values[:1]
+        relevant = values if BLOCKS[type_].options[name].checked else values[:1]
         combinations = [{**c, name: v} for c in combinations for v in relevant]
     return combinations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from searchspace.blocks.convolution import DSConvBlock
+from searchspace.blocks.dsconv.module import DSConvBlock
 from searchspace.layers import ConvNormAct, ToLayout
 from searchspace.registry import STEMS, register
 from searchspace.schema import CHANNELS_LAST

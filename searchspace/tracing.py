@@ -401,9 +401,9 @@ def _transpose(r: _Recorder, out: Tensor, x: Tensor, a: int, b: int) -> Tensor:
     return out
 
 
-@_handles(Tensor.split, torch.split)
+@_handles(Tensor.split, torch.split, Tensor.chunk, torch.chunk)
 def _split(
-    r: _Recorder, out: tuple[Tensor, ...], x: Tensor, sizes: Any, dim: int = 0
+    r: _Recorder, out: tuple[Tensor, ...], x: Tensor, _: Any, dim: int = 0
 ) -> tuple[Tensor, ...]:
     parts = [int(part.shape[dim]) for part in out]
     if len(parts) == 1:

@@ -12,16 +12,14 @@ from functools import lru_cache
 from torch import nn
 
 from searchspace import (  # noqa: F401  (registers the components)
-    blocks,
     downsampling,
     heads,
     stems,
 )
 from searchspace.architecture import Architecture, Block
 from searchspace.layers import ToLayout
-from searchspace.registry import BLOCKS, DOWNSAMPLINGS, HEADS, STEMS
-from searchspace.schema import BLOCKS as BLOCK_SPECS
-from searchspace.schema import CHANNELS_FIRST, CHANNELS_LAST, OptionValue
+from searchspace.registry import DOWNSAMPLINGS, HEADS, STEMS
+from searchspace.schema import BLOCKS, CHANNELS_FIRST, CHANNELS_LAST, OptionValue
 from searchspace.schema import DOWNSAMPLINGS as DOWNSAMPLING_SPECS
 from searchspace.schema import HEADS as HEAD_SPECS
 from searchspace.schema import STEMS as STEM_SPECS
@@ -63,7 +61,7 @@ class Unit:
             return CHANNELS_FIRST if self.type == CHANNELS_LAST else CHANNELS_LAST
         if self.role == "stem":
             return CHANNELS_FIRST
-        specs = {"block": BLOCK_SPECS, "downsample": DOWNSAMPLING_SPECS, "head": HEAD_SPECS}
+        specs = {"block": BLOCKS, "downsample": DOWNSAMPLING_SPECS, "head": HEAD_SPECS}
         return specs[self.role][self.type].layout
 
     @property
@@ -106,18 +104,20 @@ def _module(unit: Unit) -> nn.Module:
         return DOWNSAMPLINGS[unit.type](unit.in_width, unit.width, **options)
     if unit.role == "head":
         return HEADS[unit.type](unit.in_width, unit.width, **options)
-    return BLOCKS[unit.type](unit.width, unit.side, **options)
+    return BLOCKS[unit.type].make(unit.width, unit.side, **options)
 
 
 @lru_cache(maxsize=1 << 16)
 def block_unit(block: Block, width: int, side: int, index: int) -> Unit:
     """Return the signature of the `index`-th block of a run."""
-    options = block.options
-    if block.type == "efficient_mod":
-        pattern = block.option["expansion"]
-        assert isinstance(pattern, tuple)
-        expansion: OptionValue = pattern[index % len(pattern)]
-        options = tuple((k, expansion if k == "expansion" else v) for k, v in options)
+    patterns = BLOCKS[block.type].patterns
+    options = tuple(
+        (
+            name,
+            value[index % len(value)] if name in patterns and isinstance(value, tuple) else value,
+        )
+        for name, value in block.options
+    )
     return Unit("block", block.type, width, width, side, options)
 
 
@@ -150,7 +150,7 @@ def units(architecture: Architecture, num_classes: int = 1000) -> tuple[PlacedUn
         width = stage.width
         number = 0
         for block in stage.blocks:
-            leaves = BLOCK_SPECS[block.type].layout
+            leaves = BLOCKS[block.type].layout
             for repeat in range(block.depth):
                 unit = block_unit(block, width, side, repeat)
                 place(f"stages.{index}.blocks.{number}", index, unit, leaves)

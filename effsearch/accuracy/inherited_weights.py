@@ -10,14 +10,14 @@ from effsearch.export.classify import correct
 from effsearch.export.weights import Accuracy, Weights
 from effsearch.training.checkpoint import Checkpoint
 from effsearch.training.data.augment import MEAN, STD, prepare
-from effsearch.training.supernet.evaluate import Inherited
+from effsearch.training.supernet.evaluate import InheritedScorer
 from searchspace import Architecture, build
 
 _BATCH = 64
 
 
 def inherited_weights(
-    inherited: Inherited, architecture: Architecture, top1: float, data: str, folder: Path
+    inherited: InheritedScorer, architecture: Architecture, top1: float, data: str, folder: Path
 ) -> Weights:
     """Return what a candidate is exported with: inherited weights, batch norms recalibrated.
 

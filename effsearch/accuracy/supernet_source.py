@@ -18,7 +18,7 @@ from effsearch.files import atomic_write_text
 from effsearch.training.data.pixels import cache_dir
 from effsearch.training.memory import is_out_of_memory
 from effsearch.training.supernet import state as states
-from effsearch.training.supernet.evaluate import Inherited, InheritedConfig
+from effsearch.training.supernet.evaluate import InheritedConfig, InheritedScorer
 from effsearch.training.supernet.sampling import Sampler
 from searchspace import Architecture, SearchSpace
 from searchspace.errors import UserError
@@ -54,7 +54,7 @@ class SupernetScore(ScoreSource):
             options.data, options.images, options.recalibration_batches, options.device
         )
         self._steps = held.step
-        self.inherited = Inherited.of(held, config)
+        self.inherited = InheritedScorer.of(held, config)
         self._stored_space = held.space
         self.space: SearchSpace = self.inherited.supernet.space
         data = options.data.stem
@@ -63,7 +63,7 @@ class SupernetScore(ScoreSource):
             f"Measured on {self.inherited.images} validation images of {data} with the weights of "
             f"the supernet of {self.space.name} ({held.step} steps): no ImageNet accuracy, "
             "and not what the network reaches when it is trained. The deviation is that of drawing "
-            "the images."
+            "the images. How it ranks was judged by trainings whose families started unequal."
         )
         self.held_out = {
             "validation_images": self.inherited.images,

@@ -138,11 +138,11 @@ def evaluate(
     """Measure networks with the weights that they inherit."""
     from effsearch.targets import load_architecture
     from effsearch.training.supernet import state as states
-    from effsearch.training.supernet.evaluate import Inherited, InheritedConfig
+    from effsearch.training.supernet.evaluate import InheritedConfig, InheritedScorer
 
     found = [(text, load_architecture(text)) for text in targets]
     held = states.load(checkpoint)
-    inherited = Inherited.of(held, InheritedConfig(data, images, batches, device))
+    inherited = InheritedScorer.of(held, InheritedConfig(data, images, batches, device))
     rows: list[dict[str, Any]] = []
     for text, architecture in found:
         value = inherited.evaluate(architecture)

@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 
-from effsearch.errors import WorkFailedError, first_line
+from effsearch.errors import WorkFailedError
 from effsearch.targets import load_architecture
 from searchspace import Architecture, Network, UserError, build, zoo
+from searchspace.errors import first_line
 from searchspace.zoo import load_official
 
 SUFFIX = {"onnx": ".onnx", "coreml": ".mlpackage", "torch": ".pt"}

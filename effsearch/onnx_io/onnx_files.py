@@ -13,9 +13,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from effsearch.errors import first_line
 from searchspace import Network, UserError, deploy
-from searchspace.errors import plain_key, short
+from searchspace.errors import first_line, plain_key, short
 from searchspace.graph import Graph, Node
 from searchspace.tracing import trace
 

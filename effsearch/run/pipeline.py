@@ -24,6 +24,7 @@ from effsearch.search.loop import search
 from effsearch.search.measured_here import MeasuredHere
 from effsearch.search.planner import Planner
 from effsearch.search.progress import Progress, Silent
+from effsearch.search.scaled_starts import scaled_starts
 from effsearch.search.study import StudyStore
 from effsearch.search.winners import choose_winners
 
@@ -58,7 +59,8 @@ def run(
     progress = progress or Silent()
     request, folder, space, resources = start.request, start.folder, start.space, start.resources
     anywhere = start.evaluator.source.space is None
-    planner = Planner(space, request.seed, request.trials, outsiders=anywhere)
+    starts = scaled_starts(space, start.screen(), request.limits)
+    planner = Planner(space, request.seed, request.trials, anywhere, starts)
     store = StudyStore(folder, space)
     try:
         executor = make_executor(

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict, TypeAdapter
 
 from effsearch.accuracy.options import ScoreOptions
-from effsearch.accuracy.registry import find
+from effsearch.accuracy.registry import find, read_options
 from effsearch.files import atomic_write_text
 from effsearch.search.evaluation import EvaluatorSpec
 from effsearch.search.limits import Limits
@@ -40,7 +40,7 @@ class SearchRequest:
         winners: how many to hand back.
         max_params_m: limit on parameters in millions, or None.
         max_macs_m: limit on multiply-accumulates in millions, or None.
-        options: what the score source takes.
+        options: what the score source takes; its defaults where left out.
 
     Raises:
         UserError: on construction, where a value is out of range; names its option.
@@ -75,6 +75,8 @@ class SearchRequest:
         ):
             if value < least:
                 raise UserError(f"{option}: {value} is not an integer of {least} or more")
+        if type(self.options) is ScoreOptions:
+            object.__setattr__(self, "options", read_options(self.proxy, {}))
 
     @property
     def limits(self) -> Limits:

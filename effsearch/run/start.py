@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+from effsearch.accuracy.registry import find, load_source
 from effsearch.refine.request import RefineRequest
 from effsearch.run.arguments import Resources, RunArguments
 from effsearch.run.folder import default_folder, prepare
@@ -40,6 +41,12 @@ class Start:
     evaluator: Evaluator
     resources: Resources
     refining: RefineRequest | None = None
+
+    def screen(self) -> Evaluator:
+        """Return what many networks can be scored with: the estimate, where the score is slow."""
+        if not find(self.request.proxy).slow:
+            return self.evaluator
+        return Evaluator(self.evaluator.table, load_source(), self.request.confidence)
 
 
 def start(arguments: RunArguments, say: Callable[[str], None]) -> Start:

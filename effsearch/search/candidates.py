@@ -10,6 +10,7 @@ from typing import Any
 
 from searchspace import Architecture
 
+# Origins of a candidate.
 PUBLISHED = "published"  # a published network, a member of the space or not
 SCALED = "scaled"  # a published network, its widths and depths multiplied by hand
 NEAREST = "nearest"  # the member of the space that is most like a published network
@@ -17,7 +18,6 @@ SAMPLED = "sampled"
 EVOLVED = "evolved"
 ENUMERATED = "enumerated"
 NEIGHBOUR = "neighbour"
-ORIGINS = (PUBLISHED, SCALED, NEAREST, SAMPLED, EVOLVED, ENUMERATED, NEIGHBOUR)
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Candidate:
 
     Attributes:
         architecture: the network.
-        origin: one of `ORIGINS`.
+        origin: `PUBLISHED` or another of this module's constants.
         source: name of the published or scaled network that it is, or is nearest to; else empty.
         member: whether the space contains it.
     """

@@ -20,14 +20,12 @@ from effsearch.search.candidates import (
     NEIGHBOUR,
     PUBLISHED,
     SAMPLED,
-    SCALED,
     Candidate,
     Record,
 )
 from effsearch.search.parameters import enumerate_space
 from effsearch.search.pareto import survivors
 from searchspace import Architecture, SearchSpace, zoo
-from searchspace.scaling import scaled_families
 
 INITIAL = 400
 BATCH = 100
@@ -47,14 +45,23 @@ class Planner:
         space: what may be built.
         seed: of every random choice.
         trials: candidates in all.
-        outsiders: whether published networks outside of the space are candidates too.
+        outsiders: whether networks outside of the space are candidates too, where they are known.
+        starts: what the first batch begins with, behind the published networks.
     """
 
-    def __init__(self, space: SearchSpace, seed: int, trials: int, outsiders: bool = True) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        seed: int,
+        trials: int,
+        outsiders: bool = True,
+        starts: Sequence[Candidate] = (),
+    ) -> None:
         self.space = space
         self.seed = seed
         self.trials = trials
         self.outsiders = outsiders
+        self.starts = starts
         self.exhaustive = space.size() <= trials
 
     def plan(self, batch: int, records: Sequence[Record]) -> list[Candidate]:
@@ -72,15 +79,14 @@ class Planner:
         if batch == 0:
             references = (c for c in published(self.space) if c.member or self.outsiders)
             known = _new(references, seen, len(zoo.names()) * 2)
-            if self.outsiders and not self.exhaustive:
-                # Half of the trials at most, so that a short search still searches.
-                by_hand = _new(scaled(self.space), seen, self.trials // 2)
-                known += [c for c in by_hand if c.digest not in {k.digest for k in known}]
+            begun = (c for c in self.starts if c.member or self.outsiders)
+            known += _new(begun, {c.digest for c in known}, len(self.starts))
             first = known[: self.trials]
             if self.exhaustive:
                 return first
             seen |= {c.digest for c in first}
-            return first + self._sampled(rng, seen, min(INITIAL, self.trials - len(first)))
+            count = min(INITIAL - len(known), self.trials - len(first))
+            return first + self._sampled(rng, seen, count)
         if self.exhaustive:
             everything = (Candidate(a, ENUMERATED) for a in enumerate_space(self.space))
             return _new(everything, seen, min(BATCH, room))
@@ -142,13 +148,6 @@ def published(space: SearchSpace) -> Iterator[Candidate]:
         yield Candidate(network, PUBLISHED, name, member=network in space)
     for name, network in networks:
         yield Candidate(space.nearest(network), NEAREST, name)
-
-
-def scaled(space: SearchSpace) -> Iterator[Candidate]:
-    """Yield what scaling the published networks by hand gives."""
-    for network in scaled_families():
-        if network.name not in zoo.names():
-            yield Candidate(network, SCALED, network.name or "", member=network in space)
 
 
 def _repeat(make: Callable[[], Candidate], times: int) -> Iterator[Candidate]:

@@ -21,7 +21,7 @@ class Progress(Protocol):
         ...
 
     def advance(self, done: int, records: Sequence[Record]) -> None:
-        """So many candidates are stored."""
+        """Tell how many candidates are stored, and what is known of them."""
         ...
 
     def close(self) -> None:
@@ -45,9 +45,8 @@ class Silent:
 class Lines:
     """Writes a line now and then."""
 
-    def __init__(self, stream: TextIO | None = None, unit: str = "") -> None:
+    def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
-        self._unit = unit
         self._pause = float(os.environ.get(SECONDS_VARIABLE) or 2.0)
         self._best: Record | None = None
         self._looked_at = 0
@@ -83,14 +82,14 @@ class Lines:
         self._looked_at = len(records)
         seconds = max(1e-9, time.perf_counter() - self._begin)
         rate = (done - self._first) / seconds
-        return f"{rate:.0f}/s  {describe_best(self._best, self._unit)}"
+        return f"{rate:.0f}/s  {describe_best(self._best)}"
 
 
 class Bar(Lines):
     """Draws a bar that stays in place."""
 
-    def __init__(self, unit: str = "") -> None:
-        super().__init__(unit=unit)
+    def __init__(self) -> None:
+        super().__init__()
         self._bar: Any = None
         self._task: Any = None
 
@@ -122,15 +121,15 @@ class Bar(Lines):
             self._bar = None
 
 
-def make_progress(unit: str = "") -> Progress:
+def make_progress() -> Progress:
     """Return a bar where stderr is a terminal, else lines."""
-    return Bar(unit) if sys.stderr.isatty() else Lines(unit=unit)
+    return Bar() if sys.stderr.isatty() else Lines()
 
 
-def describe_best(best: Record | None, unit: str = "") -> str:
+def describe_best(best: Record | None) -> str:
     """Return a few words on the best candidate so far."""
     if best is None:
         return "none within the budget yet"
     outcome = best.outcome
     number = f"{outcome.score:.2f} ± {outcome.score_std:.2f}"
-    return f"best {number}{' ' + unit if unit else ''} at {outcome.mean_ms:.3f} ms"
+    return f"best {number} at {outcome.mean_ms:.3f} ms"

@@ -24,14 +24,14 @@ class Checkpoint:
     """A trained network, and what made it.
 
     Attributes:
-        architecture: The architecture's YAML text.
-        digest: The architecture's digest.
-        state_dict: Weights to deploy: the averaged ones where the recipe keeps an average.
-        classes: Class names in the order of the outputs.
-        recipe: How it was trained.
-        epoch: Epochs done.
-        top1: Top-1 on the validation split in %; NaN before the first evaluation.
-        training: State of an unfinished run; empty in a final checkpoint.
+        architecture: the architecture's YAML text.
+        digest: the architecture's digest.
+        state_dict: weights to deploy: the averaged ones where the recipe keeps an average.
+        classes: class names in the order of the outputs.
+        recipe: how it was trained.
+        epoch: epochs done.
+        top1: top-1 on the validation split in %; NaN before the first evaluation.
+        training: state of an unfinished run; empty in a final checkpoint.
     """
 
     architecture: str
@@ -44,7 +44,7 @@ class Checkpoint:
     training: dict[str, Any]
 
     def save(self, path: Path) -> None:
-        """Writes the checkpoint atomically."""
+        """Write the checkpoint atomically."""
         save_tensors(
             {
                 "format": FORMAT,
@@ -62,14 +62,14 @@ class Checkpoint:
         )
 
     def load_into(self, network: nn.Module, what: str) -> None:
-        """Loads the weights into a built network.
+        """Load the weights into a built network.
 
         Args:
-            network: The network to fill.
-            what: Name of the network's architecture, for the message.
+            network: the network to fill.
+            what: name of the network's architecture, for the message.
 
         Raises:
-            UserError: The checkpoint is of another architecture or number of classes.
+            UserError: the checkpoint is of another architecture or number of classes.
         """
         own = {key: tuple(value.shape) for key, value in network.state_dict().items()}
         held = {key: tuple(value.shape) for key, value in self.state_dict.items()}
@@ -85,10 +85,10 @@ class Checkpoint:
 
 
 def load(path: str | Path) -> Checkpoint:
-    """Reads a checkpoint that `effsearch train` wrote; no code in the file is run.
+    """Read a checkpoint that `effsearch train` wrote; no code in the file is run.
 
     Raises:
-        UserError: The file is missing, unreadable or of another format.
+        UserError: the file is missing, unreadable or of another format.
     """
     values = load_tensors(path)
     if not isinstance(values, dict) or values.get("format") != FORMAT:
@@ -116,16 +116,16 @@ class _File(BaseModel):
 
 
 def save_tensors(values: dict[str, Any], path: str | Path) -> None:
-    """Writes tensors and plain values to a file, atomically."""
+    """Write tensors and plain values to a file, atomically."""
     with atomic_write(path, "wb", sync=True) as file:
         torch.save(values, file)
 
 
 def load_tensors(path: str | Path) -> Any:
-    """Reads what `save_tensors` wrote, onto the CPU.
+    """Read what `save_tensors` wrote, onto the CPU.
 
     Raises:
-        UserError: The file is missing or damaged.
+        UserError: the file is missing or damaged.
     """
     try:
         return torch.load(path, map_location="cpu", weights_only=True)

@@ -15,10 +15,10 @@ from searchspace.errors import UserError
 
 
 def resolve(target: str) -> Architecture:
-    """Returns the architecture that a zoo name or a path to YAML stands for.
+    """Return the architecture that a zoo name or a path to YAML stands for.
 
     Raises:
-        UserError: It is neither, or an ONNX file, which holds a graph and no architecture.
+        UserError: it is neither, or an ONNX file, which holds a graph and no architecture.
     """
     if target.lower().endswith(".onnx"):
         raise UserError(f"{target} is an ONNX file; give a zoo name or an architecture YAML")
@@ -28,7 +28,7 @@ def resolve(target: str) -> Architecture:
 
 
 def build_network(architecture: Architecture, num_classes: int, seed: int = 0) -> nn.Module:
-    """Builds a network with freshly drawn weights; the seed fixes them."""
+    """Build a network with freshly drawn weights; the seed fixes them."""
     torch.manual_seed(seed)
     return build(architecture, num_classes=num_classes)
 
@@ -38,9 +38,9 @@ class Cost:
     """Size of a network at one input side.
 
     Attributes:
-        params: Number of parameters.
-        macs: Multiply-accumulates of one image.
-        elements: Values that its leaf modules put out for one image.
+        params: number of parameters.
+        macs: multiply-accumulates of one image.
+        elements: values that its leaf modules put out for one image.
     """
 
     params: int
@@ -58,10 +58,10 @@ class Cost:
 
 
 def cost_of(network: nn.Module, side: int) -> Cost:
-    """Counts a network by one forward pass; on the meta device nothing is computed.
+    """Count a network by one forward pass; on the meta device nothing is computed.
 
     Args:
-        network: Maps (N, 3, R, R) to logits.
+        network: maps (N, 3, R, R) to logits.
         side: R in px.
     """
     elements = 0

@@ -10,7 +10,7 @@ from searchspace.errors import UserError
 
 
 def device_name(device: torch.device) -> str:
-    """Returns what a device is called in tables."""
+    """Return what a device is called in tables."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"CPU {platform.machine()}, {torch.get_num_threads()} thread(s)"

@@ -32,14 +32,14 @@ def evaluate(
     device: torch.device,
     side: int | None = None,
 ) -> Evaluation:
-    """Evaluates a network; its mode is put back afterwards.
+    """Evaluate a network; its mode is put back afterwards.
 
     Args:
-        network: Maps (N, 3, R, R) to logits (N, classes).
+        network: maps (N, 3, R, R) to logits (N, classes).
         batches: uint8 images (N, 3, S, S) and labels (N,), on the device.
-        recipe: Gives precision and memory format.
-        device: Where the network is.
-        side: Side in px that the network sees; the recipe's when None.
+        recipe: gives precision and memory format.
+        device: where the network is.
+        side: side in px that the network sees; the recipe's when None.
     """
     was_training = network.training
     network.eval()

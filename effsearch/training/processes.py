@@ -29,7 +29,7 @@ class Group:
 
 @contextmanager
 def process_group(wanted: str) -> Iterator[tuple[Group, torch.device]]:
-    """Joins torchrun's process group where there is one, and picks the device."""
+    """Join torchrun's process group where there is one, and pick the device."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     rank, local = int(os.environ.get("RANK", "0")), int(os.environ.get("LOCAL_RANK", "0"))
     has_cuda = torch.cuda.is_available()

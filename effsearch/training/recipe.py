@@ -24,36 +24,36 @@ class Recipe(BaseModel):
     """How a network is trained; two runs are comparable when their recipes' digests agree.
 
     Attributes:
-        name: What the recipe is called in tables.
-        epochs: Passes over the training images.
-        batch_size: Images a step, over all processes together.
-        image_side: Side in px that the network sees at the end and in evaluation.
-        source_side: Side in px that images are decoded to; crops are taken from it.
-        early_side: Side in px during the first `early_fraction` of the steps; 0 keeps
+        name: what the recipe is called in tables.
+        epochs: passes over the training images.
+        batch_size: images a step, over all processes together.
+        image_side: side in px that the network sees at the end and in evaluation.
+        source_side: side in px that images are decoded to; crops are taken from it.
+        early_side: side in px during the first `early_fraction` of the steps; 0 keeps
             `image_side` throughout. Progressive sizes as in EfficientNetV2 (Tan and Le, 2021).
-        early_fraction: Part of the epochs, 0 to 1, that runs at `early_side`.
-        learning_rate: Peak rate of AdamW at this batch size.
-        final_rate: Last rate of the cosine, as a fraction of the peak.
-        warmup_epochs: Epochs of linear warm-up; may be a fraction.
-        weight_decay: Decoupled decay of weights; norms, biases and layer scales have none.
-        beta2: Second-moment decay of AdamW (the first is 0.9).
-        gradient_clip: Largest global gradient norm; 0 clips nothing.
-        label_smoothing: Probability mass spread over all classes.
+        early_fraction: part of the epochs, 0 to 1, that runs at `early_side`.
+        learning_rate: peak rate of AdamW at this batch size.
+        final_rate: last rate of the cosine, as a fraction of the peak.
+        warmup_epochs: epochs of linear warm-up; may be a fraction.
+        weight_decay: decoupled decay of weights; norms, biases and layer scales have none.
+        beta2: second-moment decay of AdamW (the first is 0.9).
+        gradient_clip: largest global gradient norm; 0 clips nothing.
+        label_smoothing: probability mass spread over all classes.
         mixup_alpha: Beta parameter of Mixup (Zhang et al., 2018); 0 turns it off.
         cutmix_alpha: Beta parameter of CutMix (Yun et al., 2019); 0 turns it off.
-        mix_probability: Part of the images that is mixed at all.
-        crop_scale_min: Smallest area of a random resized crop, as a fraction of the image.
-        crop_ratio_max: Widest aspect ratio of a crop; the narrowest is its inverse.
-        flip: Whether images are mirrored at random.
-        colour_jitter: Strength of brightness, contrast and saturation changes, 0 to 1.
-        randaugment_ops: Expected number of RandAugment operations an image; 0 for none.
-        randaugment_magnitude: Their strength, 0 to 10.
-        erasing_probability: Part of the images that lose a rectangle (Zhong et al., 2020).
-        ema_decay: Decay of the averaged weights per step; 0 keeps no average.
+        mix_probability: part of the images that is mixed at all.
+        crop_scale_min: smallest area of a random resized crop, as a fraction of the image.
+        crop_ratio_max: widest aspect ratio of a crop; the narrowest is its inverse.
+        flip: whether images are mirrored at random.
+        colour_jitter: strength of brightness, contrast and saturation changes, 0 to 1.
+        randaugment_ops: expected number of RandAugment operations an image; 0 for none.
+        randaugment_magnitude: their strength, 0 to 10.
+        erasing_probability: part of the images that lose a rectangle (Zhong et al., 2020).
+        ema_decay: decay of the averaged weights per step; 0 keeps no average.
         precision: `float32` or `bfloat16` (autocast; on CUDA only, the CPU runs float32).
-        channels_last: Whether activations are kept in NHWC order.
-        distillation: Weight of the teacher's soft labels in the loss, where one is given.
-        temperature: Softmax temperature of the distillation.
+        channels_last: whether activations are kept in NHWC order.
+        distillation: weight of the teacher's soft labels in the loss, where one is given.
+        temperature: softmax temperature of the distillation.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
@@ -89,16 +89,16 @@ class Recipe(BaseModel):
     temperature: Annotated[float, Field(gt=0)] = 1.0
 
     def replace(self, **changes: Any) -> Recipe:
-        """Returns a copy with some fields changed; fields given as None keep their value.
+        """Return a copy with some fields changed; fields given as None keep their value.
 
         Raises:
-            UserError: A value has the wrong type or range.
+            UserError: a value has the wrong type or range.
         """
         kept = {key: value for key, value in changes.items() if value is not None}
         return self.from_dict({**self.to_dict(), **kept})
 
     def at_side(self, side: int | None) -> Recipe:
-        """Returns a copy for inputs of `side` px throughout; None changes nothing.
+        """Return a copy for inputs of `side` px throughout; None changes nothing.
 
         Sources stay a little larger than the input, except where the recipe enlarges small images.
         """
@@ -109,44 +109,44 @@ class Recipe(BaseModel):
         return self.replace(image_side=side, source_side=source, early_side=0)
 
     def digest(self) -> str:
-        """Returns 8 hex digits over every field but the name."""
+        """Return 8 hex digits over every field but the name."""
         fields = self.to_dict()
         del fields["name"]
         text = json.dumps(fields, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
     def side_at(self, epoch: int) -> int:
-        """Returns the training side in px of an epoch (counted from 0)."""
+        """Return the training side in px of an epoch (counted from 0)."""
         early = self.early_side > 0 and epoch < round(self.early_fraction * self.epochs)
         return self.early_side if early else self.image_side
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the fields as plain values."""
+        """Return the fields as plain values."""
         return self.model_dump()
 
     @classmethod
     def from_dict(cls, fields: object, where: str | Path = "recipe") -> Recipe:
-        """Builds a recipe from plain values; missing fields take their defaults.
+        """Build a recipe from plain values; missing fields take their defaults.
 
         Args:
-            fields: Values by field.
-            where: What the fields are of, for messages.
+            fields: values by field.
+            where: what the fields are of, for messages.
 
         Raises:
-            UserError: A field is unknown or its value has the wrong type or range.
+            UserError: a field is unknown or its value has the wrong type or range.
         """
         return validation.read(cls, fields, where)
 
     def to_yaml(self, path: str | Path) -> None:
-        """Writes the recipe as YAML."""
+        """Write the recipe as YAML."""
         Path(path).write_text(yaml.safe_dump(self.to_dict(), sort_keys=False))
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> Recipe:
-        """Reads a recipe from YAML.
+        """Read a recipe from YAML.
 
         Raises:
-            UserError: The file is missing, is no YAML or holds bad fields.
+            UserError: the file is missing, is no YAML or holds bad fields.
         """
         path = Path(path)
         try:
@@ -160,15 +160,15 @@ class Recipe(BaseModel):
 
 
 def names() -> list[str]:
-    """Returns the names of the recipes that ship with the package."""
+    """Return the names of the recipes that ship with the package."""
     return sorted(path.stem for path in _RECIPES.glob("*.yaml"))
 
 
 def load(name_or_path: str) -> Recipe:
-    """Loads a shipped recipe by its name, or any recipe by a path to YAML.
+    """Load a shipped recipe by its name, or any recipe by a path to YAML.
 
     Raises:
-        UserError: Neither a shipped name nor a readable file.
+        UserError: neither a shipped name nor a readable file.
     """
     shipped = _RECIPES / f"{name_or_path}.yaml"
     if shipped.is_file():

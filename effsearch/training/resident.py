@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from effsearch.errors import first_line
 from effsearch.training.data.pixels import Pixels
 from effsearch.training.step import Step
+from searchspace.errors import first_line
 
 EAGER_STEPS = 3
 
@@ -27,9 +27,9 @@ class ResidentLoop:
     """Runs epochs of a step over resident pixels.
 
     Args:
-        step: The training step; on CUDA its generator must be the device's default one.
-        pixels: The training split, on the step's device.
-        capture: Whether to capture CUDA graphs (ignored on the CPU).
+        step: the training step; on CUDA its generator must be the device's default one.
+        pixels: the training split, on the step's device.
+        capture: whether to capture CUDA graphs (ignored on the CPU).
     """
 
     def __init__(self, step: Step, pixels: Pixels, capture: bool = True) -> None:
@@ -47,17 +47,17 @@ class ResidentLoop:
             self._stream = torch.cuda.Stream(step.device)  # type: ignore[no-untyped-call]
 
     def epoch(self, order: Tensor, side: int) -> float:
-        """Trains one epoch.
+        """Train one epoch.
 
         Args:
-            order: A permutation of the image indices, (N,); a last partial batch is dropped.
-            side: Side in px of the augmented images.
+            order: a permutation of the image indices, (N,); a last partial batch is dropped.
+            side: side in px of the augmented images.
 
         Returns:
             The mean loss.
 
         Raises:
-            CaptureError: The step cannot be captured; start again without, in a new process.
+            CaptureError: the step cannot be captured; start again without, in a new process.
         """
         self._order.copy_(order[: self.steps * self._batch].view(self.steps, self._batch))
         self._cursor.zero_()
@@ -107,13 +107,13 @@ class ResidentLoop:
 
 
 def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
-    """Returns the order of the images in an epoch: a permutation fixed by seed and epoch."""
+    """Return the order of the images in an epoch: a permutation fixed by seed and epoch."""
     generator = torch.Generator().manual_seed(mix_seed(seed, epoch))
     return torch.randperm(count, generator=generator)
 
 
 def mix_seed(*parts: int) -> int:
-    """Returns a 63-bit seed that depends on every part."""
+    """Return a 63-bit seed that depends on every part."""
     value = 0x9E3779B97F4A7C15
     for part in parts:
         value = ((value ^ (part & 0xFFFFFFFF)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF

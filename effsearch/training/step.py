@@ -24,14 +24,14 @@ class Step:
     """The state of a training run and the operation that advances it by one batch.
 
     Args:
-        network: The module to train, already on `device`.
-        recipe: How to train it.
-        num_classes: Its outputs.
-        steps_per_epoch: Batches an epoch.
-        device: Where everything lives.
-        generator: Randomness of the augmentation; None takes the device's default generator.
-        forward: Called instead of `network`, for a wrapper such as DDP.
-        teacher: A network in evaluation mode whose soft labels are learnt as well.
+        network: the module to train, already on `device`.
+        recipe: how to train it.
+        num_classes: its outputs.
+        steps_per_epoch: batches an epoch.
+        device: where everything lives.
+        generator: randomness of the augmentation; None takes the device's default generator.
+        forward: called instead of `network`, for a wrapper such as DDP.
+        teacher: a network in evaluation mode whose soft labels are learnt as well.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Step:
             group["lr"] = self._rate
 
     def __call__(self, images: Tensor, labels: Tensor) -> None:
-        """Advances the run by one batch.
+        """Advance the run by one batch.
 
         Args:
             images: uint8, (N, 3, S, S), on the device.
@@ -138,7 +138,7 @@ class Step:
 
     @contextmanager
     def averaged(self) -> Iterator[nn.Module]:
-        """Gives the network with the averaged weights in place, and puts its own back."""
+        """Give the network with the averaged weights in place, and put its own back."""
         if not self.average:
             yield self.network
             return
@@ -150,7 +150,7 @@ class Step:
             assign(self._current, own)
 
     def state_dict(self) -> dict[str, object]:
-        """Returns what a resumed run needs, tensors and plain values only."""
+        """Return what a resumed run needs, tensors and plain values only."""
         return {
             "network": self.network.state_dict(),
             "average": [tensor.clone() for tensor in self.average],
@@ -159,7 +159,7 @@ class Step:
         }
 
     def load_state_dict(self, state: dict[str, object]) -> None:
-        """Continues from `state_dict`'s values."""
+        """Continue from `state_dict`'s values."""
         self.network.load_state_dict(state["network"])  # type: ignore[arg-type]
         assign(self.average, [t.to(self.device) for t in state["average"]])  # type: ignore[attr-defined]
         self.optimizer.load_state_dict(state["optimizer"])  # type: ignore[arg-type]
@@ -170,7 +170,7 @@ class Step:
 
 
 def decay_groups(parameters: Iterable[Tensor], weight_decay: float) -> list[dict[str, Any]]:
-    """Returns AdamW's parameter groups: weights decay; norms, biases and layer scales do not.
+    """Return AdamW's parameter groups: weights decay; norms, biases and layer scales do not.
 
     A tensor with one axis longer than 1 is no weight, whatever its number of axes: a family that
     keeps its layer scales as (C, 1, 1) must not decay them where another's (C,) are spared.
@@ -183,7 +183,7 @@ def decay_groups(parameters: Iterable[Tensor], weight_decay: float) -> list[dict
 
 
 def rate_schedule(recipe: Recipe, steps_per_epoch: int, total: int) -> list[float]:
-    """Returns the learning rate of every step: linear warm-up, then a cosine."""
+    """Return the learning rate of every step: linear warm-up, then a cosine."""
     warmup = min(recipe.warmup_epochs * steps_per_epoch, total - 1)
     peak, floor = recipe.learning_rate, recipe.learning_rate * recipe.final_rate
     rates = []
@@ -197,25 +197,25 @@ def rate_schedule(recipe: Recipe, steps_per_epoch: int, total: int) -> list[floa
 
 
 def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Returns the mean cross-entropy of logits (N, C) against soft labels (N, C), in float32."""
+    """Return the mean cross-entropy of logits (N, C) against soft labels (N, C), in float32."""
     return -(targets * F.log_softmax(logits.float(), dim=1)).sum(1).mean()
 
 
 def precision(recipe: Recipe, device: torch.device) -> torch.autocast:
-    """Returns the autocast context of a recipe: bfloat16 on CUDA, float32 on the CPU."""
+    """Return the autocast context of a recipe: bfloat16 on CUDA, float32 on the CPU."""
     enabled = device.type == "cuda" and recipe.precision == "bfloat16"
     # The cache of cast weights must not outlive a captured step.
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled, cache_enabled=False)
 
 
 def copy_state(tensors: list[Tensor]) -> list[Tensor]:
-    """Returns detached copies with the same memory layout."""
+    """Return detached copies with the same memory layout."""
     return [tensor.detach().clone() for tensor in tensors]
 
 
 @torch.no_grad()
 def assign(targets: list[Tensor], values: list[Tensor]) -> None:
-    """Copies values into existing tensors."""
+    """Copy values into existing tensors."""
     for target, value in zip(targets, values, strict=True):
         target.copy_(value)
 
@@ -226,12 +226,12 @@ def _float_state(network: nn.Module) -> list[Tensor]:
 
 
 def to_channels_last(network: nn.Module) -> None:
-    """Puts the convolutions' weights in NHWC order."""
+    """Put the convolutions' weights in NHWC order."""
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def teacher_of(network: nn.Module, device: torch.device) -> nn.Module:
-    """Returns a frozen copy of a network in evaluation mode, on the device."""
+    """Return a frozen copy of a network in evaluation mode, on the device."""
     teacher = copy.deepcopy(network).to(device).eval()
     for parameter in teacher.parameters():
         parameter.requires_grad_(False)

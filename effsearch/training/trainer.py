@@ -40,17 +40,17 @@ class TrainConfig:
     """What to train, on what, and where the result goes.
 
     Attributes:
-        architecture: The network.
+        architecture: the network.
         data: ImageFolder tree, or a zip archive of one.
-        out: Folder of the checkpoints `last.pt` (to resume) and `model.pt` (to deploy).
-        recipe: How to train.
-        seed: Fixes weights, order and augmentation.
-        resume: Continue from `last.pt` where there is one.
-        teacher: Checkpoint of a network to learn from; its classes must be the data's.
+        out: folder of the checkpoints `last.pt` (to resume) and `model.pt` (to deploy).
+        recipe: how to train.
+        seed: fixes weights, order and augmentation.
+        resume: continue from `last.pt` where there is one.
+        teacher: checkpoint of a network to learn from; its classes must be the data's.
         device: `cpu`, `cuda`, or `auto`.
-        data_workers: Decoding processes where the images do not fit into memory.
-        resident: Whether all pixels are kept on the device; None decides by their size.
-        stop_after: Epochs after which this call ends, for trainings in parts; None for all.
+        data_workers: decoding processes where the images do not fit into memory.
+        resident: whether all pixels are kept on the device; None decides by their size.
+        stop_after: epochs after which this call ends, for trainings in parts; None for all.
     """
 
     architecture: Architecture
@@ -71,14 +71,14 @@ class TrainResult:
     """What a training reached.
 
     Attributes:
-        checkpoint: The file to deploy, `model.pt`.
-        digest: The architecture's digest.
-        epochs: Epochs done, those before a resume included.
-        top1: Last top-1 on the validation split in %.
-        top5: Last top-5 in %.
-        val_loss: Last mean cross-entropy in nats.
-        seconds: Wall time of this call.
-        device: What it ran on.
+        checkpoint: the file to deploy, `model.pt`.
+        digest: the architecture's digest.
+        epochs: epochs done, those before a resume included.
+        top1: last top-1 on the validation split in %.
+        top5: last top-5 in %.
+        val_loss: last mean cross-entropy in nats.
+        seconds: wall time of this call.
+        device: what it ran on.
         curve: (epoch, mean training loss, top-1) of every epoch.
     """
 
@@ -98,18 +98,18 @@ def train(
     log: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
     on_epoch: Callable[[int, float, float], None] | None = None,
 ) -> TrainResult:
-    """Trains a network and writes its checkpoints.
+    """Train a network and write its checkpoints.
 
     On the CPU a resumed training ends with the very weights of an uninterrupted one: everything
     random in an epoch follows from seed, epoch and rank.
 
     Args:
-        config: What to train.
-        log: Takes progress lines; silent but in the first process.
-        on_epoch: Called in every process after an epoch is saved, with a point of the curve.
+        config: what to train.
+        log: takes progress lines; silent but in the first process.
+        on_epoch: called in every process after an epoch is saved, with a point of the curve.
 
     Raises:
-        UserError: The data, the architecture, the teacher or the checkpoint cannot be used.
+        UserError: the data, the architecture, the teacher or the checkpoint cannot be used.
     """
     started = time.perf_counter()
     train_images, val_images = create_readers(config.data)
@@ -315,10 +315,10 @@ class TrainingError(WorkFailedError):
 
 
 def network_of(held: Checkpoint) -> nn.Module:
-    """Builds the network that a checkpoint holds, with its weights.
+    """Build the network that a checkpoint holds, with its weights.
 
     Raises:
-        UserError: The checkpoint's architecture is none of the space, or its weights differ.
+        UserError: the checkpoint's architecture is none of the space, or its weights differ.
     """
     architecture = Architecture.from_dict(yaml.safe_load(held.architecture))
     network = build_network(architecture, len(held.classes))

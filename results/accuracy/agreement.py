@@ -54,9 +54,16 @@ def bootstrap(
 ) -> dict[str, Values]:
     """Return tau of every score on the same bootstrap draws of the networks, (draws,).
 
-    A score is (n,), or (repeats, n) where it was predicted repeatedly: then each draw takes one of
-    the repeats, so that their spread is part of the interval. A network that was drawn twice makes
-    no pair with itself: such ties count neither way.
+    A network that was drawn twice makes no pair with itself: such ties count neither way. Hence not
+    `results.bootstrap`, which hands a statistic the drawn values but not which networks they are,
+    nor the same draws to several scores.
+
+    Args:
+        scores: by name, (n,) each; NaN where undefined.
+        truth: measured values, (n,).
+        pairs: as in `pair_tau`.
+        seed: of the draws.
+        draws: how many.
     """
     rng = np.random.default_rng(seed)
     count = len(truth)
@@ -67,8 +74,7 @@ def bootstrap(
         rows = rng.integers(count, size=count)
         of_rows = both[np.ix_(rows, rows)] & all_pairs(count)
         for name, score in scores.items():
-            values = score if score.ndim == 1 else score[rng.integers(len(score))]
-            found[name].append(pair_tau(values[rows], truth[rows], of_rows))
+            found[name].append(pair_tau(score[rows], truth[rows], of_rows))
     return {name: np.array(values) for name, values in found.items()}
 
 

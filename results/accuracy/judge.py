@@ -44,7 +44,7 @@ class Judged:
     Attributes:
         name: of the source.
         group: `count`, `zero-cost`, `published` or `inherited`.
-        values: (1, n).
+        values: (n,).
         ms: time for one candidate; None where it was not measured.
     """
 
@@ -78,14 +78,14 @@ def judge(
     found = [_count(name, trained.architectures) for name in COUNTS]
     if scores is not None:
         columns = further_scores(scores, trained.digests, None)
-        found += [Judged(n, "zero-cost", columns[n][None]) for n in zero_cost.NAMES]
-        found.append(Judged("az-nas", "zero-cost", _az_nas(columns, found[1].values[0])[None]))
+        found += [Judged(n, "zero-cost", columns[n]) for n in zero_cost.NAMES]
+        found.append(Judged("az-nas", "zero-cost", _az_nas(columns, found[1].values)))
     published = np.array([source.score(a).score for a in trained.architectures])
     ms = milliseconds(source.score, trained.architectures)
     found.append(Judged(PUBLISHED, "published", published[None], ms))
     for name, top1_of in (inherited or {}).items():
         values = np.array([top1_of.get(digest, np.nan) for digest in trained.digests])
-        found.append(Judged(name, "inherited", values[None]))
+        found.append(Judged(name, "inherited", values))
     noise = trained.noise_std
     pairs = {"all": all_pairs(len(trained)), "near": near_pairs(trained.mean_ms, NEAR)}
     tables = {}
@@ -127,10 +127,10 @@ def compare(found: Sequence[Judged], truth: Values, pairs: Pairs) -> list[dict[s
         row: dict[str, Any] = {
             "score": judged.name,
             "group": judged.group,
-            "tau": round(mean_tau(judged.values, truth, pairs), 3),
+            "tau": round(pair_tau(judged.values, truth, pairs), 3),
             "interval": interval(draws[judged.name]),
         }
-        known = ~np.isnan(judged.values).any(axis=0)
+        known = ~np.isnan(judged.values)
         if not known.all():
             row["networks"] = int(known.sum())
         if judged.group == "inherited":
@@ -151,7 +151,7 @@ def _lead(
 ) -> dict[str, Any]:
     """Return the lead over the best score that needs no training, on the pairs that it has."""
     taus = {
-        j.name: mean_tau(j.values, truth, pairs)
+        j.name: pair_tau(j.values, truth, pairs)
         for j in found
         if j.group in ("count", "zero-cost", "published")
     }
@@ -159,7 +159,7 @@ def _lead(
     own = draws[judged.name]
     return {
         "rival": rival,
-        "lead": round(mean_tau(judged.values, truth, pairs) - taus[rival], 3),
+        "lead": round(pair_tau(judged.values, truth, pairs) - taus[rival], 3),
         "lead_interval": interval(own - draws[rival]),
         "lead_over_published_interval": interval(own - draws[PUBLISHED]),
     }
@@ -177,7 +177,7 @@ def on_published(scores: Path, top1: Mapping[str, tuple[float, bool]]) -> list[d
     """
     names = sorted(top1)
     columns = {
-        name: _count(name, [zoo.load(n) for n in names]).values[0] for name in COUNTS
+        name: _count(name, [zoo.load(n) for n in names]).values for name in COUNTS
     } | further_scores(scores, names, "published")
     truth = np.array([top1[name][0] for name in names])
     distilled = np.array([top1[name][1] for name in names], dtype=bool)
@@ -232,7 +232,7 @@ def _line_error(values: Values, truth: Values, distilled: Values) -> float | Non
 def _count(name: str, architectures: Sequence[Architecture]) -> Judged:
     counted = Counted(name)
     values = np.array([counted.score(a).score for a in architectures])
-    return Judged(name, "count", values[None], milliseconds(counted.score, architectures))
+    return Judged(name, "count", values, milliseconds(counted.score, architectures))
 
 
 def milliseconds(
@@ -247,14 +247,8 @@ def milliseconds(
     return 1e3 * float(np.median(times))
 
 
-def mean_tau(values: Values, truth: Values, pairs: Pairs) -> float:
-    """Return the mean tau of repeated predictions (repeats, n)."""
-    return float(np.mean([pair_tau(row, truth, pairs) for row in values]))
-
-
 def _spearman(values: Values, truth: Values) -> float:
-    found = [spearmanr(row, truth, nan_policy="omit")[0] for row in values]
-    return round(float(np.mean(found)), 3)
+    return round(float(spearmanr(values, truth, nan_policy="omit")[0]), 3)
 
 
 def _per_band(found: Sequence[Judged], trained: Trained) -> list[dict[str, Any]]:
@@ -269,7 +263,7 @@ def _per_band(found: Sequence[Judged], trained: Trained) -> list[dict[str, Any]]
                 "band": int(band),
                 "mean_ms": round(float(trained.mean_ms[inside].mean()), 3),
                 "networks": int(inside.sum()),
-                "tau": {j.name: round(mean_tau(j.values, trained.top1, pairs), 3) for j in found},
+                "tau": {j.name: round(pair_tau(j.values, trained.top1, pairs), 3) for j in found},
             }
         )
     return rows
@@ -288,7 +282,7 @@ def _places(found: Sequence[Judged], trained: Trained) -> list[dict[str, Any]]:
             "top1": round(float(trained.top1[i]), 2),
             "ahead_of": {
                 "truth": place(trained.top1, i),
-                **{j.name: place(j.values.mean(0), i) for j in found},
+                **{j.name: place(j.values, i) for j in found},
             },
         }
         for i, origin in enumerate(trained.origins)

@@ -19,9 +19,10 @@ from collections.abc import Callable, Iterator
 from torch import nn
 
 from searchspace import Network
-from searchspace.blocks.additive_attention import AdditiveAttention, AdditiveAttentionBlock
-from searchspace.blocks.convolution import ConvEncoder
-from searchspace.blocks.efficient_mod import EfficientModAttentionBlock, EfficientModBlock
+from searchspace.blocks.additive_attention.module import AdditiveAttention, AdditiveAttentionBlock
+from searchspace.blocks.efficient_mod.module import EfficientModBlock
+from searchspace.blocks.efficient_mod_attention.module import EfficientModAttentionBlock
+from searchspace.blocks.swiftformer_conv.module import ConvEncoder
 from searchspace.downsampling import LocalBlock
 from searchspace.layers import ConvNormAct, LayerScale
 from searchspace.units import units

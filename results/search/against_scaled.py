@@ -62,14 +62,6 @@ def lead(row: dict[str, Any], over: str) -> float | None:
     return None if row.get(over) is None else row["winner"] - row[over]
 
 
-def is_lost(row: dict[str, Any]) -> bool:
-    """Return whether winner 1 fails to beat what anyone has without a search."""
-    if row["exit"] != 0:
-        return True
-    leads = [lead(row, over) for over in ("published", "scaled")]
-    return any(value is not None and value <= 0 for value in leads)
-
-
 def markdown(rows: Sequence[dict[str, Any]], command: str) -> str:
     """Return the table as a page."""
     leads = [value for row in rows if (value := lead(row, "scaled")) is not None]

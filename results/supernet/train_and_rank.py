@@ -31,7 +31,7 @@ from effsearch.training.recipe import Recipe
 from effsearch.training.resident import ResidentLoop, epoch_order, mix_seed
 from effsearch.training.step import Step, to_channels_last
 from effsearch.training.supernet import state as states
-from effsearch.training.supernet.evaluate import Inherited, InheritedConfig
+from effsearch.training.supernet.evaluate import InheritedConfig, InheritedScorer
 from effsearch.training.supernet.run import CHECKPOINT, SupernetConfig
 from effsearch.training.supernet.trainer import train
 from results.accuracy.campaign import changed_recipe, parse_pairs
@@ -165,7 +165,7 @@ def run(options: argparse.Namespace) -> None:
     held = states.load(out / CHECKPOINT)
     states.check_space(held.space, space, str(out / CHECKPOINT))
     config = InheritedConfig(options.data, None, options.batches, options.device)
-    inherited = Inherited.of(held, config)
+    inherited = InheritedScorer.of(held, config)
     report["device"] = device_name(inherited.device)
     done = _read(out / "inherited.csv")
     for name, architecture in members[: options.limit]:
@@ -224,7 +224,7 @@ def train_supernet(options: argparse.Namespace, space: SearchSpace, recipe: Reci
 
 def finetune_best(
     options: argparse.Namespace,
-    inherited: Inherited,
+    inherited: InheritedScorer,
     members: dict[str, Architecture],
     rows: list[dict[str, str]],
 ) -> None:
@@ -309,7 +309,9 @@ def finetune(
     return step.count
 
 
-def keep(inherited: Inherited, architecture: Architecture, network: Network, path: Path) -> None:
+def keep(
+    inherited: InheritedScorer, architecture: Architecture, network: Network, path: Path
+) -> None:
     """Write a network as a checkpoint, in half precision where it would be large.
 
     The network is rounded too, so that what is measured is what is kept.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from searchspace.supernet.sharing import Pieces, Share
+from searchspace.block_type import Pieces, Share
 
 Shape = tuple[int, ...]
 

@@ -11,15 +11,13 @@ from functools import lru_cache
 import torch
 
 from searchspace.errors import UserError
-from searchspace.schema import OptionValue
+from searchspace.schema import BLOCKS, DOWNSAMPLINGS, HEADS, STEMS, ComponentSpec, OptionValue
 from searchspace.space import SearchSpace
 from searchspace.space_file import NONE, Axes
 from searchspace.supernet.sharing import apart, share, slot_name
 from searchspace.supernet.slices import Extent
 from searchspace.units import PlacedUnit, Unit, make_unit
 
-# Options that change more than sizes: all their values are looked at, of others the largest.
-_STRUCTURAL = ("heads", "head_dim", "scales", "stride", "distillation", "fewer_norm")
 MAX_VALUES = 1_000_000_000
 _Values = tuple[tuple[str, OptionValue], ...]
 
@@ -40,14 +38,14 @@ def slot_units(space: SearchSpace, stems_apart: bool = False) -> dict[str, list[
     widths = [max(stage.width) for stage in spec.stages]
     for type_, entry in spec.stems.items():
         width = max(entry.width) if entry.width else widths[0]
-        for options in _combinations({"stride": entry.stride, **entry.options}):
+        for options in _combinations(STEMS[type_], {"stride": entry.stride, **entry.options}):
             unit = Unit("stem", type_, 3, width, 0, options)
             add(PlacedUnit("stem", -1, unit))
     own_widths = [max(entry.width) for entry in spec.stems.values() if entry.width]
     for index, stage in enumerate(spec.stages[: max(spec.counts)]):
         enters = widths[index - 1] if index else max(own_widths, default=0)
         for type_, axes in spec.downsamples.items():
-            for options in _combinations(axes) if enters else ():
+            for options in _combinations(DOWNSAMPLINGS[type_], axes) if enters else ():
                 unit = Unit("downsample", type_, enters, widths[index], 0, options)
                 add(PlacedUnit("", index, unit))
         depths = dict.fromkeys((t for t in stage.tails if t != NONE), max(stage.tail_depth))
@@ -61,7 +59,7 @@ def slot_units(space: SearchSpace, stems_apart: bool = False) -> dict[str, list[
                     add(PlacedUnit("", index, unit), number)
     for count in spec.counts:
         for type_, axes in spec.heads.items():
-            for options in _combinations(axes):
+            for options in _combinations(HEADS[type_], axes):
                 unit = Unit("head", type_, widths[count - 1], 0, 0, options)
                 add(PlacedUnit("head", count, unit), stage_count=count)
     if stems_apart:
@@ -131,17 +129,21 @@ def signature(unit: Unit) -> dict[str, tuple[tuple[int, ...], torch.dtype, bool]
 
 
 def _block_units(type_: str, width: int, axes: Axes, number: int) -> Iterator[Unit]:
-    if type_ == "efficient_mod":
-        patterns = [p for p in axes["expansion"] if isinstance(p, tuple)]
+    for name in BLOCKS[type_].patterns:
+        patterns = [p for p in axes[name] if isinstance(p, tuple)]
         values = sorted({pattern[number % len(pattern)] for pattern in patterns})
-        axes = {**axes, "expansion": tuple(values)}
-    for options in _combinations(axes):
+        axes = {**axes, name: tuple(values)}
+    for options in _combinations(BLOCKS[type_], axes):
         yield Unit("block", type_, width, width, 0, options)
 
 
-def _combinations(axes: Mapping[str, tuple[OptionValue, ...]]) -> Iterator[_Values]:
+def _combinations(
+    spec: ComponentSpec, axes: Mapping[str, tuple[OptionValue, ...]]
+) -> Iterator[_Values]:
+    """Yield all values of structural options, and of others the largest."""
+    structural = {"stride", *(name for name, option in spec.options.items() if option.structural)}
     reduced = [
-        [(name, value) for value in (values if name in _STRUCTURAL else (max(values),))]
+        [(name, value) for value in (values if name in structural else (max(values),))]
         for name, values in axes.items()
     ]
     yield from itertools.product(*reduced)

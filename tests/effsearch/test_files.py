@@ -1,7 +1,7 @@
 import pytest
 
-from effsearch.errors import first_line
 from effsearch.files import LineLog, atomic_write, atomic_write_text
+from searchspace.errors import first_line
 
 
 @pytest.mark.parametrize("sync", [False, True])

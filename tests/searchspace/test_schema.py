@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import searchspace
 from searchspace.schema import (
     BLOCKS,
     DOWNSAMPLINGS,
@@ -96,3 +99,17 @@ def test_heads_or_head_width_follow_the_width(heads, head_dim):
     assert linear_heads(64, 0, head_dim) == (64 // head_dim, head_dim)
     assert linear_heads(64, heads, head_dim) == (heads, head_dim)
     assert linear_heads(head_dim // 2, 0, head_dim) == (1, head_dim)
+
+
+def test_schema_and_block_types_need_no_torch():
+    """The package's door loads torch; what declares components does not."""
+    code = """
+import sys, types
+sys.modules["torch"] = None
+sys.modules["searchspace"] = door = types.ModuleType("searchspace")
+door.__path__ = [sys.argv[1]]
+from searchspace.schema import BLOCKS
+assert len(dict(BLOCKS)) >= 9
+"""
+    folder = searchspace.__path__[0]
+    subprocess.run([sys.executable, "-c", code, folder], check=True, timeout=60)

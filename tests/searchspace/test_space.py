@@ -187,7 +187,7 @@ def members(space):
             asked.append((name, values))
             return values[script[len(asked) - 1] if len(asked) <= len(script) else 0]
 
-        yield space._construct(choose)
+        yield space._axes.construct(choose)
         for depth in range(len(script), len(asked)):
             unchanged = (*script, *[0] * (depth - len(script)))
             open_ends += [(*unchanged, index) for index in range(1, len(asked[depth][1]))]
@@ -338,6 +338,6 @@ def test_corners_of_mobile_can_be_built():
         def choose(name, values, end=end, wanted=wanted):
             return wanted if wanted in values and name.endswith("block") else values[end]
 
-        architecture = space._construct(choose)
+        architecture = space._axes.construct(choose)
         assert architecture in space
         assert all(o.kind != "other" for o in operators(architecture, "deploy"))

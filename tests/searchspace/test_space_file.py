@@ -93,7 +93,7 @@ MISTAKES = [
     (("stem", "shvit", "stride"), "four", "stem.shvit.stride: 'four' is not an integer"),
     (("stem", "shvit", "depth"), 1, "stem.shvit.depth: unknown option; allowed: none"),
     (("blocks",), None, "blocks: None is not a mapping"),
-    (("blocks", "conv"), {}, "blocks.conv: unknown; use lite_mla"),
+    (("blocks", "conv"), {}, "blocks.conv: unknown; use additive_attention"),
     (("blocks", "shsa", "head"), 1, "blocks.shsa.head: unknown option; allowed: partial_ratio"),
     (("blocks", "shsa", "kernel"), [3, 4], "blocks.shsa.kernel: 4 is not an odd integer"),
     (("blocks", "shsa", "partial_ratio"), 2, "blocks.shsa.partial_ratio: 2 is not a number from"),

@@ -27,7 +27,7 @@ def feature_scores(features: Sequence[Tensor]) -> dict[str, float]:
     Real images and at least 16 of them are needed for ranks that hold.
 
     Args:
-        features: What `block_features` returns.
+        features: what `block_features` returns.
 
     Returns:
         "expressivity", NaN without blocks or where a block's output is constant, and
@@ -49,8 +49,8 @@ def trainability(features: Sequence[Tensor], seed: int = 0) -> float:
     scores 2 - s - 1/s, which is 0 at best.
 
     Args:
-        features: What `block_features` returns, with its graph.
-        seed: Of the Rademacher gradients.
+        features: what `block_features` returns, with its graph.
+        seed: of the Rademacher gradients.
 
     Returns:
         The mean over blocks; NaN with fewer than two blocks, and where a block passes its
@@ -77,7 +77,7 @@ def pca_entropy(feature: Tensor) -> float:
     """Entropy of a feature's normalised PCA eigenvalues, in nats; NaN where it is constant.
 
     Args:
-        feature: A map (N, C, H, W) or tokens (N, L, C); each position is a sample.
+        feature: a map (N, C, H, W) or tokens (N, L, C); each position is a sample.
     """
     samples = as_samples(channels_first(feature))
     samples = samples.double() - samples.double().mean(dim=0, keepdim=True)
@@ -98,7 +98,7 @@ def rank_sum(scores: Sequence[npt.ArrayLike]) -> npt.NDArray[np.float64]:
     """AZ-NAS's aggregation: the sum over scores of log(rank / N), undefined scores ranked last.
 
     Args:
-        scores: Sequences of N values, one per score; higher is better, NaN where undefined.
+        scores: sequences of N values, one per score; higher is better, NaN where undefined.
 
     Returns:
         N sums, 0 for a network that is best in everything.
@@ -133,7 +133,7 @@ def _spectral_norm(matrix: Tensor) -> float:
 
 
 def _on_grid_of(coarse: Tensor, fine: Tensor) -> Tensor:
-    """Folds a map's positions into channels until it has the other's size, padding if need be."""
+    """Fold a map's positions into channels until it has the other's size, padding if need be."""
     factor = max(math.ceil(f / c) for f, c in zip(fine.shape[2:], coarse.shape[2:], strict=True))
     if factor <= 1:
         return fine

@@ -38,18 +38,18 @@ WEIGHTED_OPERATORS = frozenset(
 def block_features(
     net: nn.Module, batch: Tensor, blocks: Sequence[str] | None = None
 ) -> list[Tensor]:
-    """Runs a network and returns the features at the ends of its blocks, with their graph.
+    """Run a network and return the features at the ends of its blocks, with their graph.
 
     Args:
-        net: The network, in the mode in which it is to run.
-        batch: Images (N, 3, R, R), N at least 2.
-        blocks: Names of submodules whose outputs are the features; found where None.
+        net: the network, in the mode in which it is to run.
+        batch: images (N, 3, R, R), N at least 2.
+        blocks: names of submodules whose outputs are the features; found where None.
 
     Returns:
         Feature maps (N, C, H, W) or tokens (N, L, C), in the order in which they are computed.
 
     Raises:
-        UserError: A name in `blocks` is none of the network's submodules.
+        UserError: a name in `blocks` is none of the network's submodules.
     """
     if blocks is not None:
         return _named_features(net, batch, blocks)
@@ -64,8 +64,8 @@ def find_blocks(nodes: Sequence[Node], output: int) -> list[int]:
     """Indices of the nodes that end a block.
 
     Args:
-        nodes: A network's operators in the order in which they ran, the input first.
-        output: Index of the node that wrote the logits.
+        nodes: a network's operators in the order in which they ran, the input first.
+        output: index of the node that wrote the logits.
     """
     relevant = _between_input_and(output, nodes)
     cuts = _cuts(nodes, relevant, output)

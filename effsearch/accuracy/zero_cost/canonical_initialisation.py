@@ -25,8 +25,8 @@ def canonical_copy(module: nn.Module, seed: int = 0) -> nn.Module:
     floating-point parameters require gradients. The module itself is left as it is.
 
     Args:
-        module: Any network.
-        seed: Of the weights.
+        module: any network.
+        seed: of the weights.
     """
     duplicate = copy.deepcopy(module).float()
     initialise_(duplicate, seed)
@@ -42,11 +42,11 @@ def canonical_copy(module: nn.Module, seed: int = 0) -> nn.Module:
 
 @torch.no_grad()
 def initialise_(module: nn.Module, seed: int = 0) -> None:
-    """Initialises a network in place: gains and layer scales 1, biases 0, weights He normal.
+    """Initialise a network in place: gains and layer scales 1, biases 0, weights He normal.
 
     Args:
-        module: The network to change.
-        seed: Of the weights. They are drawn on the CPU, so the device does not change them.
+        module: the network to change.
+        seed: of the weights. They are drawn on the CPU, so the device does not change them.
     """
     generator = torch.Generator().manual_seed(seed)
     for name, parameter, owner, role in named_roles(module):

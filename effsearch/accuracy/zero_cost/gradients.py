@@ -23,9 +23,9 @@ def gradient_scores(net: nn.Module, batch: Tensor, labels: Tensor) -> dict[str, 
     the sum over weights of |weight * gradient| (Lee et al., ICLR 2019, arXiv:1810.02340).
 
     Args:
-        net: A network in the state in which it is scored.
-        batch: Images (N, 3, R, R).
-        labels: Classes (N,).
+        net: a network in the state in which it is scored.
+        batch: images (N, 3, R, R).
+        labels: classes (N,).
 
     Returns:
         "grad_norm" and "snip"; NaN where a gradient is not finite or all are zero.
@@ -48,9 +48,9 @@ def zico(net: nn.Module, batch: Tensor, labels: Tensor) -> float:
     its standard deviation is clipped at `ZICO_CLIP`.
 
     Args:
-        net: A network in the state in which it is scored.
-        batch: Images (N, 3, R, R).
-        labels: Classes (N,).
+        net: a network in the state in which it is scored.
+        batch: images (N, 3, R, R).
+        labels: classes (N,).
 
     Returns:
         The score; NaN with fewer than 4 images (batch norm has no variance over one), and where a

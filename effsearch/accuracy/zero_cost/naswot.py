@@ -36,8 +36,8 @@ def naswot(net: nn.Module, batch: Tensor) -> float:
     inputs of ReLU and its smooth kin (GELU, SiLU, hard-swish, ...), called as modules or functions.
 
     Args:
-        net: A network in the state in which it is scored.
-        batch: Images (N, 3, R, R), no two equal.
+        net: a network in the state in which it is scored.
+        batch: images (N, 3, R, R), no two equal.
 
     Returns:
         log|K|; NaN without activations, and where K is singular.

@@ -51,7 +51,7 @@ def is_layer_scale(shape: tuple[int, ...]) -> bool:
 
 
 def named_roles(module: nn.Module) -> Iterator[tuple[str, nn.Parameter, nn.Module, Role]]:
-    """Yields every floating-point parameter once: (name, parameter, owner, role)."""
+    """Yield every floating-point parameter once: (name, parameter, owner, role)."""
     seen: set[int] = set()
     norms: list[str] = []
     for path, owner in module.named_modules():

@@ -36,22 +36,22 @@ def scores(
     blocks: Sequence[str] | None = None,
     seed: int = 0,
 ) -> dict[str, float]:
-    """Scores a network's design without training it.
+    """Score a network's design without training it.
 
     The scores are those of a canonically initialised copy (see `canonical_copy`), so the module's
     own weights, gains and layer scales make no difference, and the module is not changed. No
     zero-cost score beat counting multiply-accumulates in our trials: use them as a second opinion.
 
     Args:
-        module: Any network that maps images to logits, of convolutions, linear layers, norms and
+        module: any network that maps images to logits, of convolutions, linear layers, norms and
             activations.
-        batch: Images (N, 3, R, R), normalised as for training. Real ones, 16 or more: expressivity
+        batch: images (N, 3, R, R), normalised as for training. Real ones, 16 or more: expressivity
             needs them.
-        labels: Their classes (N,), below the number of logits.
-        names: The scores to compute, of `NAMES`.
-        blocks: Names of submodules at whose outputs AZ-NAS's scores read features; found where
+        labels: their classes (N,), below the number of logits.
+        names: the scores to compute, of `NAMES`.
+        blocks: names of submodules at whose outputs AZ-NAS's scores read features; found where
             None.
-        seed: Of the weights and of trainability's gradients.
+        seed: of the weights and of trainability's gradients.
 
     Returns:
         The scores by name; higher is better, NaN where undefined.

@@ -28,8 +28,8 @@ def synflow(net: nn.Module, batch: Tensor) -> float:
     attention (softmax, division by a sum) stays.
 
     Args:
-        net: A network in the state in which it is scored.
-        batch: Images (N, 3, R, R), of which only the shape is read.
+        net: a network in the state in which it is scored.
+        batch: images (N, 3, R, R), of which only the shape is read.
 
     Returns:
         The score; NaN where it overflows float64 (products of features, as in modulation, square

@@ -32,11 +32,11 @@ class Tracer(TorchFunctionMode):
     """Records the operators that run on tensors computed from the input.
 
     Attributes:
-        input: The network's input, node 0.
-        keep: Indices of nodes whose outputs to keep in `features`. What is kept can be
+        input: the network's input, node 0.
+        keep: indices of nodes whose outputs to keep in `features`. What is kept can be
             differentiated, and in-place operators that follow do not touch it.
-        nodes: The operators, in the order in which they ran.
-        features: The outputs kept, by node index.
+        nodes: the operators, in the order in which they ran.
+        features: the outputs kept, by node index.
     """
 
     input: Tensor
@@ -58,7 +58,7 @@ class Tracer(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Runs one function and records it where it reads a tracked tensor."""
+        """Run one function and record it where it reads a tracked tensor."""
         kwargs = kwargs or {}
         read = [self._node_of[id(t)] for t in tensors((args, kwargs)) if id(t) in self._node_of]
         result = func(*args, **kwargs)
@@ -89,7 +89,7 @@ class Tracer(TorchFunctionMode):
 
 
 def tensors(value: Any) -> Iterator[Tensor]:
-    """Yields the tensors of nested lists, tuples and dicts."""
+    """Yield the tensors of nested lists, tuples and dicts."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, (list, tuple)):
@@ -104,7 +104,7 @@ def logits(output: Any) -> Tensor:
     """The logits among what a network returns: the last 2-D tensor, as in (features, logits).
 
     Raises:
-        UserError: There is none.
+        UserError: there is none.
     """
     candidates = [t for t in tensors(output) if t.ndim == 2]
     if not candidates:
@@ -114,11 +114,11 @@ def logits(output: Any) -> Tensor:
 
 @torch.no_grad()
 def trace(module: torch.nn.Module, batch: Tensor) -> tuple[list[Node], int]:
-    """Runs a network once.
+    """Run a network once.
 
     Args:
-        module: The network.
-        batch: Its input.
+        module: the network.
+        batch: its input.
 
     Returns:
         The nodes in the order in which they ran, and the index of the one that wrote the logits

@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from effsearch.extensions import installed
 from effsearch.latency.catalogue import table_path
 from effsearch.latency.cost_model import CostModel
 from effsearch.latency.models import calibrated, fitted, measured_file
 from effsearch.latency.models.card import LoadModel, read_card
 from searchspace import UserError
 from searchspace.errors import short
+from searchspace.extensions import installed
 
 GROUP = "effsearch.tables"
 

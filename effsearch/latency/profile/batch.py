@@ -12,8 +12,8 @@ import numpy as np
 
 from effsearch.latency.machine_speed import MachineSpeed
 from effsearch.latency.timing.interleaved import (
-    Subject,
-    Turn,
+    TimedTurn,
+    TurnTaker,
     calm_turns,
     summarise,
     take_turn,
@@ -63,7 +63,7 @@ def prepare(architecture: dict[str, Any], path: Path) -> Prepared:
     return Prepared(path, found)
 
 
-class ProfiledSubject(Subject):
+class ProfiledTurnTaker(TurnTaker):
     """A network that takes each turn as it is, and then under the runtime's profiler.
 
     Args:
@@ -78,7 +78,7 @@ class ProfiledSubject(Subject):
         self.item = item
         self.opened = (runtime or find_runtime()).open(model, threads, profiled=True, rests=True)
         self.inputs = self.opened.random_inputs()
-        self.profiled: list[Turn] = []
+        self.profiled: list[TimedTurn] = []
         for _ in range(2):
             run()
         start = time.perf_counter()
@@ -140,15 +140,15 @@ def measure_batch(
         runtime: what runs them; the default one where None.
     """
     probe = ReferenceProbe(reference.path, threads, runtime)
-    subjects = [ProfiledSubject(item, threads, runtime) for item in items]
-    speed, error = take_turns(subjects, probe)
-    calm = calm_turns(subjects)
+    takers = [ProfiledTurnTaker(item, threads, runtime) for item in items]
+    speed, error = take_turns(takers, probe)
+    calm = calm_turns(takers)
     return Batch(
         speed,
         error,
         float(np.mean([good for turns in calm for good in turns])),
         [
             (summarise(s, good, threads, NETWORK_NOISE_LIMIT), *s.operator_times(good))
-            for s, good in zip(subjects, calm, strict=True)
+            for s, good in zip(takers, calm, strict=True)
         ],
     )

@@ -35,8 +35,8 @@ _MAX_RUNS = 100
 
 
 @dataclass(frozen=True)
-class Turn:
-    """Runs of one subject, one after another, the first left out.
+class TimedTurn:
+    """A few runs of one network, one after another, the first left out.
 
     Attributes:
         times_ms: of each run.
@@ -63,7 +63,7 @@ def preemptions() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw if resource else 0
 
 
-def take_turn(run: Callable[[], object], seconds: float, min_runs: int = 2) -> Turn:
+def take_turn(run: Callable[[], object], seconds: float, min_runs: int = 2) -> TimedTurn:
     """Return runs over some seconds, and until enough of them were left alone.
 
     Args:
@@ -86,10 +86,10 @@ def take_turn(run: Callable[[], object], seconds: float, min_runs: int = 2) -> T
         enough = sum(kept) >= min_runs or len(times) >= PATIENCE * min_runs
         if enough and now >= end:
             break
-    return Turn(tuple(times), tuple(kept))
+    return TimedTurn(tuple(times), tuple(kept))
 
 
-class Subject:
+class TurnTaker:
     """Something timed in turns.
 
     Args:
@@ -103,7 +103,7 @@ class Subject:
         self, run: Callable[[], object], rounds: int, seconds: float, min_runs: int = 2
     ) -> None:
         self.run, self.rounds, self.seconds, self.min_runs = run, rounds, seconds, min_runs
-        self.turns: list[Turn] = []
+        self.turns: list[TimedTurn] = []
         self.probes: list[tuple[MachineSpeed, MachineSpeed]] = []
 
     def take(self) -> None:
@@ -112,39 +112,39 @@ class Subject:
 
 
 def take_turns(
-    subjects: Sequence[Subject], probe: Callable[[], MachineSpeed]
+    takers: Sequence[TurnTaker], probe: Callable[[], MachineSpeed]
 ) -> tuple[MachineSpeed, float]:
-    """Give all subjects their turns; return the machine's speed and its relative standard error.
+    """Give all takers their turns; return the machine's speed and its relative standard error.
 
     Those with fewer rounds than others sit some out, evenly. Those that lack calm turns in the end
     get more, for as long again.
 
     Args:
-        subjects: what is timed.
+        takers: what is timed.
         probe: returns the machine's speed at the moment; called before and after each turn.
     """
     probes = [probe()]
 
-    def turn(subject: Subject) -> None:
-        subject.take()
+    def turn(taker: TurnTaker) -> None:
+        taker.take()
         probes.append(probe())
-        subject.probes.append((probes[-2], probes[-1]))
+        taker.probes.append((probes[-2], probes[-1]))
 
     start = time.perf_counter()
-    rounds = max(s.rounds for s in subjects)
+    rounds = max(s.rounds for s in takers)
     for number in range(rounds):
-        for subject in subjects:
-            if (number + 1) * subject.rounds // rounds - number * subject.rounds // rounds:
-                turn(subject)
+        for taker in takers:
+            if (number + 1) * taker.rounds // rounds - number * taker.rounds // rounds:
+                turn(taker)
     now = time.perf_counter()
     end = now + EXTENSION * (now - start)
     while lacking := [
         s
-        for s, calm in zip(subjects, calm_turns(subjects), strict=True)
+        for s, calm in zip(takers, calm_turns(takers), strict=True)
         if sum(calm) < min(CALM_TURNS, s.rounds)
     ]:
-        for subject in lacking:
-            turn(subject)
+        for taker in lacking:
+            turn(taker)
         if time.perf_counter() >= end:
             break
     return calm_speed(probes)
@@ -173,28 +173,28 @@ def _within(probe: MachineSpeed, limit: MachineSpeed) -> bool:
     return probe.reference_ms <= limit.reference_ms and probe.product_ms <= limit.product_ms
 
 
-def calm_turns(subjects: Sequence[Subject]) -> list[list[bool]]:
+def calm_turns(takers: Sequence[TurnTaker]) -> list[list[bool]]:
     """Return which turns of each count: left alone, and no reference was slow around them."""
-    limit = calm_limits([p for s in subjects for pair in s.probes for p in pair])
+    limit = calm_limits([p for s in takers for pair in s.probes for p in pair])
     return [
         [
             not turn.disturbed and all(_within(p, limit) for p in pair)
             for turn, pair in zip(s.turns, s.probes, strict=True)
         ]
-        for s in subjects
+        for s in takers
     ]
 
 
-def summarise(subject: Subject, calm: Sequence[bool], threads: int, limit: float) -> Measurement:
+def summarise(taker: TurnTaker, calm: Sequence[bool], threads: int, limit: float) -> Measurement:
     """Return the median over calm turns, with its error.
 
     Args:
-        subject: what took turns.
+        taker: what took turns.
         calm: which of them count.
         threads: of one operator.
         limit: highest relative error of a measurement that is not noisy.
     """
-    turns = [t for t, good in zip(subject.turns, calm, strict=True) if good] or subject.turns
+    turns = [t for t, good in zip(taker.turns, calm, strict=True) if good] or taker.turns
     medians = [t.median_ms for t in turns]
     values = [ms for t in turns for ms, good in zip(t.times_ms, t.kept, strict=True) if good]
     values = values or [ms for t in turns for ms in t.times_ms]

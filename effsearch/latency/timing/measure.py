@@ -53,7 +53,6 @@ def measure_ms(
     *,
     seconds: float = 1.0,
     attempts: int = 3,
-    noise_limit: float = NOISE_LIMIT,
     runtime: Runtime | None = None,
 ) -> Measurement:
     """Return the median latency of a network for one image on this machine.
@@ -68,7 +67,6 @@ def measure_ms(
         threads: of one operator.
         seconds: time for one attempt.
         attempts: how often to try for a calm one.
-        noise_limit: most drift of a calm one; see `drift`.
         runtime: what runs it; the default one where None.
 
     Raises:
@@ -82,9 +80,9 @@ def measure_ms(
         times_ms = time_runs(run, seconds)
         if not best or drift(times_ms) < drift(best):
             best = times_ms
-        if drift(best) <= noise_limit:
+        if drift(best) <= NOISE_LIMIT:
             break
-    return summarise(best, threads, noise_limit)
+    return summarise(best, threads)
 
 
 def time_runs(
@@ -125,9 +123,7 @@ def median_error(values: Sequence[float]) -> float:
     return float(1.25 * (upper - lower) / 1.349 / middle / np.sqrt(len(values)))
 
 
-def summarise(
-    times_ms: Sequence[float], threads: int, noise_limit: float = NOISE_LIMIT
-) -> Measurement:
+def summarise(times_ms: Sequence[float], threads: int) -> Measurement:
     """Return the median of runs in the order they were made, with its error.
 
     Neighbouring runs are disturbed together, so the error is that of medians of a few parts.
@@ -137,5 +133,5 @@ def summarise(
     low, median, high = (float(q) for q in np.quantile(values, [0.1, 0.5, 0.9]))
     error = median_error([float(np.median(part)) for part in parts])
     return Measurement(
-        median, len(values), threads, error, low, high, drift(times_ms) > noise_limit
+        median, len(values), threads, error, low, high, drift(times_ms) > NOISE_LIMIT
     )

@@ -14,10 +14,10 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from effsearch.errors import first_line
 from effsearch.latency.timing.kernels import credit, read_profile
 from effsearch.latency.timing.runtime import PRECISION, Inputs, Model, OperatorTimes
 from searchspace import Architecture, Operator, UserError
+from searchspace.errors import first_line
 
 PROVIDER = "CPUExecutionProvider"
 

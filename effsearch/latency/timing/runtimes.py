@@ -6,10 +6,10 @@ what `--runtime` takes, its object a `Runtime`.
 
 from __future__ import annotations
 
-from effsearch.extensions import installed
 from effsearch.latency.timing.onnx_runtime import OnnxRuntime
 from effsearch.latency.timing.runtime import Runtime
 from searchspace import UserError
+from searchspace.extensions import installed
 
 GROUP = "effsearch.runtimes"
 DEFAULT = "onnxruntime"

@@ -12,7 +12,7 @@ import numpy as np
 from effsearch.latency.cost_model import SpeedModel
 from effsearch.latency.machine_speed import REFERENCE, MachineSpeed
 from effsearch.latency.table import DeviceTable
-from effsearch.latency.timing.interleaved import Subject, calm_turns, summarise, take_turns
+from effsearch.latency.timing.interleaved import TurnTaker, calm_turns, summarise, take_turns
 from effsearch.latency.timing.machine import check_threads
 from effsearch.latency.timing.measure import NOISE_LIMIT, Measurement
 from effsearch.latency.timing.references import ReferenceProbe, runner
@@ -48,7 +48,6 @@ def measure_with_references(
     reference: Model,
     threads: int,
     seconds: float = 0.8,
-    noise_limit: float = NOISE_LIMIT,
     runtime: Runtime | None = None,
 ) -> TimedNetworks:
     """Measure networks in turns with one another and with the references.
@@ -58,19 +57,18 @@ def measure_with_references(
         reference: the reference network.
         threads: of one operator.
         seconds: about how long to run each network.
-        noise_limit: highest relative standard error of a latency that is not noisy.
         runtime: what runs them; the default one where None.
 
     Raises:
         UserError: where the runtime does not take a model.
     """
     probe = ReferenceProbe(reference, threads, runtime)
-    subjects = [_subject(runner(model, threads, runtime), seconds) for model in models]
-    speed, error = take_turns(subjects, probe)
-    calm = calm_turns(subjects)
+    takers = [_taker(runner(model, threads, runtime), seconds) for model in models]
+    speed, error = take_turns(takers, probe)
+    calm = calm_turns(takers)
     return TimedNetworks(
         tuple(
-            summarise(s, good, threads, noise_limit) for s, good in zip(subjects, calm, strict=True)
+            summarise(s, good, threads, NOISE_LIMIT) for s, good in zip(takers, calm, strict=True)
         ),
         speed,
         error,
@@ -128,7 +126,7 @@ class TableSpeedTimer:
         return replace(one, at_table_speed_ms=one.median_ms / float(slower[0]))
 
 
-def _subject(run: Callable[[], object], seconds: float) -> Subject:
+def _taker(run: Callable[[], object], seconds: float) -> TurnTaker:
     for _ in range(2):
         run()
     start = time.perf_counter()
@@ -136,4 +134,4 @@ def _subject(run: Callable[[], object], seconds: float) -> Subject:
     one = time.perf_counter() - start
     turn = max(SECONDS_PER_TURN, MIN_RUNS * one) + one
     rounds = int(np.clip(seconds / turn, MIN_ROUNDS, MAX_ROUNDS))
-    return Subject(run, rounds, SECONDS_PER_TURN, MIN_RUNS)
+    return TurnTaker(run, rounds, SECONDS_PER_TURN, MIN_RUNS)

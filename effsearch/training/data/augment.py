@@ -28,10 +28,10 @@ class Augmenter:
     colour changes come first, at the source size, where they are cheap.
 
     Args:
-        recipe: Strengths and probabilities.
-        num_classes: Width of the soft labels.
-        device: Where batches live.
-        generator: Source of randomness on that device; None takes the device's default one.
+        recipe: strengths and probabilities.
+        num_classes: width of the soft labels.
+        device: where batches live.
+        generator: source of randomness on that device; None takes the device's default one.
     """
 
     def __init__(
@@ -54,12 +54,12 @@ class Augmenter:
         self._blur[:, :, 1, 1] = 5 / 13
 
     def __call__(self, images: Tensor, labels: Tensor, side: int) -> tuple[Tensor, Tensor]:
-        """Augments a batch.
+        """Augment a batch.
 
         Args:
             images: uint8, (N, 3, S, S).
             labels: int64, (N,).
-            side: Side of the output in px.
+            side: side of the output in px.
 
         Returns:
             Normalised float32 images (N, 3, side, side) and soft labels (N, classes).
@@ -119,7 +119,7 @@ class Augmenter:
         )
 
     def _sometimes(self, n: int, limit: float) -> Tensor:
-        """Draws values in [-limit, limit] for the images that an operation applies to, else 0."""
+        """Draw values in [-limit, limit] for the images that an operation applies to, else 0."""
         return self._uniform(n, -limit, limit) * self._chosen(n)
 
     def _chosen(self, n: int) -> Tensor:
@@ -139,7 +139,7 @@ class Augmenter:
         return (level + (x - level) * contrast).clamp_(0, 1)
 
     def _randaugment(self, x: Tensor) -> Tensor:
-        """Applies the colour operations of RandAugment (Cubuk et al., 2020), each at random."""
+        """Apply the colour operations of RandAugment (Cubuk et al., 2020), each at random."""
         n, strength = x.shape[0], self._recipe.randaugment_magnitude / 10
 
         def pick() -> Tensor:
@@ -164,7 +164,7 @@ class Augmenter:
         return torch.lerp(x, posterized, pick())
 
     def _mix(self, x: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Mixes each image with the one at the mirrored place of the batch."""
+        """Mix each image with the one at the mirrored place of the batch."""
         recipe, (n, _, height, width) = self._recipe, x.shape
         mixed = self._uniform(n) < recipe.mix_probability
         if recipe.mixup_alpha > 0 and recipe.cutmix_alpha > 0:
@@ -191,7 +191,7 @@ class Augmenter:
         return x.masked_fill(self._boxes(tall, wide, height, width), 0.0)
 
     def _boxes(self, tall: Tensor, wide: Tensor, height: int, width: int) -> Tensor:
-        """Returns a mask (N, 1, H, W), true in a random box of the given relative sizes."""
+        """Return a mask (N, 1, H, W), true in a random box of the given relative sizes."""
         n = tall.shape[0]
         rows = (torch.arange(height, device=self._device) + 0.5) / height
         columns = (torch.arange(width, device=self._device) + 0.5) / width
@@ -202,18 +202,18 @@ class Augmenter:
 
 
 def smooth_labels(labels: Tensor, num_classes: int, smoothing: float) -> Tensor:
-    """Returns soft labels (N, classes) that keep `smoothing` of the mass spread evenly."""
+    """Return soft labels (N, classes) that keep `smoothing` of the mass spread evenly."""
     off = smoothing / num_classes
     targets = torch.full((labels.shape[0], num_classes), off, device=labels.device)
     return targets.scatter_(1, labels.view(-1, 1), 1 - smoothing + off)
 
 
 def prepare(images: Tensor, side: int) -> Tensor:
-    """Prepares images for evaluation: seven eighths in the centre where there is room, resized.
+    """Prepare images for evaluation: seven eighths in the centre where there is room, resized.
 
     Args:
         images: uint8, (N, 3, S, S).
-        side: Side of the output in px.
+        side: side of the output in px.
 
     Returns:
         Normalised float32, (N, 3, side, side).
@@ -233,7 +233,7 @@ def prepare(images: Tensor, side: int) -> Tensor:
 
 
 def _beta_quantiles(alpha: float) -> Tensor:
-    """Returns quantiles of Beta(alpha, alpha): a uniform index then draws from it in a graph."""
+    """Return quantiles of Beta(alpha, alpha): a uniform index then draws from it in a graph."""
     if alpha <= 0:
         return torch.ones(_QUANTILES)
     # With x = sin^2(t), the density in t is (sin t cos t)^(2 alpha - 1), tamer at the ends.

@@ -20,7 +20,7 @@ class _ImageTree(ImageReader):
     """A split whose classes are folders.
 
     Attributes:
-        names: Path of each image below the split, class by class.
+        names: path of each image below the split, class by class.
     """
 
     def __init__(self, root: Path, split: str) -> None:
@@ -42,11 +42,11 @@ class _ImageTree(ImageReader):
         """Return the states of the files that change with the images."""
 
     def name(self, index: int) -> str:
-        """Returns an image's path with its split."""
+        """Return an image's path with its split."""
         return f"{self.split}/{self.names[index]}"
 
     def digest(self) -> str:
-        """Returns 16 hex digits over the place, the names and the archive's or files' sizes."""
+        """Return 16 hex digits over the place, the names and the archive's or files' sizes."""
         hashed = hashlib.sha256(f"{self.root.resolve()}|{self.split}".encode())
         for name in self.names:
             hashed.update(name.encode())
@@ -64,11 +64,11 @@ class ImageFolder(_ImageTree):
 
     @classmethod
     def accepts(cls, root: Path) -> bool:
-        """Takes every folder."""
+        """Take every folder."""
         return root.is_dir()
 
     def read(self, index: int) -> bytes:
-        """Returns an image file's bytes; OSError where it is gone."""
+        """Return an image file's bytes; OSError where it is gone."""
         return (self.root / self.split / self.names[index]).read_bytes()
 
     def _list(self) -> tuple[tuple[str, ...], Sequence[PurePosixPath]]:
@@ -104,11 +104,11 @@ class ImageZip(_ImageTree):
 
     @classmethod
     def accepts(cls, root: Path) -> bool:
-        """Takes every file, and says so where one is no archive."""
+        """Take every file, and say so where one is no archive."""
         return root.is_file()
 
     def read(self, index: int) -> bytes:
-        """Returns a member's bytes; OSError where the archive changed or is damaged."""
+        """Return a member's bytes; OSError where the archive changed or is damaged."""
         try:
             if not hasattr(self._opened, "archive"):
                 self._opened.archive = zipfile.ZipFile(self.root)

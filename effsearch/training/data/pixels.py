@@ -38,8 +38,8 @@ class Pixels:
     Attributes:
         images: uint8, (N, 3, S, S), RGB.
         labels: int64, (N,).
-        classes: Class names in the order of their labels.
-        skipped: Files that could not be read.
+        classes: class names in the order of their labels.
+        skipped: files that could not be read.
     """
 
     images: Tensor
@@ -51,12 +51,12 @@ class Pixels:
         return int(self.images.shape[0])
 
     def to(self, device: torch.device) -> Pixels:
-        """Returns the split on a device."""
+        """Return the split on a device."""
         return Pixels(self.images.to(device), self.labels.to(device), self.classes, self.skipped)
 
 
 def cache_dir() -> Path:
-    """Returns the folder of decoded images: `$EFFSEARCH_CACHE` or the user's cache folder."""
+    """Return the folder of decoded images: `$EFFSEARCH_CACHE` or the user's cache folder."""
     chosen = os.environ.get("EFFSEARCH_CACHE")
     if chosen:
         return Path(chosen)
@@ -64,13 +64,13 @@ def cache_dir() -> Path:
 
 
 def decode_image(data: bytes, side: int) -> npt.NDArray[np.uint8]:
-    """Decodes one image file to RGB: shorter edge resized to `side`, centre square kept.
+    """Decode one image file to RGB: shorter edge resized to `side`, centre square kept.
 
     Returns:
         (3, side, side), uint8.
 
     Raises:
-        OSError: The bytes are no image, or a damaged one (other PIL errors may come too).
+        OSError: the bytes are no image, or a damaged one (other PIL errors may come too).
     """
     with Image.open(io.BytesIO(data)) as opened:
         # JPEG decoders can shrink by powers of two while decoding, which saves most of the work.
@@ -86,32 +86,29 @@ def decode_image(data: bytes, side: int) -> npt.NDArray[np.uint8]:
 
 
 def fits_in_memory(reader: ImageReader, side: int) -> bool:
-    """Says whether a decoded split is small enough to be kept as one tensor (4 GiB)."""
+    """Say whether a decoded split is small enough to be kept as one tensor (4 GiB)."""
     return len(reader) * 3 * side * side <= RESIDENT_BYTES_MAX
 
 
-def load(reader: ImageReader, side: int, threads: int | None = None, cache: bool = True) -> Pixels:
-    """Decodes a whole split, or reads it from the cache of decoded splits.
+def load(reader: ImageReader, side: int) -> Pixels:
+    """Decode a whole split, or read it from the cache of decoded splits.
 
     Unreadable files are skipped, counted and named on stderr.
 
     Args:
-        reader: The split.
-        side: Side in px of the decoded squares.
-        threads: Decoding threads; all cores when None.
-        cache: Whether the user's cache folder is read and written.
+        reader: the split.
+        side: side in px of the decoded squares.
 
     Raises:
-        UserError: More than 1 % of the files cannot be decoded.
+        UserError: more than 1 % of the files cannot be decoded.
     """
-    stem = cache_dir() / f"pixels-{reader.digest()}-{side}" if cache else None
-    if stem is not None and stem.with_suffix(".json").is_file():
+    stem = cache_dir() / f"pixels-{reader.digest()}-{side}"
+    if stem.with_suffix(".json").is_file():
         skipped, labels = _read_index(stem)
         array = np.load(stem.with_suffix(".npy"))
     else:
-        array, labels, skipped = _decode_all(reader, side, threads or os.cpu_count() or 1)
-        if stem is not None:
-            _write_cache(stem, array, labels, skipped)
+        array, labels, skipped = _decode_all(reader, side, os.cpu_count() or 1)
+        _write_cache(stem, array, labels, skipped)
     if skipped or reader.skipped:
         print(describe_bad_files([*reader.skipped, *skipped]), file=sys.stderr)
     return Pixels(
@@ -178,7 +175,7 @@ class StreamDataset(Dataset[tuple[Tensor, int]]):
         return len(self._reader)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        """Returns (uint8 (3, S, S), label)."""
+        """Return (uint8 (3, S, S), label)."""
         try:
             pixels = decode_image(self._reader.read(index), self._side)
             return torch.from_numpy(pixels), self._reader.labels[index]
@@ -190,11 +187,11 @@ class PixelSource:
     """Batches of a split in any order, from memory or streamed from the files.
 
     Args:
-        reader: The split.
-        side: Side in px of the decoded squares.
-        device: Where the batches go.
-        workers: Decoding processes when the split is streamed.
-        resident: Whether to keep all pixels on the device; None decides by size.
+        reader: the split.
+        side: side in px of the decoded squares.
+        device: where the batches go.
+        workers: decoding processes when the split is streamed.
+        resident: whether to keep all pixels on the device; None decides by size.
     """
 
     def __init__(
@@ -218,12 +215,12 @@ class PixelSource:
         return len(self.reader) if self.pixels is None else len(self.pixels)
 
     def batches(self, order: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yields (uint8 (B, 3, S, S), int64 (B,)) in the given order of image indices.
+        """Yield (uint8 (B, 3, S, S), int64 (B,)) in the given order of image indices.
 
         A streamed batch is shorter by the files that could not be read.
 
         Raises:
-            UserError: More than 1 % of the files turned out to be unreadable.
+            UserError: more than 1 % of the files turned out to be unreadable.
         """
         if self.pixels is not None:
             order = order.to(self._device)

@@ -22,18 +22,18 @@ class ImageReader(ABC):
     Several threads may read at once. A reader can be pickled, to read in other processes.
 
     Args:
-        root: Where the images are.
+        root: where the images are.
         split: `train` or `val`.
 
     Attributes:
-        root: Where the images are.
+        root: where the images are.
         split: `train` or `val`.
-        classes: Class names in the order of their labels.
-        labels: Label of each image, an index into `classes`.
-        skipped: What was found beside the images and is none, by name.
+        classes: class names in the order of their labels.
+        labels: label of each image, an index into `classes`.
+        skipped: what was found beside the images and is none, by name.
 
     Raises:
-        UserError: The images cannot be listed.
+        UserError: the images cannot be listed.
     """
 
     classes: tuple[str, ...]
@@ -46,23 +46,23 @@ class ImageReader(ABC):
     @classmethod
     @abstractmethod
     def accepts(cls, root: Path) -> bool:
-        """Says whether what lies at a path, which exists, is of this kind."""
+        """Say whether what lies at a path, which exists, is of this kind."""
 
     @abstractmethod
     def read(self, index: int) -> bytes:
-        """Returns one image as an encoded file: JPEG, PNG or another format that Pillow reads.
+        """Return one image as an encoded file: JPEG, PNG or another format that Pillow reads.
 
         Raises:
-            OSError: It is gone or cannot be read.
+            OSError: it is gone or cannot be read.
         """
 
     @abstractmethod
     def name(self, index: int) -> str:
-        """Returns what an image is called in messages."""
+        """Return what an image is called in messages."""
 
     @abstractmethod
     def digest(self) -> str:
-        """Returns text for a file name, another one whenever place or images have changed."""
+        """Return text for a file name, another one whenever place or images have changed."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -74,10 +74,10 @@ class ImageReader(ABC):
 
 
 def check_reader(reader: ImageReader) -> None:
-    """Checks that a network can be trained on a split.
+    """Check that a network can be trained on a split.
 
     Raises:
-        UserError: It has no images, less than two classes, a class without images or a label
+        UserError: it has no images, less than two classes, a class without images or a label
             without class, or more than 1 % of what it found are no images.
     """
     if not len(reader):
@@ -94,14 +94,14 @@ def check_reader(reader: ImageReader) -> None:
 
 
 def check_labels(labels: torch.Tensor | Sequence[int], num_classes: int) -> None:
-    """Checks that every label has an output of the network.
+    """Check that every label has an output of the network.
 
     Args:
-        labels: Integer labels, any shape.
-        num_classes: Outputs of the network.
+        labels: integer labels, any shape.
+        num_classes: outputs of the network.
 
     Raises:
-        UserError: A label is below 0 or is `num_classes` or more.
+        UserError: a label is below 0 or is `num_classes` or more.
     """
     values: npt.NDArray[np.int64] = np.asarray(labels, dtype=np.int64)
     if values.size and (values.min() < 0 or values.max() >= num_classes):
@@ -113,15 +113,15 @@ def check_labels(labels: torch.Tensor | Sequence[int], num_classes: int) -> None
 
 
 def check_bad_files(bad: Sequence[str], total: int, where: str) -> None:
-    """Refuses data in which more than 1 % of the files cannot be used.
+    """Refuse data in which more than 1 % of the files cannot be used.
 
     Args:
-        bad: The unusable files.
-        total: All files, those included.
-        where: The data's place, for the message.
+        bad: the unusable files.
+        total: all files, those included.
+        where: the data's place, for the message.
 
     Raises:
-        UserError: More than 1 % are bad.
+        UserError: more than 1 % are bad.
     """
     if len(bad) > BAD_FRACTION_MAX * total:
         raise UserError(
@@ -131,11 +131,11 @@ def check_bad_files(bad: Sequence[str], total: int, where: str) -> None:
 
 
 def describe_bad_files(bad: Sequence[str]) -> str:
-    """Returns one line that counts and names skipped files."""
+    """Return one line that counts and names skipped files."""
     return f"skipped {len(bad)} unreadable or non-image file(s): {some(bad)}"
 
 
 def some(items: Sequence[str]) -> str:
-    """Returns the first few of many names, and how many more there are."""
+    """Return the first few of many names, and how many more there are."""
     shown = ", ".join(items[:_NAMED])
     return shown if len(items) <= _NAMED else f"{shown} and {len(items) - _NAMED} more"

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from effsearch.extensions import installed
 from effsearch.training.data.image_folder import ImageFolder, ImageZip
 from effsearch.training.data.reader import ImageReader, check_reader, some
 from searchspace.errors import UserError
+from searchspace.extensions import installed
 
 GROUP = "effsearch.readers"
 BUILT_IN: dict[str, type[ImageReader]] = {"folder": ImageFolder, "zip": ImageZip}
 
 
 def kinds() -> dict[str, type[ImageReader]]:
-    """Returns the kinds of readers by name; those of other packages come first.
+    """Return the kinds of readers by name; those of other packages come first.
 
     A package adds a kind by an entry point in the group `effsearch.readers`. It is asked before the
     two of this package, which take every folder and every file.
@@ -23,14 +23,14 @@ def kinds() -> dict[str, type[ImageReader]]:
 
 
 def create_reader(root: str | Path, split: str) -> ImageReader:
-    """Opens one split of an image source by the first kind of reader that accepts its path.
+    """Open one split of an image source by the first kind of reader that accepts its path.
 
     Args:
-        root: An ImageFolder tree, a zip archive of one, or what an installed reader accepts.
+        root: an ImageFolder tree, a zip archive of one, or what an installed reader accepts.
         split: `train` or `val`.
 
     Raises:
-        UserError: There is nothing at that path, no reader takes it, or the images cannot be
+        UserError: there is nothing at that path, no reader takes it, or the images cannot be
             trained on (see `check_reader`).
     """
     root = Path(root)
@@ -45,10 +45,10 @@ def create_reader(root: str | Path, split: str) -> ImageReader:
 
 
 def create_readers(root: str | Path) -> tuple[ImageReader, ImageReader]:
-    """Opens the `train` and `val` splits of an image source.
+    """Open the `train` and `val` splits of an image source.
 
     Raises:
-        UserError: As `create_reader`, or the two have different classes.
+        UserError: as `create_reader`, or the two have different classes.
     """
     train, val = create_reader(root, "train"), create_reader(root, "val")
     if train.classes != val.classes:

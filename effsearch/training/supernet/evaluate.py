@@ -74,7 +74,7 @@ class InheritedConfig:
     device: str = "auto"
 
 
-class Inherited:
+class InheritedScorer:
     """Evaluates members of a supernet's space with the weights that they inherit.
 
     Args:
@@ -123,7 +123,7 @@ class Inherited:
         self.batch = 4 * BATCH if self.device.type == "cuda" else BATCH
 
     @classmethod
-    def of(cls, held: SupernetCheckpoint, config: InheritedConfig) -> Inherited:
+    def of(cls, held: SupernetCheckpoint, config: InheritedConfig) -> InheritedScorer:
         """Return the evaluation of a checkpoint's supernet."""
         return cls(held.supernet(), held.classes, held.recipe, config)
 

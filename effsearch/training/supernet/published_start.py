@@ -33,7 +33,7 @@ def seed(supernet: Supernet, network: Network) -> tuple[int, int]:
 
 
 def seed_from_file(supernet: Supernet, name: str, path: Path) -> str:
-    """Copy an official checkpoint's weights into a supernet; returns a line that says how much.
+    """Copy an official checkpoint's weights into a supernet; return a line that says how much.
 
     Raises:
         UserError: where the network is unknown, the file is no checkpoint of it, or nothing fits.

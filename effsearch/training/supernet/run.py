@@ -172,7 +172,7 @@ class SupernetRun:
         return min(1.0, self.step.count / self.total)
 
     def train(self, log: Callable[[str], None], started: float) -> float:
-        """Train to the end; returns the last mean loss of the largest networks."""
+        """Train to the end; return the last mean loss of the largest networks."""
         step, config = self.step, self.config
         log(
             f"supernet of {config.space.name}: "

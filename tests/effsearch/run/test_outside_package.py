@@ -4,37 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tomllib
-from pathlib import Path
 
 import pytest
 
 from effsearch.accuracy import registry
 from searchspace import Architecture, UserError, zoo
+from tests.fixtures.outside_package import SPACE, install
 from tests.fixtures.score_contract import keeps_the_contract
-
-PACKAGE = Path(__file__).parents[2] / "example_plugin"
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """The folder that the example package is installed in, as pip would without a network."""
-    site = tmp_path_factory.mktemp("site")
-    project = tomllib.loads((PACKAGE / "pyproject.toml").read_text())["project"]
-    shutil.copyfile(PACKAGE / "example_plugin.py", site / "example_plugin.py")
-    info = site / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(
-        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
-    )
-    lines = []
-    for group, points in project["entry-points"].items():
-        lines += [f"[{group}]", *(f"{name} = {value}" for name, value in points.items())]
-    (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
-    return site
+    return install(tmp_path_factory.mktemp("package") / "site")
 
 
 @pytest.fixture
@@ -91,3 +74,27 @@ def test_a_run_searches_with_its_score_source(installed, tmp_path):
     without = call("", "run", "--resume", out)
     assert without.returncode == 2
     assert "widest: no such score source" in without.stderr
+
+
+def test_a_run_searches_a_space_with_its_block_and_exports_the_winners(installed, tmp_path):
+    out = tmp_path / "run"
+    done = call(
+        installed, "run", "--device", "iphone12", "--space", SPACE, "--budget-ms", 0.6,
+        "--trials", 60, "--winners", 2, "--workers", 2, "--proxy", "widest", "--out", out, "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    winners = json.loads(done.stdout)["winners"]
+    assert winners
+    for winner in winners:
+        path = out / winner["path"] / "architecture.yaml"
+        # The package is not here: the file is read as text.
+        assert "type: gated_conv" in path.read_text()
+        with pytest.raises(UserError, match="gated_conv' is unknown"):
+            Architecture.from_yaml(path)
+        assert winner["latency"]["kind"] in ("estimated", "transferred")
+        exported = call(installed, "export", path, "--out", tmp_path / "winner.onnx")
+        assert exported.returncode == 0, exported.stderr
+        assert "agree" in exported.stdout
+    without = call("", "describe", path)
+    assert without.returncode == 2
+    assert "gated_conv' is unknown" in without.stderr

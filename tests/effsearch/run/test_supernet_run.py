@@ -22,7 +22,7 @@ from effsearch.training.data import pixels
 from effsearch.training.data.augment import prepare
 from effsearch.training.data.readers import create_reader
 from effsearch.training.supernet import state as states
-from effsearch.training.supernet.evaluate import Inherited
+from effsearch.training.supernet.evaluate import InheritedScorer
 from effsearch.training.supernet.run import SupernetConfig
 from effsearch.training.supernet.trainer import train
 from searchspace import Architecture, SearchSpace, UserError
@@ -157,7 +157,7 @@ def test_winners_classify_as_their_cards_state(finished, tree):
 
 def test_a_resumed_run_measures_nothing_twice(finished, tree, trained, capsys, monkeypatch):
     before = json.loads((finished / "summary.json").read_text())
-    monkeypatch.setattr(Inherited, "evaluate", lambda *a: pytest.fail("measured again"))
+    monkeypatch.setattr(InheritedScorer, "evaluate", lambda *a: pytest.fail("measured again"))
     again = ("run", "--resume", finished, "--json", "--workers", 1)
     code, out, _ = call(capsys, *again, "--checkpoint", trained, "--data", tree)
     assert code == 0
@@ -240,7 +240,7 @@ def test_out_of_memory_says_the_batch_size(trained, tree, monkeypatch):
     def fail(*arguments):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
-    monkeypatch.setattr(Inherited, "try_batch", fail)
+    monkeypatch.setattr(InheritedScorer, "try_batch", fail)
     with pytest.raises(UserError, match=r"at batch size 256 and 32 px; try fewer --workers"):
         source.check(source.space)
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from effsearch.run.request import SearchRequest
-from effsearch.search.candidates import NEAREST, PUBLISHED, SAMPLED, SCALED, Record
-from effsearch.search.planner import Planner, published
+from effsearch.search.candidates import NEAREST, PUBLISHED, SAMPLED, SCALED, Candidate, Record
+from effsearch.search.planner import INITIAL, Planner, published
 from searchspace import SearchSpace, zoo
+from searchspace.scaling import scaled_families
 
 
 def evaluated(candidates, evaluator, asked, batch=0):
@@ -18,14 +19,15 @@ def evaluated(candidates, evaluator, asked, batch=0):
 
 
 def test_published_networks_come_first_then_their_nearest(tiny):
-    planned = Planner(tiny, 0, 400).plan(0, [])
+    starts = [Candidate(n, SCALED, n.name, member=False) for n in list(scaled_families())[20:30]]
+    planned = Planner(tiny, 0, 400, starts=starts).plan(0, [])
     assert [c.source for c in planned[:16]] == list(zoo.names())
     assert all(c.origin == PUBLISHED and not c.member for c in planned[:16])
     origins = [c.origin for c in planned[16:]]
     assert origins == sorted(origins, key=[NEAREST, SCALED, SAMPLED].index)
     assert all(c.architecture in tiny for c in planned[16:] if c.member)
-    assert origins.count(SCALED) == 200  # half of a search at most
-    inside = Planner(tiny, 0, 400, outsiders=False).plan(0, [])
+    assert origins.count(SCALED) == len(starts)
+    inside = Planner(tiny, 0, 400, outsiders=False, starts=starts).plan(0, [])
     assert all(c.member for c in inside)
 
 
@@ -43,6 +45,7 @@ def test_no_candidate_comes_twice(tiny, evaluator):
     following = planner.plan(1, records)
     digests = [r.candidate.digest for r in records] + [c.digest for c in following]
     assert len(digests) == len(set(digests))
+    assert len(records) <= INITIAL
     assert len(digests) <= 440
 
 

@@ -13,8 +13,8 @@ from effsearch.latency.machine_speed import MachineSpeed, slowness
 from effsearch.latency.timing import interleaved as turns
 from effsearch.latency.timing import with_references as beside
 from effsearch.latency.timing.interleaved import (
-    Subject,
-    Turn,
+    TimedTurn,
+    TurnTaker,
     calm_speed,
     calm_turns,
     summarise,
@@ -32,10 +32,10 @@ from effsearch.onnx_io.onnx_files import to_onnx
 from searchspace import UserError, build, zoo
 
 
-def subject(times, products, kept=None):
-    found = Subject(lambda: None, len(times), 0.0)
+def taker(times, products, kept=None):
+    found = TurnTaker(lambda: None, len(times), 0.0)
     kept = kept or [True] * len(times)
-    found.turns = [Turn((ms, ms), (good, good)) for ms, good in zip(times, kept, strict=True)]
+    found.turns = [TimedTurn((ms, ms), (good, good)) for ms, good in zip(times, kept, strict=True)]
     found.probes = [(MachineSpeed(2.0, p), MachineSpeed(2.0, p)) for p in products]
     return found
 
@@ -77,12 +77,12 @@ def test_a_blip_in_a_long_run_does_not_matter(monkeypatch):
 
 
 def test_runs_that_were_disturbed_do_not_count_for_the_median():
-    assert Turn((1.0, 9.0, 1.2), (True, False, True)).median_ms == pytest.approx(1.1)
+    assert TimedTurn((1.0, 9.0, 1.2), (True, False, True)).median_ms == pytest.approx(1.1)
 
 
 def test_turns_beside_a_slow_product_do_not_count():
     slow = [0.5, 0.5, 0.9, 0.5, 0.5, 0.5]
-    one = subject([2.0, 2.0, 3.6, 2.0, 2.1, 9.0], slow, [True] * 5 + [False])
+    one = taker([2.0, 2.0, 3.6, 2.0, 2.1, 9.0], slow, [True] * 5 + [False])
     (calm,) = calm_turns([one])
     assert calm == [True, True, False, True, True, False]
     found = summarise(one, calm, threads=1, limit=0.03)
@@ -92,7 +92,7 @@ def test_turns_beside_a_slow_product_do_not_count():
 
 
 def test_turns_beside_a_slow_reference_network_do_not_count():
-    one = subject([2.0] * 6, [0.5] * 6)
+    one = taker([2.0] * 6, [0.5] * 6)
     one.probes[2] = (MachineSpeed(2.0, 0.5), MachineSpeed(2.9, 0.5))
     assert calm_turns([one]) == [[True, True, False, True, True, True]]
     speeds = [
@@ -108,12 +108,12 @@ def test_turns_beside_a_slow_reference_network_do_not_count():
 def test_networks_that_lack_calm_turns_get_more():
     """While the machine is slow, and until there are enough calm ones or the time is over."""
     slow = iter([True] * 4 + [False] * 100)
-    one = Subject(lambda: time.sleep(0.002), 5, 0.0, 1)
+    one = TurnTaker(lambda: time.sleep(0.002), 5, 0.0, 1)
     take_turns([one], lambda: MachineSpeed(4.0 if next(slow) else 2.0, 0.5))
     (calm,) = calm_turns([one])
     assert sum(calm) >= min(turns.CALM_TURNS, len(one.turns) - 3)
     assert len(one.turns) > 5
-    never = Subject(lambda: time.sleep(0.002), 5, 0.0, 1)
+    never = TurnTaker(lambda: time.sleep(0.002), 5, 0.0, 1)
     steps = itertools.count(2.0, 1.0)
     take_turns([never], lambda: MachineSpeed(next(steps), 0.5))
     assert 5 < len(never.turns) < 40
@@ -127,9 +127,9 @@ def test_the_error_of_a_median_falls_with_the_turns():
     assert median_error([1.0] * 9) == 0.0
 
 
-def test_subjects_with_fewer_rounds_sit_some_out():
+def test_takers_with_fewer_rounds_sit_some_out():
     order = []
-    few, many = (Subject(lambda name=name: order.append(name), rounds, 0.0, 1)
+    few, many = (TurnTaker(lambda name=name: order.append(name), rounds, 0.0, 1)
                  for name, rounds in (("a", 2), ("b", 4)))  # fmt: skip
 
     probes = itertools.count()

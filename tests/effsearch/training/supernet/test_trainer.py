@@ -18,7 +18,7 @@ from effsearch.errors import WorkFailedError
 from effsearch.training import recipe as recipes
 from effsearch.training.supernet import plan
 from effsearch.training.supernet import state as states
-from effsearch.training.supernet.evaluate import Inherited, InheritedConfig, recalibrate
+from effsearch.training.supernet.evaluate import InheritedConfig, InheritedScorer, recalibrate
 from effsearch.training.supernet.published_start import seed
 from effsearch.training.supernet.run import CHECKPOINT, SupernetConfig
 from effsearch.training.supernet.sampling import Sampler, cost_of, side_of
@@ -65,7 +65,7 @@ def test_training_learns_and_its_networks_inherit(config, tree):
     assert result.steps == 36
     assert result.networks == 4 * 36
     held = states.load(result.checkpoint)
-    inherited = Inherited.of(held, InheritedConfig(tree, device="cpu"))
+    inherited = InheritedScorer.of(held, InheritedConfig(tree, device="cpu"))
     rng = np.random.default_rng(0)
     scores = [inherited.evaluate(inherited.supernet.space.sample(rng)).top1 for _ in range(6)]
     assert np.mean(scores) > 60  # chance is 33.3
@@ -79,7 +79,7 @@ def test_stems_apart_are_kept_in_the_checkpoint(config, tree):
     result = train(config(stems_apart=True, stop_after=2), silent)
     held = states.load(result.checkpoint)
     assert held.supernet().stems_apart
-    inherited = Inherited.of(held, InheritedConfig(tree, device="cpu"))
+    inherited = InheritedScorer.of(held, InheritedConfig(tree, device="cpu"))
     assert inherited.supernet.stems_apart
     with pytest.raises(UserError, match="stems_apart True, not False"):
         train(config(resume=True), silent)
@@ -305,7 +305,7 @@ def test_scores_are_cached_by_digest(config, tree, monkeypatch):
     assert 0 <= score.score <= 100
     assert score.std > 0
     again = SupernetScore(options)
-    monkeypatch.setattr(Inherited, "evaluate", lambda *a: pytest.fail("measured again"))
+    monkeypatch.setattr(InheritedScorer, "evaluate", lambda *a: pytest.fail("measured again"))
     assert again.score(architecture) == score
     with pytest.raises(pytest.fail.Exception):
         SupernetScore(options.model_copy(update={"recalibration_batches": 2})).score(architecture)

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from searchspace.blocks.convolution import InvertedBottleneck
+from searchspace.blocks.lite_mla import linear_heads
+from searchspace.blocks.mbconv.module import InvertedBottleneck
 from searchspace.layers import ConvNormAct, Residual
-from searchspace.registry import BLOCKS, register
-from searchspace.schema import linear_heads
 
 EPSILON = 1e-15  # the official code's; float32 holds it, half precision would not
 
@@ -78,7 +77,6 @@ def _full_precision(x: Tensor) -> AbstractContextManager[object]:
     return torch.autocast(kind, enabled=False)
 
 
-@register(BLOCKS, "lite_mla")
 class LiteMLABlock(nn.Module):
     """Linear attention, then an inverted bottleneck, each residual (EfficientViT's block)."""
 

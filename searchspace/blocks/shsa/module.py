@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from searchspace.blocks.shsa import partial_width
 from searchspace.layers import ConvNormAct, FeedForward, Residual, deployed, fold_affine_before
-from searchspace.registry import BLOCKS, register
-from searchspace.schema import partial_width
 
 
 class PartialSelfAttention(nn.Module):
@@ -61,7 +60,6 @@ class PartialSelfAttention(nn.Module):
         return self
 
 
-@register(BLOCKS, "shsa")
 class SHSABlock(nn.Module):
     """Depthwise convolution, partial self-attention and FFN, each residual."""
 

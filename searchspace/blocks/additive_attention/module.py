@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from searchspace.blocks.convolution import ConvEncoder
+from searchspace.blocks.swiftformer_conv.module import ConvEncoder
 from searchspace.layers import (
     LayerScale,
     Residual,
@@ -15,7 +15,6 @@ from searchspace.layers import (
     fold_norm_before,
     unit_length,
 )
-from searchspace.registry import BLOCKS, register
 
 
 class AdditiveAttention(nn.Module):
@@ -73,7 +72,6 @@ class TokenAttention(nn.Module):
         return y.reshape(n, h, w, c).permute(0, 3, 1, 2)
 
 
-@register(BLOCKS, "additive_attention")
 class AdditiveAttentionBlock(nn.Module):
     """Local representation, additive attention and MLP (SwiftFormer's encoder)."""
 
