@@ -49,7 +49,14 @@ _NOT_COVERED = (
 def table_of(
     entries: Mapping[Signature, Entry], calibration: Calibration, peak: Peak, card: dict[str, Any]
 ) -> MeasuredTable:
-    """Return a table with its interpolation errors."""
+    """Return a table with its interpolation errors.
+
+    Args:
+        entries: measured operators by signature.
+        calibration: from sums over operators to networks.
+        peak: highest rates of the machine.
+        card: what the table says of itself.
+    """
     rows = [(e.operator, e.ms, e.kernels) for e in entries.values()]
     return MeasuredTable(
         entries,
@@ -70,7 +77,13 @@ def _reference_share(entries: Mapping[Signature, Entry], peak: Peak) -> float:
 
 
 def left_out_features(found: Sequence[Sample], profiler_ms: float, peak: Peak) -> Array:
-    """Return the features (n, d) of each network from a table that has not seen it."""
+    """Return the features (n, d) of each network from a table that has not seen it.
+
+    Args:
+        found: the networks.
+        profiler_ms: what the profiler adds to each kernel.
+        peak: highest rates of the machine.
+    """
     rows: list[Array | None] = [None] * len(found)
     for fold in range(FOLDS):
         kept = [s for i, s in enumerate(found) if i % FOLDS != fold]
@@ -91,7 +104,13 @@ def left_out_predictions(features: Array, ms: Array) -> tuple[Array, Array]:
 
 
 def error_summary(predicted: Array, measured: Array, std: Array | None = None) -> dict[str, float]:
-    """Return relative errors and rank correlation of predictions."""
+    """Return relative errors and rank correlation of predictions.
+
+    Args:
+        predicted: latencies in ms, (n,).
+        measured: latencies in ms, (n,).
+        std: standard deviations of the predictions in ms, (n,); None leaves coverage out.
+    """
     error = np.abs(predicted / measured - 1)
     summary = {
         "networks": len(measured),

@@ -83,7 +83,7 @@ def without_drift(
             streaming_share(o, ms, stream_mb_per_ms)
             for o, ms in zip(s.operators, s.ms, strict=True)
         ]
-        # An operator that does nothing but stream slows more than the reference network, which
+        # A slow memory delays an operator that only streams more than the reference network, which
         # also computes.
         slower = slowness(
             np.asarray(streams) / reference_share,
@@ -96,7 +96,7 @@ def without_drift(
 
 
 def profiler_cost_ms(found: Sequence[Sample]) -> float:
-    """Return what the profiler adds to each kernel.
+    """Return the ms that the profiler adds to each kernel.
 
     Whole networks are regressed on their own kernels' times and number: what the number explains
     (a negative slope) is the profiler's doing.
@@ -119,6 +119,11 @@ def fit_entries(
     found: Sequence[Sample], profiler_ms: float, stream_mb_per_ms: float
 ) -> dict[Signature, Entry]:
     """Return the price of each operator measured.
+
+    Args:
+        found: the networks.
+        profiler_ms: what the profiler adds to each kernel.
+        stream_mb_per_ms: rate at which weights arrive from main memory.
 
     A network runs all of its operators faster or slower than others do, because of caches and the
     machine's speed, and those that wait for weights even more so. So prices and two effects of each
