@@ -1,4 +1,4 @@
-"""`effsearch export`: a network to a file in one of the formats, and a check of what is in it."""
+"""`effsearch export`: a network to a file in one of the formats, checked against it."""
 
 from __future__ import annotations
 
@@ -57,7 +57,17 @@ def write_export(
 def load_network(
     target: str, weights: Path | None, num_classes: int, seed: int
 ) -> tuple[Network, bool]:
-    """Return a network in eval mode, and whether its weights are trained."""
+    """Return a network in eval mode, and whether its weights are trained.
+
+    Args:
+        target: published network, architecture YAML, or a checkpoint that `effsearch train` wrote.
+        weights: checkpoint of ours or, for a published network, the official one; None for none.
+        num_classes: classes where there are no weights.
+        seed: of fresh weights.
+
+    Raises:
+        UserError: where target or weights can't be used.
+    """
     if weights is None and Path(target).suffix in _CHECKPOINTS:
         return _from_checkpoint(Path(target)), True
     architecture = load_architecture(target)

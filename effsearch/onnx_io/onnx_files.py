@@ -19,7 +19,7 @@ from searchspace.graph import Graph, Node
 from searchspace.tracing import trace
 
 OPSET = 20
-# Operators whose inputs after the first say how, not what: axes, shapes, bounds.
+# Operators with one input of data; those after it are parameters: axes, shapes, bounds.
 _ONE_DATA_INPUT = {
     "ReduceMean", "ReduceSum", "ReduceL2", "ReduceMax", "Slice", "Reshape", "Split", "Tile", "Pad",
     "Expand", "Clip", "Squeeze", "Unsqueeze", "Resize", "Gather",
@@ -131,7 +131,8 @@ def to_onnx(network: Network, image_batch: int = 1, side: int | None = None) -> 
         image_batch: batch size, fixed in the file.
         side: R, fixed in the file; the architecture's resolution where None.
 
-    The model takes `input` (N, 3, R, R), float32, and gives `logits` (N, num_classes).
+    Returns:
+        A model with input `input` (N, 3, R, R), float32, and output `logits` (N, num_classes).
     """
     resolution = side or network.architecture.resolution
     deployed = deploy(network)

@@ -38,7 +38,7 @@ class Entry:
 
 @dataclass
 class Journal:
-    """Lines on disk; each is there before anything follows from it.
+    """The results of trainings as lines of a file, each on disk before a decision rests on it.
 
     Attributes:
         path: the file.

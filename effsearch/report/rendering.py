@@ -1,4 +1,4 @@
-"""Filling in the page's templates, and what these may call."""
+"""The page's templates filled in, with the filters that they use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trains one network: resumable, on the CPU, one GPU or several through torchrun."""
+"""Training of one network: resumable, on the CPU, one GPU or several through torchrun."""
 
 from __future__ import annotations
 

@@ -129,6 +129,11 @@ def in_order(prices: Sequence[Price], totals: Sequence[str], where: str | Path) 
 def covariance(triangle: Sequence[Sequence[float]], size: int, where: str | Path) -> Array:
     """Return the covariance (size, size) whose lower triangle a card holds.
 
+    Args:
+        triangle: rows of the lower triangle, as the card has them.
+        size: rows and columns wanted.
+        where: the card, for messages.
+
     Raises:
         UserError: where it is not one.
     """

@@ -117,7 +117,13 @@ class Store:
     def append(
         self, records: list[ProfiledNetwork], repeats: int = 0, left_out: bool = False
     ) -> None:
-        """Add a batch's records and how it went, on disk when this returns."""
+        """Add a batch's records and how it went, on disk when this returns.
+
+        Args:
+            records: the batch's networks; none where it was left out.
+            repeats: how often it was measured again.
+            left_out: whether it was given up.
+        """
         batch = {"repeats": repeats, "left_out": left_out}
         lines = [json.dumps(body) for body in (*(r.to_dict() for r in records), batch)]
         LineLog(self.path).append(*lines)

@@ -105,7 +105,7 @@ def check_fresh(config: SupernetConfig) -> None:
 
 
 class SupernetRun:
-    """A run in this process; `train` wraps it."""
+    """A supernet's training in this process: what `trainer.train` sets up and runs."""
 
     def __init__(
         self,

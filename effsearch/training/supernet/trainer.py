@@ -1,4 +1,4 @@
-"""Trains a supernet: resumable at any step, on the CPU, one GPU or several through torchrun."""
+"""Supernet training: resumable at any step, on the CPU, one GPU or several through torchrun."""
 
 from __future__ import annotations
 
