@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from effsearch.cli import JsonFlag, emit_json
+from effsearch.cli import JsonFlag, emit_json, show
 
 FORMATS = ("onnx", "coreml", "torch")
 
@@ -44,4 +44,4 @@ def export(
         emit_json(result)
         return
     trained = "trained weights" if result["trained"] else "fresh, untrained weights"
-    print(f"{result['path']}: {format}, {trained}; {result['check']}")
+    show(f"{result['path']}: {format}, {trained}; {result['check']}")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from effsearch.cli import JsonFlag, emit_json, say
+from effsearch.cli import JsonFlag, emit_json, say, show
 
 
 def register(app: typer.Typer) -> None:
@@ -49,7 +49,7 @@ def kit(
             }
         )
         return
-    print(
+    show(
         f"{written.folder}: {len(written.architectures)} networks ({', '.join(written.formats)}). "
         f"{GUIDE} says how to measure them; fill in {written.csv} (the first {FIRST} give a usable "
         f"table), then run: effsearch calibrate {written.csv}"
@@ -146,17 +146,17 @@ def _report(
         )
         return
     median, low, high = errors["median_error_percent"]
-    print(
+    show(
         f"{card['name']}: fitted to {card['reference_count']} networks; each left out is predicted "
         f"with a median error of {median:.1f} % (90 % interval {low:.1f} to {high:.1f} %), rank "
         f"correlation {errors['spearman'][0]:.3f}"
     )
     if uncertain:
-        print("still uncertain (the measured networks say little of them):")
+        show("still uncertain (the measured networks say little of them):")
         for entry in uncertain:
             factor = 2.718281828459045 ** entry["std_log"]
             seen = f"{entry['networks']} networks" if entry["networks"] else "never measured"
-            print(f"  {entry['total']:<28}within a factor of {factor:.1f} ({seen})")
+            show(f"  {entry['total']:<28}within a factor of {factor:.1f} ({seen})")
     else:
-        print("no operator's price remains as uncertain as it was before")
-    print(f"installed as {path}; use it with --device {card['name']}")
+        show("no operator's price remains as uncertain as it was before")
+    show(f"installed as {path}; use it with --device {card['name']}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from effsearch.cli import JsonFlag, emit_json
+from effsearch.cli import JsonFlag, emit_json, show
 
 if TYPE_CHECKING:
     from effsearch.latency import DeviceTable, Prediction
@@ -28,13 +28,13 @@ def devices(as_json: JsonFlag = False) -> None:
     if as_json:
         emit_json({"devices": rows})
         return
-    print(f"{'device':<22}{'kind':<10}{'references':>10}  {'held-out error':<26}runtime")
+    show(f"{'device':<22}{'kind':<10}{'references':>10}  {'held-out error':<26}runtime")
     for row in rows:
         error = row["held_out_error"]
         shown = "not stated" if error is None else f"median {error:.1%}"
         if row.get("rank_correlation") is not None:
             shown += f", rank {row['rank_correlation']:.3f}"
-        print(
+        show(
             f"{row['name']:<22}{row['kind']:<10}{row['references'] or '?':>10}  {shown:<26}"
             f"{row['runtime']}"
         )
@@ -80,9 +80,9 @@ def predict(
     if len(tables) > 1:
         changes = _changes(found, tables, results)
         for change in changes:
-            print(change["text"])
+            show(change["text"])
         if not changes:
-            print("The ranking of these targets is the same on all devices.")
+            show("The ranking of these targets is the same on all devices.")
 
 
 def _predict(table: DeviceTable, target: Target) -> Prediction:
@@ -125,13 +125,13 @@ def _show(target: Target, table: DeviceTable, p: Prediction, budget_ms: float | 
     )
     if budget_ms is not None:
         line += f"; {p.within(budget_ms):.0%} likely within {budget_ms:g} ms"
-    print(line)
+    show(line)
     if p.estimated_operators:
         names = ", ".join(sorted(p.estimated_operators))
-        print(f"  estimated, not known to this table: {names}")
+        show(f"  estimated, not known to this table: {names}")
     for name, mean_ms, kind in p.stages():
         bar = "#" * round(40 * mean_ms / p.mean_ms)
-        print(f"  {name:<12}{mean_ms:>9.3f} ms  {kind:<12}{bar}")
+        show(f"  {name:<12}{mean_ms:>9.3f} ms  {kind:<12}{bar}")
 
 
 def _changes(

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from effsearch.cli import JsonFlag, emit_json
+from effsearch.cli import JsonFlag, emit_json, show
 from searchspace.errors import UserError
 
 Data = Annotated[
@@ -118,7 +118,7 @@ def train(
     if as_json:
         emit_json({**asdict(result), "checkpoint": str(result.checkpoint), "space": space})
     else:
-        print(
+        show(
             f"{space}: {result.steps} steps, {result.networks} network batches in "
             f"{result.seconds:.0f} s; {result.checkpoint}"
         )
@@ -151,7 +151,7 @@ def evaluate(
         emit_json({"evaluations": rows, "steps": held.step, "batches": batches})
         return
     for row in rows:
-        print(
+        show(
             f"{row['target']}: top-1 {row['top1']:.2f} %, top-5 {row['top5']:.2f} %, loss "
             f"{row['loss']:.3f} on {row['images']} images"
         )

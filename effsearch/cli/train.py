@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from effsearch.cli import JsonFlag, emit_json
+from effsearch.cli import JsonFlag, emit_json, show
 from effsearch.training import recipe as recipes
 from searchspace.errors import UserError
 
@@ -72,4 +72,4 @@ def train(
     if as_json:
         emit_json(fields)
     else:
-        print(f"{target}: top-1 {result.top1:.2f} % after {result.epochs} epochs; {out / FINAL}")
+        show(f"{target}: top-1 {result.top1:.2f} % after {result.epochs} epochs; {out / FINAL}")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from effsearch.cli import JsonFlag, emit_json
+from effsearch.cli import JsonFlag, emit_json, show
 
 
 def register(app: typer.Typer) -> None:
@@ -42,10 +42,10 @@ def list_zoo(as_json: JsonFlag = False) -> None:
     if as_json:
         emit_json({"networks": rows})
         return
-    print(f"{'network':<20}{'family':<14}{'params':>9}{'MACs':>9}  ImageNet top-1 (published)")
+    show(f"{'network':<20}{'family':<14}{'params':>9}{'MACs':>9}  ImageNet top-1 (published)")
     for row in rows:
         note = " with distillation" if row["distilled"] else ""
-        print(
+        show(
             f"{row['name']:<20}{row['family']:<14}{row['params'] / 1e6:>8.2f}M"
             f"{row['macs'] / 1e9:>8.2f}G  {row['top1']:.1f} %{note}"
         )
@@ -92,16 +92,16 @@ def describe(
     if as_json:
         emit_json(body)
         return
-    print(f"{target}: {body['params'] / 1e6:.3f} M parameters, {body['macs'] / 1e6:.1f} M MACs")
+    show(f"{target}: {body['params'] / 1e6:.3f} M parameters, {body['macs'] / 1e6:.1f} M MACs")
     for unit in body.get("units", []):
         shape = "x".join(map(str, unit["output_shape"]))
-        print(
+        show(
             f"  {unit['name']:<26}{unit['type']:<26}{shape:<18}{unit['params'] / 1e3:>10.1f} k"
             f"{unit['macs'] / 1e6:>10.2f} M"
         )
-    print("deployed operators:")
+    show("deployed operators:")
     for kind, row in sorted(body["operators"].items(), key=lambda item: -item[1]["macs"]):
-        print(
+        show(
             f"  {kind:<18}{row['count']:>5}{row['macs'] / 1e6:>12.2f} M MACs"
             f"{row['bytes'] / 1e6:>10.2f} MB moved (float32)"
         )
@@ -137,4 +137,4 @@ def sample(
     if as_json:
         emit_json({"architectures": paths})
     else:
-        print("\n".join(paths))
+        show("\n".join(paths))
