@@ -7,7 +7,6 @@ nothing else.
 
 from __future__ import annotations
 
-import errno
 import importlib
 import json
 import math
@@ -25,14 +24,12 @@ from typing import Annotated, Any
 
 import typer
 
-from effsearch.errors import NoArchitectureFitsError, WorkFailedError
+from effsearch.errors import FULL, NoArchitectureFitsError, WorkFailedError
 from effsearch.messages import say, show
 from searchspace.errors import UserError
 
 # Typer carries a click of its own; this is its base of all mistakes in arguments.
 _UsageError: Any = typer.BadParameter.__bases__[0]
-# What the machine refuses, however right the request; other refusals are of the place asked for.
-_MACHINE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENOMEM)
 _LONGEST = 1000  # characters of a message: it has to fit a screen, whatever a file held
 INTERRUPTED = 130
 
@@ -96,7 +93,7 @@ def _status_of(error: BaseException, arguments: list[str] | None) -> int:
         return 1
     if isinstance(error, OSError) and error.errno is not None:
         where = f"{error.filename}: " if error.filename else ""
-        return _fail(f"{where}{error.strerror}", 1 if error.errno in _MACHINE_ERRORS else 2)
+        return _fail(f"{where}{error.strerror}", 1 if error.errno in FULL else 2)
     if isinstance(error, MemoryError):
         return _fail("out of memory", 1)
     return _fail(_unforeseen(error), 1)

@@ -29,6 +29,7 @@ def export(
     ] = None,
     num_classes: Annotated[int, typer.Option("--classes", help="Classes without weights.")] = 1000,
     seed: Annotated[int, typer.Option("--seed", help="Of fresh weights.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Write a network's deployed form as ONNX, Core ML or PyTorch, and check it."""
@@ -39,7 +40,7 @@ def export(
         raise UserError(f"--format: {format!r} is unknown; use one of {', '.join(FORMATS)}")
     if num_classes < 1:
         raise UserError(f"--classes: {num_classes} is not 1 or more")
-    result = write_export(target, format, out, weights, num_classes, seed)
+    result = write_export(target, format, out, weights, num_classes, seed, force)
     if as_json:
         emit_json(result)
         return

@@ -117,6 +117,7 @@ def sample(
     """Write random architectures of a space as YAML files."""
     import numpy as np
 
+    from effsearch.files import file_name
     from searchspace import SearchSpace, UserError
 
     if count < 1:
@@ -129,7 +130,7 @@ def sample(
         out.mkdir(parents=True, exist_ok=True)
         paths = []
         for index in range(count):
-            path = out / f"{loaded.name}-{seed}-{index:04d}.yaml"
+            path = out / f"{file_name(loaded.name, 'space')}-{seed}-{index:04d}.yaml"
             loaded.sample(rng).to_yaml(path)
             paths.append(str(path))
     except OSError as error:
