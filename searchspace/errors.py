@@ -7,6 +7,8 @@ import reprlib
 _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = 60
 _REPR.maxlong = 30
+_REPR.maxlevel = 2  # more would multiply to pages
+_REPR.maxdict = _REPR.maxlist = _REPR.maxtuple = _REPR.maxset = 4
 
 
 class UserError(ValueError):

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from effsearch import validation
 from searchspace.errors import UserError
+from searchspace.yaml_text import read_yaml
 
 _RECIPES = Path(__file__).parent / "recipes"
 
@@ -149,12 +150,7 @@ class Recipe(BaseModel):
             UserError: the file is missing, is no YAML or holds bad fields.
         """
         path = Path(path)
-        try:
-            fields = yaml.safe_load(path.read_text()) or {}
-        except OSError as error:
-            raise UserError(f"recipe {path} cannot be read: {error.strerror}") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise UserError(f"recipe {path} is not YAML") from error
+        fields = read_yaml(path, "recipe") or {}
         named = {"name": path.stem, **fields} if isinstance(fields, dict) else fields
         return cls.from_dict(named, path)
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from searchspace import Architecture, SearchSpace, UserError, zoo
-from searchspace.architecture import Stem, read_yaml
+from searchspace.architecture import Stem
 
 SAMPLED = """
 resolution: 224
@@ -300,7 +300,7 @@ BROKEN_FILES = {
         + b"stages: *l\n",
         "a: unknown field",
     ),
-    "endless": (b"resolution: &r [*r]\nstem: *r\nstages: *r\nhead: *r", "is not a mapping"),
+    "endless": (b"resolution: &r [*r]\nstem: *r\nstages: *r\nhead: *r", "not YAML"),
 }
 
 
