@@ -118,6 +118,8 @@ def _row(target: Target, p: Prediction, budget_ms: float | None) -> dict[str, An
 
 
 def _show(target: Target, table: DeviceTable, p: Prediction, budget_ms: float | None) -> None:
+    from effsearch.targets import control_flow_note
+
     low, high = p.interval_ms
     line = (
         f"{target.label} on {p.device}: {p.mean_ms:.3f} ms ({p.kind}; 80 % interval "
@@ -129,6 +131,9 @@ def _show(target: Target, table: DeviceTable, p: Prediction, budget_ms: float | 
     if p.estimated_operators:
         names = ", ".join(sorted(p.estimated_operators))
         show(f"  estimated, not known to this table: {names}")
+    note = control_flow_note(p.estimated_operators)
+    if note:
+        show(f"  {note}")
     for name, mean_ms, kind in p.stages():
         bar = "#" * round(40 * mean_ms / p.mean_ms)
         show(f"  {name:<12}{mean_ms:>9.3f} ms  {kind:<12}{bar}")

@@ -56,7 +56,7 @@ def describe(
     as_json: JsonFlag = False,
 ) -> None:
     """Show parameters, MACs and shapes, stage by stage."""
-    from effsearch.targets import load_target
+    from effsearch.targets import control_flow_note, load_target
     from searchspace.operators import operators, operators_by_unit, totals
 
     found = load_target(target)
@@ -99,6 +99,9 @@ def describe(
             f"  {unit['name']:<26}{unit['type']:<26}{shape:<18}{unit['params'] / 1e3:>10.1f} k"
             f"{unit['macs'] / 1e6:>10.2f} M"
         )
+    note = control_flow_note(o.op for o in deployed)
+    if note:
+        show(note)
     show("deployed operators:")
     for kind, row in sorted(body["operators"].items(), key=lambda item: -item[1]["macs"]):
         show(
