@@ -16,8 +16,8 @@ from effsearch.run.folder import default_folder, prepare
 from effsearch.run.request import SearchRequest
 from effsearch.search.evaluation import Evaluator
 from searchspace import SearchSpace, UserError
-from searchspace.yaml_text import read_yaml
 from searchspace.space import space_names
+from searchspace.yaml_text import read_yaml
 
 SPACE_FILE = "space.yaml"
 

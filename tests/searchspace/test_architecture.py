@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from searchspace import Architecture, SearchSpace, UserError, zoo
 from searchspace.architecture import Stem
+from searchspace.yaml_text import read_yaml
 
 SAMPLED = """
 resolution: 224
