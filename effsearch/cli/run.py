@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,6 +58,10 @@ def run(
     engine: Annotated[str, typer.Option("--engine", help="local or ray.")] = "local",
     ray_address: Annotated[
         str | None, typer.Option("--ray-address", help="Of a Ray cluster; else one starts here.")
+    ] = None,
+    ray_wait: Annotated[
+        float | None,
+        typer.Option("--ray-wait", help="Seconds to wait for a free CPU there.  [default: 30]"),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Run folder.  [default: in results/runs]")
@@ -118,6 +121,7 @@ def run(
             workers=workers,
             engine=engine,
             ray_address=ray_address,
+            ray_wait_s=ray_wait,
         ),
         say,
     )
@@ -148,7 +152,7 @@ def _interruptible() -> Iterator[Any]:
         if asked:
             raise KeyboardInterrupt
         asked = True
-        print("\nfinishing this batch (Ctrl-C again ends at once)", file=sys.stderr)
+        say("\nstopping; what is evaluated is kept (Ctrl-C again ends at once)")
 
     previous = signal.signal(signal.SIGINT, handle)
     try:
