@@ -26,6 +26,7 @@ import typer
 
 from effsearch.errors import FULL, NoArchitectureFitsError, WorkFailedError
 from effsearch.messages import say, show
+from effsearch.validation import MAX_SEED
 from searchspace.errors import UserError
 
 # Typer carries a click of its own; this is its base of all mistakes in arguments.
@@ -35,7 +36,12 @@ INTERRUPTED = 130
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
-__all__ = ["JsonFlag", "emit_json", "main", "make_app", "say", "show"]
+__all__ = ["JsonFlag", "emit_json", "main", "make_app", "say", "seed_option", "show"]
+
+
+def seed_option(text: str) -> Any:
+    """Return the option `--seed`; every generator of random numbers takes what it allows."""
+    return typer.Option("--seed", min=0, max=MAX_SEED, help=text)
 
 
 def make_app() -> typer.Typer:
@@ -167,7 +173,7 @@ def _silence() -> None:
 
 def emit_json(body: dict[str, Any]) -> None:
     """Print one JSON object; numbers that JSON lacks become null."""
-    print(json.dumps(_plain(body), indent=2))
+    print(json.dumps(_plain(body), indent=2))  # noqa: T201
 
 
 def _plain(value: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from effsearch.cli import JsonFlag, emit_json, show
+from effsearch.cli import JsonFlag, emit_json, seed_option, show
 
 FORMATS = ("onnx", "coreml", "torch")
 
@@ -28,7 +28,7 @@ def export(
         Path | None, typer.Option("--weights", help="Checkpoint: ours, or the official one.")
     ] = None,
     num_classes: Annotated[int, typer.Option("--classes", help="Classes without weights.")] = 1000,
-    seed: Annotated[int, typer.Option("--seed", help="Of fresh weights.")] = 0,
+    seed: Annotated[int, seed_option("Of fresh weights.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
     as_json: JsonFlag = False,
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from effsearch.cli import JsonFlag, emit_json, say, show
+from effsearch.cli import JsonFlag, emit_json, say, seed_option, show
 
 
 def register(app: typer.Typer) -> None:
@@ -23,7 +23,7 @@ def kit(
         Path | None, typer.Option("--out", help="Folder to make; kit-NAME by default.")
     ] = None,
     size: Annotated[int, typer.Option("--networks", help="How many networks.")] = 30,
-    seed: Annotated[int, typer.Option("--seed", help="Of the choice.")] = 0,
+    seed: Annotated[int, seed_option("Of the choice.")] = 0,
     as_json: JsonFlag = False,
 ) -> None:
     """Write networks to measure on a device, and a CSV to fill in."""
@@ -34,8 +34,6 @@ def kit(
     check_name(device)
     if not MIN_ROWS <= size <= 99:
         raise UserError(f"--networks: {size} is not from {MIN_ROWS} to 99")
-    if seed < 0:
-        raise UserError(f"--seed: {seed} is negative; use 0 or more")
     folder = out or Path(f"kit-{device}")
     written = write_kit(device, SearchSpace.load(space), folder, size, seed=seed, report=say)
     if as_json:

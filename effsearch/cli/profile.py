@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from effsearch.cli import JsonFlag, emit_json, say, show
+from effsearch.cli import JsonFlag, emit_json, say, seed_option, show
 
 Runtime = Annotated[str, typer.Option("--runtime", help="What runs the networks.")]
 
@@ -114,7 +114,7 @@ def profile(
     zoo: Annotated[
         bool, typer.Option("--zoo/--no-zoo", help="Run the published networks as well.")
     ] = True,
-    seed: Annotated[int, typer.Option("--seed", help="Which networks of the space.")] = 0,
+    seed: Annotated[int, seed_option("Which networks of the space.")] = 0,
     work: Annotated[
         Path | None, typer.Option("--work", help="Folder of raw measurements, to resume from.")
     ] = None,

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from effsearch.cli import JsonFlag, emit_json, say
+from effsearch.cli import JsonFlag, emit_json, say, seed_option
 from effsearch.cli._score_flags import ScoreFlags, with_score_flags
 
 
@@ -35,7 +35,7 @@ def run(
     trials: Annotated[
         int | None, typer.Option("--trials", help="Candidates to evaluate in all.")
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Of every random choice.")] = None,
+    seed: Annotated[int | None, seed_option("Of every random choice.")] = None,
     confidence: Annotated[
         float | None,
         typer.Option("--confidence", help="Probability to meet the budget.  [default: 0.8]"),
@@ -96,7 +96,7 @@ def run(
     from effsearch.refine.options import RefineOptions
     from effsearch.report.run_files import read_summary
     from effsearch.run.arguments import RunArguments
-    from effsearch.run.console import show
+    from effsearch.run.console import show_run
     from effsearch.run.pipeline import run as run_search
     from effsearch.run.start import start
     from effsearch.search.loop import InterruptedSearchError
@@ -139,7 +139,7 @@ def run(
     if as_json:
         emit_json({"folder": str(folder), **summary})
     else:
-        show(folder, summary)
+        show_run(folder, summary)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from effsearch.cli import JsonFlag, emit_json, show
+from effsearch.cli import JsonFlag, emit_json, seed_option, show
 from searchspace.errors import UserError
 
 Data = Annotated[
@@ -65,7 +65,7 @@ def train(
         typer.Option(help="NAME=FILE: start from a published network's official checkpoint."),
     ] = None,
     save_steps: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 200,
-    seed: Annotated[int, typer.Option(help="Fixes weights, networks, augmentation.")] = 0,
+    seed: Annotated[int, seed_option("Fixes weights, networks, augmentation.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Continue OUT/supernet.pt.")] = False,
     device: Device = "auto",
     workers: Annotated[int, typer.Option(help="Decoding processes for large trees.")] = 4,

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from effsearch.cli import JsonFlag, emit_json, show
+from effsearch.cli import JsonFlag, emit_json, seed_option, show
 
 
 def register(app: typer.Typer) -> None:
@@ -114,7 +114,7 @@ def sample(
     out: Annotated[Path, typer.Option("--out", help="Folder for the files.")],
     space: Annotated[str, typer.Option("--space", help="Space name or YAML file.")] = "mobile",
     count: Annotated[int, typer.Option("-n", help="How many.")] = 1,
-    seed: Annotated[int, typer.Option("--seed")] = 0,
+    seed: Annotated[int, seed_option("Of every random choice.")] = 0,
     as_json: JsonFlag = False,
 ) -> None:
     """Write random architectures of a space as YAML files."""
@@ -125,8 +125,6 @@ def sample(
 
     if count < 1:
         raise UserError(f"-n: {count} is not 1 or more")
-    if seed < 0:
-        raise UserError(f"--seed: {seed} is negative; use 0 or more")
     loaded = SearchSpace.load(space)
     rng = np.random.default_rng(seed)
     try:

@@ -43,12 +43,21 @@ def load_model(path: Path) -> onnx.ModelProto:
         nodes += len(graph.node)
         if nodes > MAX_NODES:
             raise UserError(f"{path}: more than {MAX_NODES} operators, the most that is read")
-        for tensor in graph.initializer:
-            require_size(tensor.dims, tensor.name, path)
-        for info in (*graph.input, *graph.value_info, *graph.output):
-            dims = info.type.tensor_type.shape.dim
-            require_size([d.dim_value or 1 for d in dims], info.name, path)
+        check_sizes(graph, path)
     return model
+
+
+def check_sizes(graph: onnx.GraphProto, path: Path) -> None:
+    """Check the shapes that a graph states.
+
+    Raises:
+        UserError: where one is none, or a larger one than any device takes.
+    """
+    for tensor in graph.initializer:
+        require_size(tensor.dims, tensor.name, path)
+    for info in (*graph.input, *graph.value_info, *graph.output):
+        dims = info.type.tensor_type.shape.dim
+        require_size([d.dim_value or 1 for d in dims], info.name, path)
 
 
 def unreadable(path: Path, error: Exception) -> UserError:

@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from effsearch.onnx_io.limits import (
     INFERENCE_BYTES,
+    check_sizes,
     load_model,
     memory_limit,
     require_size,
@@ -57,15 +58,7 @@ def read_graph(path: str | Path) -> Graph:
             bounds on its size.
     """
     path = Path(path)
-    model = load_model(path)
-    _drop_large_data(model.graph)
-    try:
-        with memory_limit(INFERENCE_BYTES):
-            model = onnx.shape_inference.infer_shapes(model, data_prop=True)
-    except MemoryError:
-        raise UserError(f"{path}: its shapes take too much memory to compute") from None
-    except Exception as error:  # onnx raises many types for one mistake
-        raise unreadable(path, error) from None
+    model = inferred(path)
     try:
         reader = _Reader(path)
         reader.read(model.graph)
@@ -75,6 +68,25 @@ def read_graph(path: str | Path) -> Graph:
     except Exception as error:  # a damaged file decodes to anything
         raise _damaged(path, error) from None
     return reader.graph
+
+
+def inferred(path: Path) -> onnx.ModelProto:
+    """Return an ONNX file with the shapes that follow from it, and without its large weights.
+
+    Raises:
+        UserError: where it is missing, is not ONNX, or is beyond the bounds on its size.
+    """
+    model = load_model(path)
+    _drop_large_data(model.graph)
+    try:
+        with memory_limit(INFERENCE_BYTES):
+            model = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    except MemoryError:
+        raise UserError(f"{path}: its shapes take too much memory to compute") from None
+    except Exception as error:  # onnx raises many types for one mistake
+        raise unreadable(path, error) from None
+    check_sizes(model.graph, path)
+    return model
 
 
 def _damaged(path: Path, error: Exception) -> UserError:

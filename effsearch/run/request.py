@@ -17,7 +17,9 @@ from effsearch.accuracy.registry import find, read_options
 from effsearch.files import atomic_write_text
 from effsearch.search.evaluation import EvaluatorSpec
 from effsearch.search.limits import Limits
+from effsearch.validation import MAX_SEED
 from searchspace import UserError
+from searchspace.errors import short
 
 FILE = "request.json"
 FORMAT = 2
@@ -69,6 +71,8 @@ class SearchRequest:
             _positive("--max-params", self.max_params_m, "a positive number of millions")
         if self.max_macs_m is not None:
             _positive("--max-macs", self.max_macs_m, "a positive number of millions")
+        if self.seed > MAX_SEED:
+            raise UserError(f"--seed: {short(self.seed)} is above {MAX_SEED}")
         for option, value, least in (
             ("--trials", self.trials, 1),
             ("--seed", self.seed, 0),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from effsearch.files import atomic_write, atomic_write_text
+from effsearch.messages import say
 from effsearch.training.data.reader import ImageReader, check_bad_files, describe_bad_files
 
 RESIDENT_BYTES_MAX = 4 << 30
@@ -110,7 +110,7 @@ def load(reader: ImageReader, side: int) -> Pixels:
         array, labels, skipped = _decode_all(reader, side, os.cpu_count() or 1)
         _write_cache(stem, array, labels, skipped)
     if skipped or reader.skipped:
-        print(describe_bad_files([*reader.skipped, *skipped]), file=sys.stderr)
+        say(describe_bad_files([*reader.skipped, *skipped]))
     return Pixels(
         torch.from_numpy(array),
         torch.tensor(labels, dtype=torch.int64),
@@ -161,7 +161,7 @@ def _write_cache(
         index = json.dumps({"skipped": skipped, "labels": labels})
         atomic_write_text(stem.with_suffix(".json"), index)
     except OSError as error:
-        print(f"decoded images are not cached: {error}", file=sys.stderr)
+        say(f"decoded images are not cached: {error}")
 
 
 class StreamDataset(Dataset[tuple[Tensor, int]]):
@@ -252,7 +252,7 @@ class PixelSource:
         self._bad |= fresh
         names = [self.reader.name(row) for row in sorted(self._bad)]
         if fresh:
-            print(describe_bad_files(names), file=sys.stderr)
+            say(describe_bad_files(names))
         reader = self.reader
         total = len(reader) + len(reader.skipped)
         check_bad_files([*reader.skipped, *names], total, reader.where)

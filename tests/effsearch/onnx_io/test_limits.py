@@ -8,6 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from effsearch.latency import DeviceTable
+from effsearch.latency.timing.measure import measure_ms
 from effsearch.onnx_io.limits import MAX_NODES, memory_limit
 from effsearch.onnx_io.reading import read_graph, read_operators
 from searchspace import UserError
@@ -182,3 +183,28 @@ def test_escapes_in_names_do_not_get_out(path):
     (found,) = read_operators(path)
     assert found.op == "Bad\\x1b[31m"
     assert found.name == "n\\x07"
+
+
+def run_measure(path):
+    measure_ms(path, seconds=0.001, attempts=1)
+
+
+def test_a_model_with_open_sizes_is_not_measured_at_1_px(path):
+    save(path, [helper.make_node("Relu", ["x"], ["y"])], x=("batch", 3, "height", "width"))
+    with pytest.raises(UserError, match=r"open shape \(batch, 3, height, width\)"):
+        run_measure(path)
+    save(path, [helper.make_node("Relu", ["x"], ["y"])], x=("batch", 3, 8, 8))
+    run_measure(path)
+
+
+@pytest.mark.parametrize("side", [10**5, 2**40])
+def test_a_huge_input_is_not_measured(path, side):
+    save(path, [helper.make_node("Relu", ["x"], ["y"])], x=(1, 3, side, side))
+    with pytest.raises(UserError, match="tensors of at most"):
+        run_measure(path)
+
+
+def test_what_the_runtime_cannot_run_is_one_line(path):
+    save(path, [helper.make_node("Reshape", ["x", "s"], ["y"])], [constant("s", [7], np.int64)])
+    with pytest.raises(UserError, match="ONNX Runtime"):
+        run_measure(path)
