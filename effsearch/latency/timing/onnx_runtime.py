@@ -159,8 +159,8 @@ def random_feeds(
         if item.shape[1:] != shape[1:]:
             open_shape = ", ".join(str(d) for d in item.shape)
             raise UserError(
-                f"{where}input {item.name} has the open shape ({open_shape}); export with a fixed input "
-                "size, of which the latency depends"
+                f"{where}input {item.name} has the open shape ({open_shape}); export with a "
+                "fixed input size, on which the latency depends"
             )
         if item.type == "tensor(float)":
             feeds[item.name] = rng.standard_normal(shape).astype(np.float32)

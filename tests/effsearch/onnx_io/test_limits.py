@@ -25,7 +25,10 @@ def constant(name, value, dtype=np.float32):
 def save(path, nodes, initialisers=(), x=(1, 3, 8, 8), **more):
     graph = helper.make_graph(nodes, "g", [info("x", x)], [info("y")], list(initialisers))
     model = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", 20), helper.make_opsetid("d", 1)], **more
+        graph,
+        opset_imports=[helper.make_opsetid("", 20), helper.make_opsetid("d", 1)],
+        ir_version=9,
+        **more,
     )
     onnx.save(model, path)
     return path
