@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from effsearch.files import atomic_write, atomic_write_text
+from effsearch.json_text import parse_json
 from effsearch.messages import say
 from effsearch.training.data.reader import ImageReader, check_bad_files, describe_bad_files
 
@@ -103,9 +104,9 @@ def load(reader: ImageReader, side: int) -> Pixels:
         UserError: more than 1 % of the files cannot be decoded.
     """
     stem = cache_dir() / f"pixels-{reader.digest()}-{side}"
-    if stem.with_suffix(".json").is_file():
-        skipped, labels = _read_index(stem)
-        array = np.load(stem.with_suffix(".npy"))
+    cached = _read_cache(stem, side)
+    if cached is not None:
+        array, labels, skipped = cached
     else:
         array, labels, skipped = _decode_all(reader, side, os.cpu_count() or 1)
         _write_cache(stem, array, labels, skipped)
@@ -146,9 +147,16 @@ def _decode_all(
     return array, labels, skipped
 
 
-def _read_index(stem: Path) -> tuple[list[str], list[int]]:
-    index = json.loads(stem.with_suffix(".json").read_text())
-    return index["skipped"], index["labels"]
+def _read_cache(stem: Path, side: int) -> tuple[npt.NDArray[np.uint8], list[int], list[str]] | None:
+    """Returns a decoded split; None where there is none, or a damaged one."""
+    try:
+        index = parse_json(stem.with_suffix(".json").read_text("utf-8"))
+        labels, skipped = index["labels"], index["skipped"]
+        array = np.load(stem.with_suffix(".npy"), allow_pickle=False)
+        whole = array.shape == (len(labels), 3, side, side) and array.dtype == np.uint8
+    except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError):
+        return None
+    return (array, labels, skipped) if whole else None
 
 
 def _write_cache(
