@@ -10,6 +10,11 @@ import sys
 from searchspace.errors import printable
 
 
+def percent(share: float) -> str:
+    """Return a probability below 1 in percent with all its digits: 0.999 is not 100%."""
+    return f"{100 * share:.10g}%"
+
+
 def show(text: object = "") -> None:
     """Print a result, on stdout."""
     print(printable(text))

@@ -80,6 +80,7 @@ def calibrate(
     from effsearch.latency.calibrate import calibration
     from effsearch.latency.calibrate.kit import check_name
     from effsearch.latency.calibrate.rows import read_rows
+    from effsearch.latency.catalogue import is_shipped
     from effsearch.latency.timing.machine import slug
     from searchspace import UserError
 
@@ -106,6 +107,8 @@ def calibrate(
     check_name(name)
     if name in (base, guide):
         raise UserError(f"--device: {name} is the table to start from; name the new one otherwise")
+    if is_shipped(name):
+        say(f"{name} is a shipped table too; the one to be stands before it, until it is removed")
     say(f"fitting {len(measured.rows)} networks of {file}")
     if base:
         card = calibration.move(measured, base, name)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from effsearch.cli import JsonFlag, emit_json, show
+from effsearch.cli import JsonFlag, emit_json, say, show
 
 if TYPE_CHECKING:
     from effsearch.latency import DeviceTable, Prediction
@@ -24,7 +24,7 @@ def devices(as_json: JsonFlag = False) -> None:
     """List the latency tables: kind, runtime, references, held-out error."""
     from effsearch.latency.overview import summaries
 
-    rows = summaries()
+    rows = summaries(say)
     if as_json:
         emit_json({"devices": rows})
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from effsearch.messages import show
+from effsearch.messages import percent, show
 from effsearch.report.held_out_error import error_text
 from effsearch.report.refined import refined_lines
 from effsearch.run.winner_words import edge_line
@@ -22,7 +22,7 @@ def show_run(folder: Path, summary: dict[str, Any]) -> None:
     show(
         f"{summary['scored']} candidates priced and scored in {summary['seconds']:.0f} s, "
         f"{summary['within_budget']} within {summary['budget_ms']:g} ms on {summary['device']} "
-        f"({summary['kind']} latency, {summary['confidence']:.0%} confidence)"
+        f"({summary['kind']} latency, {percent(summary['confidence'])} confidence)"
     )
     show(f"{'':<4}{'latency, ms':<18}{'kind':<13}{'score':<18}{'params':<10}{'MACs':<10}network")
     for rank, row in enumerate(summary["winners"], 1):

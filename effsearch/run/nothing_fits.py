@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from effsearch.messages import percent
 from effsearch.run.request import SearchRequest
 from effsearch.search.candidates import Record
 from effsearch.search.evaluation import Evaluator
@@ -44,11 +45,12 @@ def nothing_fits(
     else:
         reason = ""
     what = "nearest to these limits" if others else "fastest"
+    sure = percent(request.confidence)
     message = (
-        f"no architecture of the space {space.name} is {request.confidence:.0%} likely to take at "
+        f"no architecture of the space {space.name} is {sure} likely to take at "
         f"most {request.budget_ms:g} ms on {evaluator.table.name}{also}{reason}.\n"
         f"The {what} of {len(members)} candidates of it takes {outcome.mean_ms:.3f} ms "
-        f"({prediction.kind}; {request.confidence:.0%} likely below {outcome.quantile_ms:.3f} ms), "
+        f"({prediction.kind}; {sure} likely below {outcome.quantile_ms:.3f} ms), "
         f"with {outcome.params / 1e6:.2f} M parameters and {outcome.macs / 1e6:.0f} M MACs.\n"
         f"Its time goes to: {where}.{published}"
     )

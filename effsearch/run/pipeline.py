@@ -104,6 +104,11 @@ def _write(
         raise NoArchitectureFitsError(message)
     summary = make_summary(request, evaluator, start.space, records, winners, seconds, here.found)
     summary["notes"] = [*here.notes, *filter(None, [here.drift()])]
+    if len(winners) < request.winners:
+        summary["notes"].append(
+            f"{request.winners} winners were asked for; {len(winners)} that differ enough meet the "
+            "limits."
+        )
     summary["second_opinion"] = opinion = _second_opinion(start, records, winners)
     if refinement is not None:
         from effsearch.run.refined_entries import add_refined

@@ -15,6 +15,7 @@ from pydantic import ConfigDict, TypeAdapter
 from effsearch.accuracy.options import ScoreOptions
 from effsearch.accuracy.registry import find, read_options
 from effsearch.files import atomic_write_text
+from effsearch.json_text import parse_json
 from effsearch.search.evaluation import EvaluatorSpec
 from effsearch.search.limits import Limits
 from effsearch.validation import MAX_SEED
@@ -119,8 +120,8 @@ class SearchRequest:
         """
         path = folder / FILE
         try:
-            body = json.loads(path.read_text("utf-8"))
-        except (OSError, ValueError, RecursionError):
+            body = parse_json(path.read_text("utf-8"))
+        except (OSError, ValueError):
             raise UserError(
                 f"{folder}: not a run of `effsearch run` (it has no readable {FILE})"
             ) from None

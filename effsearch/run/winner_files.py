@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
+from effsearch.json_text import parse_json
 from effsearch.report.run_files import CARD
 
 
@@ -77,8 +77,8 @@ def _ours(folder: Path, card: dict[str, Any]) -> set[str]:
 
 def _card(folder: Path) -> dict[str, Any]:
     try:
-        card = json.loads((folder / CARD).read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):
+        card = parse_json((folder / CARD).read_text("utf-8"))
+    except (OSError, ValueError):
         return {}
     return card if isinstance(card, dict) else {}
 
