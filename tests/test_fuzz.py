@@ -8,31 +8,20 @@ inputs there are in all; a failure leaves its input in a folder that its message
 
 from __future__ import annotations
 
-import io
-import json
 import os
 import random
 import shutil
 import signal
-import zipfile
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
-import numpy as np
-import onnx
 import pytest
 import torch
-from PIL import Image
 
-from effsearch.cli import main
-from effsearch.latency.catalogue import SHIPPED
 from effsearch.onnx_io.limits import memory_limit
-from effsearch.onnx_io.onnx_files import to_onnx
-from effsearch.training.checkpoint import Checkpoint
-from effsearch.training.recipe import Recipe
-from searchspace import Architecture, SearchSpace, build
+from searchspace import Architecture
 from tests.fixtures import mutations
+from tests.fixtures.good_files import inside
 
 INPUTS = int(os.environ.get("EFFSEARCH_FUZZ_INPUTS", "500"))
 CPU_SECONDS = 10
@@ -150,88 +139,6 @@ OPTIONS = (
     "supernet train --data none --out o --space tiny --seed ?",
     "supernet evaluate net.yaml --checkpoint ? --data none",
 )
-
-
-@pytest.fixture(scope="module")
-def good(tmp_path_factory):
-    """Good files of all kinds."""
-    folder = tmp_path_factory.mktemp("good")
-    space = SearchSpace.load("tiny")
-    net = space.sample(np.random.default_rng(5)).renamed("net")
-    net.to_yaml(folder / "net.yaml")
-    (folder / "space.yaml").write_bytes(_shipped_space("tiny"))
-    _recipe().to_yaml(folder / "recipe.yaml")
-    shutil.copy(SHIPPED / "iphone12.json", folder / "table.json")
-    _measured(folder)
-    names = ("shvit_s1", "shvit_s2", "shvit_s3", "shvit_s4", "efficientvit_b0", "efficientvit_b1")
-    rows = [f"{name},{0.5 + 0.3 * i}" for i, name in enumerate(names)]
-    (folder / "rows.csv").write_text("# device: new\ntarget,latency_ms\n" + "\n".join(rows) + "\n")
-    network = build(net, 2)
-    onnx.save(to_onnx(network), folder / "net.onnx")
-    held = network.state_dict()
-    Checkpoint(net.to_yaml(), net.digest(), held, ("a", "b"), _recipe(), 1, 50.0, {}).save(
-        folder / "model.pt"
-    )
-    _images(folder / "images.zip")
-    with inside(folder) as run:
-        arguments = "--budget-ms 5 --device iphone12 --space tiny --trials 24 --workers 1"
-        assert run("calibrate rows.csv --device calibrated") == 0
-        assert run(f"run {arguments} --winners 1 --out run") == 0
-    shutil.copy(folder / "home" / "devices" / "calibrated.json", folder / "calibrated.json")
-    shutil.rmtree(folder / "home")
-    return folder
-
-
-def _measured(folder):
-    """Write a measured table with few of a shipped one's entries."""
-    lines = (SHIPPED / "epyc-zen5-1t.csv").read_text().splitlines(keepends=True)[:201]
-    card = json.loads((SHIPPED / "epyc-zen5-1t.json").read_text())
-    (folder / "measured.csv").write_text("".join(lines))
-    (folder / "measured.json").write_text(json.dumps({**card, "entries": len(lines) - 1}))
-
-
-def _shipped_space(name):
-    import searchspace
-
-    return (Path(searchspace.__file__).parent / "spaces" / f"{name}.yaml").read_bytes()
-
-
-def _recipe():
-    return Recipe(
-        epochs=1, batch_size=4, image_side=32, source_side=32, warmup_epochs=0.5, randaugment_ops=0
-    )
-
-
-def _images(path):
-    with zipfile.ZipFile(path, "w") as file:
-        for split, count in (("train", 4), ("val", 2)):
-            for name, value in (("a", 0), ("b", 255)):
-                for number in range(count):
-                    image = io.BytesIO()
-                    Image.new("RGB", (40, 40), (value, number, 0)).save(image, "png")
-                    file.writestr(f"{split}/{name}/{number}.png", image.getvalue())
-
-
-@contextmanager
-def inside(folder):
-    """Give a function that runs a command in a folder, alone with it; it returns the status."""
-    before = Path.cwd()
-    variables = {"HOME": "home", "EFFSEARCH_HOME": "home", "TMPDIR": "temporary"}
-    kept = {name: os.environ.get(name) for name in variables}
-    os.environ.update({name: str(folder / value) for name, value in variables.items()})
-    os.chdir(folder)
-
-    def run(line):
-        with pytest.raises(SystemExit) as ended:
-            main(line.split(" ") if isinstance(line, str) else line)
-        return ended.value.code
-
-    try:
-        yield run
-    finally:
-        os.chdir(before)
-        for name, value in kept.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 @contextmanager
