@@ -97,12 +97,22 @@ def _status_of(error: BaseException, arguments: list[str] | None) -> int:
         return _fail(error.format_message(), 2)
     if isinstance(error, BrokenPipeError):
         return 1
-    if isinstance(error, OSError) and error.errno is not None:
-        where = f"{error.filename}: " if error.filename else ""
-        return _fail(f"{where}{error.strerror}", 1 if error.errno in FULL else 2)
+    refused = error if isinstance(error, OSError) else _full_disk(error)
+    if refused is not None and refused.errno is not None:
+        where = f"{refused.filename}: " if refused.filename else ""
+        return _fail(f"{where}{refused.strerror}", 1 if refused.errno in FULL else 2)
     if isinstance(error, MemoryError):
         return _fail("out of memory", 1)
     return _fail(_unforeseen(error), 1)
+
+
+def _full_disk(error: BaseException | None) -> OSError | None:
+    """Return the full disk that is behind an error: libraries make errors of their own of it."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in FULL:
+            return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _unforeseen(error: BaseException) -> str:

@@ -90,7 +90,13 @@ class StudyStore:
         """
         self.space = space
         self._lock = _hold(folder)
-        path = folder / FILE
+        try:
+            self._open(folder / FILE)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, path: Path) -> None:
         _mend(path)
         _quiet()
         self._backend = _BatchedBackend(path)
