@@ -71,7 +71,9 @@ KINDS = {
     ),
     "measured": Kind("measured.json", mutations.JSON, ("predict net.yaml --device F",), 3),
     "measurements": Kind("rows.csv", mutations.TEXT, ("calibrate F --device new",), 8),
-    "onnx": Kind("net.onnx", mutations.BINARY, ("describe F", "predict F --device iphone12"), 12),
+    "onnx": Kind(
+        "net.onnx", mutations.BINARY, ("describe F", "predict F --device iphone12", "score F"), 12
+    ),
     "measure": Kind("net.onnx", mutations.BINARY, ("measure F --seconds 0.001",), 2),
     "checkpoint": Kind("model.pt", mutations.BINARY, ("export F --format torch --out x.pt",), 3),
     "weights": Kind("model.pt", mutations.BINARY, ("export net.yaml --weights F --out x.onnx",), 1),

@@ -288,4 +288,3 @@ def _number(value: OptionValue) -> float:
     if isinstance(value, tuple):
         return sum(value) / len(value)
     return float(value)
-

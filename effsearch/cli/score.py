@@ -93,7 +93,9 @@ def check_members(source: ScoreSource, found: Sequence[Target]) -> None:
         if architecture is None or source.space is None:
             continue
         if architecture not in source.space:
-            raise UserError(f"{target.label}: not in the space {source.space.name} of the {source.name}")
+            raise UserError(
+                f"{target.label}: not in the space {source.space.name} of the {source.name}"
+            )
 
 
 def _number(value: float) -> str:

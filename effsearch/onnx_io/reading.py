@@ -36,7 +36,15 @@ def read_operators(path: Path) -> tuple[Operator, ...]:
     Raises:
         UserError: where the file is no network that can be priced.
     """
-    graph = read_graph(path)
+    return graph_operators(read_graph(path), path)
+
+
+def graph_operators(graph: Graph, path: str | Path) -> tuple[Operator, ...]:
+    """Return the operators of a graph that was read from a file, those that take time.
+
+    Raises:
+        UserError: where the file is no network that can be priced.
+    """
     try:
         found = from_graph(graph)
     except Exception as error:  # a damaged file may say anything of an operator
@@ -89,7 +97,7 @@ def inferred(path: Path) -> onnx.ModelProto:
     return model
 
 
-def _damaged(path: Path, error: Exception) -> UserError:
+def _damaged(path: str | Path, error: Exception) -> UserError:
     return UserError(f"{path}: not a readable ONNX file (damaged: {type(error).__name__})")
 
 

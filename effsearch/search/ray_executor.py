@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from effsearch.errors import WorkFailedError, first_line
+from effsearch.errors import WorkFailedError
 from effsearch.search.candidates import Outcome
 from effsearch.search.evaluation import EvaluatorSpec
 from effsearch.search.executors import LOOK_UP_S, RAY_WAIT_S, Arrivals, one_thread, parcels
 from searchspace import Architecture, UserError
+from searchspace.errors import first_line
 
 _REACH_S = 10
 _TRIES = 3  # of a candidate whose worker died
