@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from effsearch.json_text import parse_json
 from effsearch.latency.cost_model import Array, CostModel
 from searchspace import Architecture
 from searchspace.errors import UserError, short
@@ -92,7 +92,7 @@ def read_card(path: Path) -> dict[str, Any]:
         UserError: where it is missing or not a JSON object.
     """
     try:
-        card = json.loads(path.read_text("utf-8"))
+        card = parse_json(path.read_text("utf-8"))
     except OSError as error:
         raise UserError(f"{path}: cannot read this table: {error.strerror}") from None
     except ValueError as error:
