@@ -128,7 +128,7 @@ def unit_totals(unit: Unit, ranges: OptionRanges) -> Array:
             add("attention", amount)
             add("attention.log2_side", amount * math.log2(unit.side))
         for name, value in values.items():
-            if name in ranges:
+            if name in ranges and value > 0:
                 low, high = (math.log2(v) for v in ranges[name])
                 add("option.octaves_below", max(low - math.log2(value), 0.0))
                 add("option.octaves_above", max(math.log2(value) - high, 0.0))

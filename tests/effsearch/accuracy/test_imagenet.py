@@ -1,13 +1,14 @@
 """The default score: order, uncertainty, degenerates, held-out errors, and bad data files."""
 
 import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from effsearch.accuracy.estimate import COEFFICIENTS, TERMS, columns, shapes
+from effsearch.accuracy.estimate import COEFFICIENTS, TERMS, columns, shapes, top1_of
 from effsearch.accuracy.features import FAMILIES, TOTALS, Features, attention_amount, option_ranges
 from effsearch.accuracy.imagenet import DATA, ImagenetEstimate, ImagenetOptions
 from effsearch.accuracy.registry import load_source
@@ -207,6 +208,24 @@ def test_published_members_lie_within_every_range(source):
         assert np.isfinite(values).all(), name
 
 
+def test_top1_is_log_normal_and_stays_in_order_towards_chance():
+    log_error = np.linspace(2.5, 8, 200)
+    top1, std = top1_of(log_error, np.full(200, 0.05))
+    assert (np.diff(top1) <= 0).all()
+    assert (top1 > 0.0999).all()
+    assert (std >= 0).all()
+    below = log_error < 4.0
+    np.testing.assert_allclose(top1[below], 100 - np.exp(log_error[below] + 0.05**2 / 2))
+    assert (np.diff(top1[log_error < 6]) < 0).all()
+
+
+def test_tiny_networks_are_told_apart(source):
+    rng = np.random.default_rng(0)
+    space = SearchSpace.load("tiny")
+    scores = [source.score(space.sample(rng)).score for _ in range(10)]
+    assert len(set(np.round(scores, 6))) >= 9
+
+
 def test_what_grows_without_bound_never_gains(source):
     """Slopes of squared and one-sided terms without evidence mean harm."""
     at = dict(zip(COEFFICIENTS, source.estimate.mean, strict=True))
@@ -220,7 +239,8 @@ def test_a_block_type_of_another_package_gets_the_mean_level_and_more_doubt(sour
     spec = BLOCKS["shvit_conv"]
     unit = next(p.unit for p in units(zoo.load("shvit_s3")) if p.unit.type == "shvit_conv")
     ours = Features(source.card["option_ranges"]).of_unit(unit)
-    monkeypatch.setitem(BLOCKS, "shvit_conv", type(spec)(family="Theirs", options=spec.options))
+    other = {"shvit_conv": replace(spec, family="Theirs")}
+    monkeypatch.setattr("effsearch.accuracy.features.BLOCKS", other)
     theirs = Features(source.card["option_ranges"]).of_unit(unit)
     assert theirs[TOTALS.index("other.blocks")] == 1
     assert ours[TOTALS.index("SHViT.blocks")] == 1
