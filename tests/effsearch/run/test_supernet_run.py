@@ -1,6 +1,7 @@
 """A search by a supernet: scores, resume, winners with inherited weights, and bad requests."""
 
 import csv
+import dataclasses
 import json
 import math
 import re
@@ -14,6 +15,7 @@ from PIL import Image
 from effsearch.accuracy.registry import load_source
 from effsearch.accuracy.supernet_options import SupernetOptions
 from effsearch.cli import main
+from effsearch.run.request import SearchRequest
 from effsearch.search.evaluation import EvaluatorSpec
 from effsearch.search.ray_executor import RayExecutor
 from effsearch.training import checkpoint
@@ -173,7 +175,7 @@ def test_a_resumed_run_measures_nothing_twice(finished, tree, trained, capsys, m
 
 
 def test_a_changed_checkpoint_is_not_resumed(finished, trained, tree, capsys, tmp_path):
-    request = json.loads((finished / "request.json").read_text())
+    request, fingerprints = SearchRequest.read(finished)
     held = states.load(trained)
     name = next(iter(held.weights))
     held.weights[name].add_(1)
@@ -181,8 +183,8 @@ def test_a_changed_checkpoint_is_not_resumed(finished, trained, tree, capsys, tm
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / "space.yaml").write_text((finished / "space.yaml").read_text())
-    request["options"]["checkpoint"] = str(tmp_path / "other.pt")
-    (folder / "request.json").write_text(json.dumps(request))
+    options = request.options.model_copy(update={"checkpoint": tmp_path / "other.pt"})
+    dataclasses.replace(request, options=options).write(folder, fingerprints)
     code, _, err = call(capsys, "run", "--resume", folder)
     assert code == 2
     assert "the proxy supernet changed" in err

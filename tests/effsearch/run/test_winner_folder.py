@@ -59,12 +59,13 @@ def test_given_weights_are_what_the_files_carry(architecture, tmp_path):
     assert (tmp_path / "1" / "model.pt").read_bytes() == (tmp_path / "held.pt").read_bytes()
 
 
-def test_an_old_folder_is_replaced_whole(architecture, tmp_path):
+def test_what_a_person_put_there_is_kept_beside(architecture, tmp_path):
     (tmp_path / "1").mkdir()
-    (tmp_path / "1" / "old.txt").touch()
+    (tmp_path / "1" / "mine.txt").touch()
     winner.write_winner(tmp_path / "1", architecture, {})
-    assert not (tmp_path / "1" / "old.txt").exists()
-    assert [p.name for p in tmp_path.iterdir()] == ["1"]
+    assert not (tmp_path / "1" / "mine.txt").exists()
+    assert (tmp_path / "1-kept" / "mine.txt").exists()
+    assert (tmp_path / "1" / "card.json").exists()
 
 
 def test_a_wrong_export_is_not_kept(architecture, tmp_path, monkeypatch):
