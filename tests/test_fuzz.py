@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import signal
 from contextlib import contextmanager
@@ -87,8 +88,8 @@ KINDS = {
     "card": Kind("run/winners/1/card.json", mutations.JSON, ("report run",), 1),
     "trials": Kind("run/trials.csv", mutations.TEXT, ("report run",), 1),
     "front": Kind("run/front.csv", mutations.TEXT, ("report run",), 0.5),
-    "request": Kind("run/request.json", mutations.JSON, ("run --resume run",), 1),
-    "study": Kind("run/study.log", mutations.TEXT, ("run --resume run",), 1),
+    "request": Kind("run/request.json", mutations.JSON, ("run --resume run --workers 1",), 1),
+    "study": Kind("run/study.log", mutations.TEXT, ("run --resume run --workers 1",), 1),
 }
 ODD = [
     "", "-1", "0", "1", "2", "1e400", "nan", "inf", "-inf", "9" * 400, str(2**64), str(2**63), "x",
@@ -141,6 +142,9 @@ OPTIONS = (
     "supernet train --data none --out o --space tiny --seed ?",
     "supernet evaluate net.yaml --checkpoint ? --data none",
 )
+
+
+WRITES = re.compile(r"--(out|plot) \?")
 
 
 @contextmanager
@@ -235,6 +239,8 @@ def test_odd_options(good, tmp_path, capsys, monkeypatch):
     (tmp_path / "here").mkdir()
     rng = random.Random("options")
     cases = [(line, odd) for line in OPTIONS for odd in ODD]
+    # Where a person says to write, is written.
+    cases = [c for c in cases if not (c[1] in ("../../X", "/") and WRITES.search(c[0]))]
     failures = []
     for line, odd in rng.sample(cases, min(len(cases), max(1, INPUTS // 8))):
         fresh(good, tmp_path / "here", line.split(" "))

@@ -22,9 +22,9 @@ def report(
     """Write pareto.png and report.html of a finished run again."""
     from effsearch.report.refined import refined_lines
     from effsearch.report.run_files import read_summary
-    from effsearch.report.write import regenerate
+    from effsearch.report.write import report_again
 
-    paths = regenerate(folder)
+    paths = report_again(folder)
     refined = read_summary(folder).get("refined")
     if as_json:
         more = {} if refined is None else {"refined": refined}

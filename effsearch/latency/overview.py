@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from effsearch.latency.catalogue import SHIPPED, table_paths
 from effsearch.latency.models.registry import read_model
 from effsearch.messages import say
 from searchspace import UserError
+from searchspace.errors import first_line
 
 
 def summaries(say: Callable[[str], None] = say) -> list[dict[str, Any]]:
@@ -22,33 +24,35 @@ def summaries(say: Callable[[str], None] = say) -> list[dict[str, Any]]:
     rows = []
     for name, path in table_paths().items():
         try:
-            meta = read_model(path).meta
+            rows.append(_row(name, path, read_model(path).meta))
         except UserError as error:
             say(f"left out: {error}")
-            continue
-        held_out = meta.get("held_out", {})
-        scores = held_out.get("leave_network_out", held_out)
-        median = _estimate(scores.get("median_error_percent"))
-        rows.append(
-            {
-                "name": name,
-                "kind": meta["kind"],
-                "device": meta.get("device"),
-                "os": meta.get("os"),
-                "runtime": meta.get("runtime"),
-                "compute_unit": meta.get("compute_unit"),
-                "precision": meta.get("precision"),
-                "date": meta.get("date"),
-                "threads": meta.get("threads"),
-                "references": meta.get("reference_count"),
-                "held_out_error": None if median is None else median / 100,
-                "rank_correlation": _estimate(scores.get("spearman")),
-                "held_out": held_out,
-                "shipped": path.parent == SHIPPED,
-                "path": str(path),
-            }
-        )
+        except (TypeError, ValueError, LookupError, AttributeError) as error:
+            say(f"left out: {path}: broken table: {first_line(error)[:100]}")
     return rows
+
+
+def _row(name: str, path: Path, meta: Mapping[str, Any]) -> dict[str, Any]:
+    held_out = meta.get("held_out", {})
+    scores = held_out.get("leave_network_out", held_out)
+    median = _estimate(scores.get("median_error_percent"))
+    return {
+        "name": name,
+        "kind": meta["kind"],
+        "device": meta.get("device"),
+        "os": meta.get("os"),
+        "runtime": meta.get("runtime"),
+        "compute_unit": meta.get("compute_unit"),
+        "precision": meta.get("precision"),
+        "date": meta.get("date"),
+        "threads": meta.get("threads"),
+        "references": meta.get("reference_count"),
+        "held_out_error": None if median is None else median / 100,
+        "rank_correlation": _estimate(scores.get("spearman")),
+        "held_out": held_out,
+        "shipped": path.parent == SHIPPED,
+        "path": str(path),
+    }
 
 
 def _estimate(value: Any) -> float | None:

@@ -4,12 +4,33 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from jinja2 import TemplateError
+
 from effsearch.report.figure import draw_pareto
 from effsearch.report.html import write_report
 from effsearch.report.run_files import FRONT, read_card, read_summary, read_trials
 from searchspace import UserError
+from searchspace.errors import first_line
 
 PICTURE, PAGE = "pareto.png", "report.html"
+
+
+def report_again(folder: Path) -> list[Path]:
+    """Write a run's report from files that a person may have edited; see `regenerate`.
+
+    Raises:
+        UserError: where the folder is no finished run, or its files do not fit together.
+    """
+    try:
+        return regenerate(folder)
+    except (TypeError, ValueError, LookupError, AttributeError, TemplateError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(
+            f"{folder}: no report can be made of its files, which were edited or are of another "
+            f"version ({first_line(error)[:100]}); `effsearch run --resume {folder}` writes them "
+            "again"
+        ) from None
 
 
 def regenerate(folder: Path) -> list[Path]:

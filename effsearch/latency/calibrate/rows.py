@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -61,7 +61,10 @@ def read_rows(path: Path) -> Measurements:
     """
     header, first_line, body = _split(path)
     reader = csv.DictReader(body, skipinitialspace=True)
-    columns = [c.strip().lower() for c in reader.fieldnames or []]
+    try:
+        columns = [c.strip().lower() for c in reader.fieldnames or []]
+    except csv.Error as error:
+        raise UserError(f"{path}: line {first_line}: not CSV ({error})") from None
     reader.fieldnames = columns
     missing = [] if "latency_ms" in columns else ["latency_ms"]
     if "file" not in columns and "target" not in columns:
@@ -72,7 +75,7 @@ def read_rows(path: Path) -> Measurements:
     wrong: list[str] = []
     blank: list[int] = []
     seen: dict[str, int] = {}
-    for record in reader:
+    for record in _records(reader, path):
         line = first_line + reader.line_num - 1
         cells = {k: (v or "").strip() for k, v in record.items() if isinstance(k, str) and k}
         if not any(cells.values()):
@@ -115,6 +118,13 @@ def read_rows(path: Path) -> Measurements:
             f"({_lines([r.line for r in rows])}); at least {MIN_ROWS} are needed, 10 recommended"
         )
     return Measurements(tuple(rows), header)
+
+
+def _records(reader: csv.DictReader[str], path: Path) -> Iterator[dict[str, str]]:
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise UserError(f"{path}: line {reader.line_num}: not CSV ({error})") from None
 
 
 def _split(path: Path) -> tuple[dict[str, str], int, list[str]]:
