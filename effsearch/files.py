@@ -1,13 +1,27 @@
-"""Writing files: whole or not at all, and line by line with each line on disk."""
+"""Files: named safely, written whole or not at all, or line by line with each line on disk."""
 
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Literal
+
+_LONGEST_NAME = 50  # characters; room for what is added to it in a file system's 255 bytes
+
+
+def file_name(text: str, otherwise: str = "unnamed") -> str:
+    """Returns text as a file name without a suffix, so that names in files never become paths.
+
+    Args:
+        text: Any text, such as the name that a file gives itself.
+        otherwise: The name where nothing of the text is left.
+    """
+    name = re.sub(r"[^\w.-]+", "-", text).strip("-.")[:_LONGEST_NAME].rstrip("-.")
+    return name or otherwise
 
 
 @contextmanager

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from searchspace import Architecture, Operator, UserError, operators, zoo
-from searchspace.operators import from_graph
+from searchspace.graph import CONTROL_FLOW
 
 _YAML = (".yaml", ".yml")
 
@@ -30,10 +31,10 @@ class Target:
         """Return what a device runs."""
         if self.architecture is not None:
             return operators(self.architecture, "deploy")
-        from effsearch.onnx_io.onnx_files import read_graph
+        from effsearch.onnx_io.reading import read_operators
 
         assert self.path is not None
-        return from_graph(read_graph(self.path))
+        return read_operators(self.path)
 
 
 def load_target(text: str) -> Target:
@@ -73,3 +74,15 @@ def load_architecture(text: str) -> Architecture:
     architecture = load_target(text).architecture
     assert architecture is not None
     return architecture
+
+
+def control_flow_note(types: Iterable[str]) -> str:
+    """Return what numbers of a network with branches or loops stand for; empty without them.
+
+    Args:
+        types: ONNX types of its operators.
+    """
+    found = sorted(CONTROL_FLOW.intersection(types))
+    if not found:
+        return ""
+    return f"{', '.join(found)}: all branches count, and one turn of a loop; estimated"

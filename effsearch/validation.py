@@ -11,6 +11,8 @@ from pydantic import BaseModel, ValidationError
 
 from searchspace.errors import UserError, plain_key, short
 
+MAX_SEED = 2**63 - 1
+
 Model = TypeVar("Model", bound=BaseModel)
 
 # What a value should have been, by pydantic's type of error.

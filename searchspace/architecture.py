@@ -21,6 +21,7 @@ from searchspace.schema import (
     ComponentSpec,
     OptionValue,
 )
+from searchspace.yaml_text import parse_yaml, read_yaml
 
 MAX_WIDTH = 4096
 MAX_DEPTH = 64
@@ -257,11 +258,27 @@ class Architecture:
         Raises:
             UserError: where the file is missing, not YAML, or not an architecture.
         """
-        data = read_yaml(path, "architecture")
+        return cls._from_data(read_yaml(path, "architecture"), path)
+
+    @classmethod
+    def from_text(cls, text: str, where: str | Path) -> Architecture:
+        """Return the architecture of YAML text, which a file such as a checkpoint holds.
+
+        Args:
+            text: as `to_yaml` gives it.
+            where: the file, for the message.
+
+        Raises:
+            UserError: where it is not YAML, or not an architecture.
+        """
+        return cls._from_data(parse_yaml(text, where, "architecture"), where)
+
+    @classmethod
+    def _from_data(cls, data: object, where: str | Path) -> Architecture:
         try:
             return cls.from_dict(data)
         except UserError as error:
-            raise UserError(f"{path}: {error}") from None
+            raise UserError(f"{where}: {error}") from None
 
 
 def stem(type: str, *, width: int, stride: int, **options: OptionValue) -> Stem:
@@ -282,31 +299,6 @@ def downsample(type: str, **options: OptionValue) -> Downsample:
 def head(type: str, **options: OptionValue) -> Head:
     """Return a head with its options checked and completed."""
     return Head(type, _options("head", type, options, HEADS))
-
-
-def read_yaml(path: str | Path, what: str) -> object:
-    """Return the data of a YAML file.
-
-    Args:
-        path: the file.
-        what: what it should be, for the message.
-
-    Raises:
-        UserError: where the file is missing, unreadable or not YAML.
-    """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such {what} file") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "not text"
-        raise UserError(f"{path}: cannot read this {what} file: {reason}") from None
-    try:
-        return yaml.safe_load(text)
-    except Exception as error:  # PyYAML lets many types through for one mistake (`!!int ""`)
-        mark = getattr(error, "problem_mark", None)
-        line = f" (line {mark.line + 1})" if mark else ""
-        raise UserError(f"{path}: not YAML{line}; {what} files are YAML") from None
 
 
 def _stage(where: str, data: object) -> Stage:

@@ -7,6 +7,8 @@ import reprlib
 _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = 60
 _REPR.maxlong = 30
+_REPR.maxlevel = 2  # more would multiply to pages
+_REPR.maxdict = _REPR.maxlist = _REPR.maxtuple = _REPR.maxset = 4
 
 
 class UserError(ValueError):
@@ -36,3 +38,15 @@ def first_line(error: BaseException, otherwise: str = "") -> str:
     """
     lines = str(error).strip().splitlines()
     return lines[0] if lines else otherwise or type(error).__name__
+
+
+def printable(text: object) -> str:
+    """Return text as a terminal may show it: what is not printable is escaped, lines stay.
+
+    Names in files may hold control characters, which terminals obey, and bytes that are no text.
+    """
+    return "".join(c if c.isprintable() or c == "\n" else _escaped(c) for c in str(text))
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii")

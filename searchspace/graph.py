@@ -11,6 +11,9 @@ from typing import Any
 
 Shape = tuple[int, ...]
 
+# Operators that run graphs of their own, or not, or often: what that costs is not in the file.
+CONTROL_FLOW = frozenset({"If", "Loop", "Scan"})
+
 
 @dataclass
 class Node:

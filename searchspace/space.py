@@ -17,11 +17,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from searchspace.architecture import Architecture, read_yaml
+from searchspace.architecture import Architecture
 from searchspace.axes import Choices, Choose, SpaceAxes, nearest_value
 from searchspace.errors import UserError
 from searchspace.space_file import SpaceFile, parse_space
 from searchspace.space_size import space_size
+from searchspace.yaml_text import read_yaml
 
 _FOLDER = Path(__file__).parent / "spaces"
 STEP = 1.5  # greatest factor of one step along a size

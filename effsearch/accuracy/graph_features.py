@@ -6,10 +6,9 @@ import math
 from pathlib import Path
 
 from effsearch.accuracy.features import Array, graph_totals
-from effsearch.onnx_io.onnx_files import read_graph
+from effsearch.onnx_io.reading import graph_operators, read_graph
 from searchspace.errors import UserError
 from searchspace.graph import Graph
-from searchspace.operators import from_graph
 
 
 def graph_features(path: str | Path) -> Array:
@@ -24,7 +23,9 @@ def graph_features(path: str | Path) -> Array:
     graph = read_graph(path)
     height, width, classes = _image_and_classes(graph, path)
     try:
-        return graph_totals(from_graph(graph), round(math.sqrt(height * width)), classes)
+        return graph_totals(graph_operators(graph, path), round(math.sqrt(height * width)), classes)
+    except UserError:
+        raise
     except ValueError as error:
         raise UserError(f"{path}: no image classifier: {error}") from None
 

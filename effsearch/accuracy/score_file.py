@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from effsearch.json_text import parse_json
 from searchspace.errors import UserError
 
 T = TypeVar("T")
@@ -19,7 +19,7 @@ def load_score_file(path: str | Path, build: Callable[[Any], T]) -> T:
         UserError: where it is missing, not JSON, or `build` refuses it; names the file.
     """
     try:
-        card = json.loads(Path(path).read_text(encoding="utf-8"))
+        card = parse_json(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such score file") from None
     except (OSError, ValueError):

@@ -15,6 +15,7 @@ from effsearch.accuracy.score import Score, ScoreSource
 from effsearch.accuracy.supernet_options import SupernetOptions
 from effsearch.export.weights import Weights
 from effsearch.files import atomic_write_text
+from effsearch.json_text import parse_json
 from effsearch.training.data.pixels import cache_dir
 from effsearch.training.memory import is_out_of_memory
 from effsearch.training.supernet import state as states
@@ -67,7 +68,7 @@ class SupernetScore(ScoreSource):
         )
         self.held_out = {
             "validation_images": self.inherited.images,
-            "ranking": json.loads(STATED.read_text("utf-8")),
+            "ranking": parse_json(STATED.read_text("utf-8")),
         }
         self._folder = options.cache or cache_dir() / "supernet" / self._key()
 
@@ -112,7 +113,7 @@ class SupernetScore(ScoreSource):
         """
         file = self._folder / f"{architecture.digest()}.json"
         try:
-            top1 = float(json.loads(file.read_text())["top1"])
+            top1 = float(parse_json(file.read_text())["top1"])
         except (OSError, ValueError, KeyError, TypeError):
             top1 = self._in_memory(lambda: self.inherited.evaluate(architecture).top1)
             self._keep(file, top1)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from effsearch.cli import JsonFlag, emit_json
+from effsearch.cli import JsonFlag, emit_json, seed_option, show
 
 FORMATS = ("onnx", "coreml", "torch")
 
@@ -28,7 +28,8 @@ def export(
         Path | None, typer.Option("--weights", help="Checkpoint: ours, or the official one.")
     ] = None,
     num_classes: Annotated[int, typer.Option("--classes", help="Classes without weights.")] = 1000,
-    seed: Annotated[int, typer.Option("--seed", help="Of fresh weights.")] = 0,
+    seed: Annotated[int, seed_option("Of fresh weights.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Write a network's deployed form as ONNX, Core ML or PyTorch, and check it."""
@@ -39,9 +40,9 @@ def export(
         raise UserError(f"--format: {format!r} is unknown; use one of {', '.join(FORMATS)}")
     if num_classes < 1:
         raise UserError(f"--classes: {num_classes} is not 1 or more")
-    result = write_export(target, format, out, weights, num_classes, seed)
+    result = write_export(target, format, out, weights, num_classes, seed, force)
     if as_json:
         emit_json(result)
         return
     trained = "trained weights" if result["trained"] else "fresh, untrained weights"
-    print(f"{result['path']}: {format}, {trained}; {result['check']}")
+    show(f"{result['path']}: {format}, {trained}; {result['check']}")

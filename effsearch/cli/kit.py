@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from effsearch.cli import JsonFlag, emit_json, say
+from effsearch.cli import JsonFlag, emit_json, say, seed_option, show
 
 
 def register(app: typer.Typer) -> None:
@@ -23,7 +23,7 @@ def kit(
         Path | None, typer.Option("--out", help="Folder to make; kit-NAME by default.")
     ] = None,
     size: Annotated[int, typer.Option("--networks", help="How many networks.")] = 30,
-    seed: Annotated[int, typer.Option("--seed", help="Of the choice.")] = 0,
+    seed: Annotated[int, seed_option("Of the choice.")] = 0,
     as_json: JsonFlag = False,
 ) -> None:
     """Write networks to measure on a device, and a CSV to fill in."""
@@ -34,8 +34,6 @@ def kit(
     check_name(device)
     if not MIN_ROWS <= size <= 99:
         raise UserError(f"--networks: {size} is not from {MIN_ROWS} to 99")
-    if seed < 0:
-        raise UserError(f"--seed: {seed} is negative; use 0 or more")
     folder = out or Path(f"kit-{device}")
     written = write_kit(device, SearchSpace.load(space), folder, size, seed=seed, report=say)
     if as_json:
@@ -49,7 +47,7 @@ def kit(
             }
         )
         return
-    print(
+    show(
         f"{written.folder}: {len(written.architectures)} networks ({', '.join(written.formats)}). "
         f"{GUIDE} says how to measure them; fill in {written.csv} (the first {FIRST} give a usable "
         f"table), then run: effsearch calibrate {written.csv}"
@@ -82,6 +80,7 @@ def calibrate(
     from effsearch.latency.calibrate import calibration
     from effsearch.latency.calibrate.kit import check_name
     from effsearch.latency.calibrate.rows import read_rows
+    from effsearch.latency.catalogue import is_shipped
     from effsearch.latency.timing.machine import slug
     from searchspace import UserError
 
@@ -108,6 +107,8 @@ def calibrate(
     check_name(name)
     if name in (base, guide):
         raise UserError(f"--device: {name} is the table to start from; name the new one otherwise")
+    if is_shipped(name):
+        say(f"{name} is a shipped table too; the one to be stands before it, until it is removed")
     say(f"fitting {len(measured.rows)} networks of {file}")
     if base:
         card = calibration.move(measured, base, name)
@@ -146,17 +147,17 @@ def _report(
         )
         return
     median, low, high = errors["median_error_percent"]
-    print(
+    show(
         f"{card['name']}: fitted to {card['reference_count']} networks; each left out is predicted "
         f"with a median error of {median:.1f} % (90 % interval {low:.1f} to {high:.1f} %), rank "
         f"correlation {errors['spearman'][0]:.3f}"
     )
     if uncertain:
-        print("still uncertain (the measured networks say little of them):")
+        show("still uncertain (the measured networks say little of them):")
         for entry in uncertain:
             factor = 2.718281828459045 ** entry["std_log"]
             seen = f"{entry['networks']} networks" if entry["networks"] else "never measured"
-            print(f"  {entry['total']:<28}within a factor of {factor:.1f} ({seen})")
+            show(f"  {entry['total']:<28}within a factor of {factor:.1f} ({seen})")
     else:
-        print("no operator's price remains as uncertain as it was before")
-    print(f"installed as {path}; use it with --device {card['name']}")
+        show("no operator's price remains as uncertain as it was before")
+    show(f"installed as {path}; use it with --device {card['name']}")

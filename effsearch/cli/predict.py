@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from effsearch.cli import JsonFlag, emit_json
+from effsearch.cli import JsonFlag, emit_json, say, show
 
 if TYPE_CHECKING:
     from effsearch.latency import DeviceTable, Prediction
@@ -24,17 +24,17 @@ def devices(as_json: JsonFlag = False) -> None:
     """List the latency tables: kind, runtime, references, held-out error."""
     from effsearch.latency.overview import summaries
 
-    rows = summaries()
+    rows = summaries(say)
     if as_json:
         emit_json({"devices": rows})
         return
-    print(f"{'device':<22}{'kind':<10}{'references':>10}  {'held-out error':<26}runtime")
+    show(f"{'device':<22}{'kind':<10}{'references':>10}  {'held-out error':<26}runtime")
     for row in rows:
         error = row["held_out_error"]
         shown = "not stated" if error is None else f"median {error:.1%}"
         if row.get("rank_correlation") is not None:
             shown += f", rank {row['rank_correlation']:.3f}"
-        print(
+        show(
             f"{row['name']:<22}{row['kind']:<10}{row['references'] or '?':>10}  {shown:<26}"
             f"{row['runtime']}"
         )
@@ -80,9 +80,9 @@ def predict(
     if len(tables) > 1:
         changes = _changes(found, tables, results)
         for change in changes:
-            print(change["text"])
+            show(change["text"])
         if not changes:
-            print("The ranking of these targets is the same on all devices.")
+            show("The ranking of these targets is the same on all devices.")
 
 
 def _predict(table: DeviceTable, target: Target) -> Prediction:
@@ -118,6 +118,8 @@ def _row(target: Target, p: Prediction, budget_ms: float | None) -> dict[str, An
 
 
 def _show(target: Target, table: DeviceTable, p: Prediction, budget_ms: float | None) -> None:
+    from effsearch.targets import control_flow_note
+
     low, high = p.interval_ms
     line = (
         f"{target.label} on {p.device}: {p.mean_ms:.3f} ms ({p.kind}; 80 % interval "
@@ -125,13 +127,16 @@ def _show(target: Target, table: DeviceTable, p: Prediction, budget_ms: float | 
     )
     if budget_ms is not None:
         line += f"; {p.within(budget_ms):.0%} likely within {budget_ms:g} ms"
-    print(line)
+    show(line)
     if p.estimated_operators:
         names = ", ".join(sorted(p.estimated_operators))
-        print(f"  estimated, not known to this table: {names}")
+        show(f"  estimated, not known to this table: {names}")
+    note = control_flow_note(p.estimated_operators)
+    if note:
+        show(f"  {note}")
     for name, mean_ms, kind in p.stages():
         bar = "#" * round(40 * mean_ms / p.mean_ms)
-        print(f"  {name:<12}{mean_ms:>9.3f} ms  {kind:<12}{bar}")
+        show(f"  {name:<12}{mean_ms:>9.3f} ms  {kind:<12}{bar}")
 
 
 def _changes(

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from effsearch.cli import JsonFlag, emit_json, say
+from effsearch.cli import JsonFlag, emit_json, say, seed_option, show
 
 Runtime = Annotated[str, typer.Option("--runtime", help="What runs the networks.")]
 
@@ -67,7 +67,7 @@ def measure(
     if not as_json:
         name = used.identity()["runtime"]
         say(f"{cpu_name()}, {name}, {threads} thread{'s' if threads > 1 else ''}")
-        print(f"{'network':<32}{'median':>10}{'10-90 %':>18}{'runs':>6}")
+        show(f"{'network':<32}{'median':>10}{'10-90 %':>18}{'runs':>6}")
     for target in found:
         subject = target.architecture if target.architecture is not None else target.path
         assert subject is not None
@@ -91,12 +91,12 @@ def measure(
         if references:
             rows[-1] |= {"device": references.table.name, "at_table_speed_ms": m.at_table_speed_ms}
         if not as_json:
-            print(
+            show(
                 f"{target.label:<32}{m.median_ms:>7.2f} ms"
                 f"{m.low_ms:>9.2f} -{m.high_ms:>7.2f}{m.runs:>6}"
             )
             if m.at_table_speed_ms is not None:
-                print(f"{'':<32}{m.at_table_speed_ms:>7.2f} ms at {device}'s speed")
+                show(f"{'':<32}{m.at_table_speed_ms:>7.2f} ms at {device}'s speed")
         if m.noisy:
             say(
                 f"{target.label}: the machine was not quiet: the median has a standard error of "
@@ -114,7 +114,7 @@ def profile(
     zoo: Annotated[
         bool, typer.Option("--zoo/--no-zoo", help="Run the published networks as well.")
     ] = True,
-    seed: Annotated[int, typer.Option("--seed", help="Which networks of the space.")] = 0,
+    seed: Annotated[int, seed_option("Which networks of the space.")] = 0,
     work: Annotated[
         Path | None, typer.Option("--work", help="Folder of raw measurements, to resume from.")
     ] = None,
@@ -142,7 +142,7 @@ def profile(
         emit_json(result)
         return
     errors = result["errors"]
-    print(
+    show(
         f"{result['path']}: {result['networks']} networks, {result['entries']} operators; "
         f"networks left out: median error {errors['median']:.1%}, "
         f"90 % within {errors['p90']:.1%}, rank correlation {errors['spearman']:.4f}"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from effsearch.cli import JsonFlag, emit_json
+from effsearch.cli import JsonFlag, emit_json, show
 
 
 def register(app: typer.Typer) -> None:
@@ -31,6 +31,6 @@ def report(
         emit_json({"files": [str(path) for path in paths], **more})
         return
     for line in [] if refined is None else refined_lines(refined):
-        print(line)
+        show(line)
     for path in paths:
-        print(path)
+        show(path)

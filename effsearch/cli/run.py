@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from effsearch.cli import JsonFlag, emit_json, say
+from effsearch.cli import JsonFlag, emit_json, say, seed_option
 from effsearch.cli._score_flags import ScoreFlags, with_score_flags
 
 
@@ -36,7 +35,7 @@ def run(
     trials: Annotated[
         int | None, typer.Option("--trials", help="Candidates to evaluate in all.")
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Of every random choice.")] = None,
+    seed: Annotated[int | None, seed_option("Of every random choice.")] = None,
     confidence: Annotated[
         float | None,
         typer.Option("--confidence", help="Probability to meet the budget.  [default: 0.8]"),
@@ -59,6 +58,10 @@ def run(
     engine: Annotated[str, typer.Option("--engine", help="local or ray.")] = "local",
     ray_address: Annotated[
         str | None, typer.Option("--ray-address", help="Of a Ray cluster; else one starts here.")
+    ] = None,
+    ray_wait: Annotated[
+        float | None,
+        typer.Option("--ray-wait", help="Seconds to wait for a free CPU there.  [default: 30]"),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Run folder.  [default: in results/runs]")
@@ -93,7 +96,7 @@ def run(
     from effsearch.refine.options import RefineOptions
     from effsearch.report.run_files import read_summary
     from effsearch.run.arguments import RunArguments
-    from effsearch.run.console import show
+    from effsearch.run.console import show_run
     from effsearch.run.pipeline import run as run_search
     from effsearch.run.start import start
     from effsearch.search.loop import InterruptedSearchError
@@ -118,6 +121,7 @@ def run(
             workers=workers,
             engine=engine,
             ray_address=ray_address,
+            ray_wait_s=ray_wait,
         ),
         say,
     )
@@ -135,7 +139,7 @@ def run(
     if as_json:
         emit_json({"folder": str(folder), **summary})
     else:
-        show(folder, summary)
+        show_run(folder, summary)
 
 
 @contextmanager
@@ -148,7 +152,7 @@ def _interruptible() -> Iterator[Any]:
         if asked:
             raise KeyboardInterrupt
         asked = True
-        print("\nfinishing this batch (Ctrl-C again ends at once)", file=sys.stderr)
+        say("\nstopping; what is evaluated is kept (Ctrl-C again ends at once)")
 
     previous = signal.signal(signal.SIGINT, handle)
     try:

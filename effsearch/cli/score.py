@@ -9,7 +9,7 @@ import typer
 
 from effsearch.accuracy.registry import DEFAULT, load_source, names, read_options
 from effsearch.accuracy.score import Score, ScoreSource
-from effsearch.cli import JsonFlag, emit_json, say
+from effsearch.cli import JsonFlag, emit_json, say, show
 from effsearch.cli._score_flags import ScoreFlags, with_score_flags
 from effsearch.targets import Target, load_target
 from searchspace import UserError
@@ -61,7 +61,7 @@ def score(
         emit_json({"scores": rows, "note": source.note})
         return
     width = max(len("target"), *(len(row["target"]) for row in rows))
-    print(f"{'target':<{width}}  {'score':>14}  {'std':>8}  {'lower bound':>14}  published top-1")
+    show(f"{'target':<{width}}  {'score':>14}  {'std':>8}  {'lower bound':>14}  published top-1")
     for row in rows:
         values = [_number(row[name]) for name in ("score", "std", "lower_bound")]
         line = f"{row['target']:<{width}}  {values[0]:>14}  {values[1]:>8}  {values[2]:>14}"
@@ -70,7 +70,7 @@ def score(
             line += f"  {row['published_top1']:.1f}{teacher}"
         if "graph_alone" in row:
             line += "  (from its graph alone)"
-        print(line)
+        show(line)
     say(f"{source.name}, {source.kind}, in {source.unit}. {source.note}")
 
 

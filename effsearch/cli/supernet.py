@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from effsearch.cli import JsonFlag, emit_json
+from effsearch.cli import JsonFlag, emit_json, seed_option, show
 from searchspace.errors import UserError
 
 Data = Annotated[
@@ -65,7 +65,7 @@ def train(
         typer.Option(help="NAME=FILE: start from a published network's official checkpoint."),
     ] = None,
     save_steps: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 200,
-    seed: Annotated[int, typer.Option(help="Fixes weights, networks, augmentation.")] = 0,
+    seed: Annotated[int, seed_option("Fixes weights, networks, augmentation.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Continue OUT/supernet.pt.")] = False,
     device: Device = "auto",
     workers: Annotated[int, typer.Option(help="Decoding processes for large trees.")] = 4,
@@ -118,7 +118,7 @@ def train(
     if as_json:
         emit_json({**asdict(result), "checkpoint": str(result.checkpoint), "space": space})
     else:
-        print(
+        show(
             f"{space}: {result.steps} steps, {result.networks} network batches in "
             f"{result.seconds:.0f} s; {result.checkpoint}"
         )
@@ -151,7 +151,7 @@ def evaluate(
         emit_json({"evaluations": rows, "steps": held.step, "batches": batches})
         return
     for row in rows:
-        print(
+        show(
             f"{row['target']}: top-1 {row['top1']:.2f} %, top-5 {row['top5']:.2f} %, loss "
             f"{row['loss']:.3f} on {row['images']} images"
         )

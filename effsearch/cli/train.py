@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from effsearch.cli import JsonFlag, emit_json
+from effsearch.cli import JsonFlag, emit_json, seed_option, show
 from effsearch.training import recipe as recipes
 from searchspace.errors import UserError
 
@@ -32,7 +32,7 @@ def train(
     recipe: Annotated[str, typer.Option(help="Shipped recipe or path to YAML.")] = "standard",
     resolution: Annotated[int | None, typer.Option(help="Input side in px.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Peak rate of AdamW.")] = None,
-    seed: Annotated[int, typer.Option(help="Fixes weights, order and augmentation.")] = 0,
+    seed: Annotated[int, seed_option("Fixes weights, order and augmentation.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from OUT/last.pt.")] = False,
     teacher: Annotated[
         Path | None, typer.Option(help="Checkpoint of a network to distil from.")
@@ -72,4 +72,4 @@ def train(
     if as_json:
         emit_json(fields)
     else:
-        print(f"{target}: top-1 {result.top1:.2f} % after {result.epochs} epochs; {out / FINAL}")
+        show(f"{target}: top-1 {result.top1:.2f} % after {result.epochs} epochs; {out / FINAL}")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from effsearch.cli import JsonFlag, emit_json
+from effsearch.cli import JsonFlag, emit_json, seed_option, show
 
 
 def register(app: typer.Typer) -> None:
@@ -42,10 +42,10 @@ def list_zoo(as_json: JsonFlag = False) -> None:
     if as_json:
         emit_json({"networks": rows})
         return
-    print(f"{'network':<20}{'family':<14}{'params':>9}{'MACs':>9}  ImageNet top-1 (published)")
+    show(f"{'network':<20}{'family':<14}{'params':>9}{'MACs':>9}  ImageNet top-1 (published)")
     for row in rows:
         note = " with distillation" if row["distilled"] else ""
-        print(
+        show(
             f"{row['name']:<20}{row['family']:<14}{row['params'] / 1e6:>8.2f}M"
             f"{row['macs'] / 1e9:>8.2f}G  {row['top1']:.1f} %{note}"
         )
@@ -56,7 +56,7 @@ def describe(
     as_json: JsonFlag = False,
 ) -> None:
     """Show parameters, MACs and shapes, stage by stage."""
-    from effsearch.targets import load_target
+    from effsearch.targets import control_flow_note, load_target
     from searchspace.operators import operators, operators_by_unit, totals
 
     found = load_target(target)
@@ -92,16 +92,19 @@ def describe(
     if as_json:
         emit_json(body)
         return
-    print(f"{target}: {body['params'] / 1e6:.3f} M parameters, {body['macs'] / 1e6:.1f} M MACs")
+    show(f"{target}: {body['params'] / 1e6:.3f} M parameters, {body['macs'] / 1e6:.1f} M MACs")
     for unit in body.get("units", []):
         shape = "x".join(map(str, unit["output_shape"]))
-        print(
+        show(
             f"  {unit['name']:<26}{unit['type']:<26}{shape:<18}{unit['params'] / 1e3:>10.1f} k"
             f"{unit['macs'] / 1e6:>10.2f} M"
         )
-    print("deployed operators:")
+    note = control_flow_note(o.op for o in deployed)
+    if note:
+        show(note)
+    show("deployed operators:")
     for kind, row in sorted(body["operators"].items(), key=lambda item: -item[1]["macs"]):
-        print(
+        show(
             f"  {kind:<18}{row['count']:>5}{row['macs'] / 1e6:>12.2f} M MACs"
             f"{row['bytes'] / 1e6:>10.2f} MB moved (float32)"
         )
@@ -111,25 +114,24 @@ def sample(
     out: Annotated[Path, typer.Option("--out", help="Folder for the files.")],
     space: Annotated[str, typer.Option("--space", help="Space name or YAML file.")] = "mobile",
     count: Annotated[int, typer.Option("-n", help="How many.")] = 1,
-    seed: Annotated[int, typer.Option("--seed")] = 0,
+    seed: Annotated[int, seed_option("Of every random choice.")] = 0,
     as_json: JsonFlag = False,
 ) -> None:
     """Write random architectures of a space as YAML files."""
     import numpy as np
 
+    from effsearch.files import file_name
     from searchspace import SearchSpace, UserError
 
     if count < 1:
         raise UserError(f"-n: {count} is not 1 or more")
-    if seed < 0:
-        raise UserError(f"--seed: {seed} is negative; use 0 or more")
     loaded = SearchSpace.load(space)
     rng = np.random.default_rng(seed)
     try:
         out.mkdir(parents=True, exist_ok=True)
         paths = []
         for index in range(count):
-            path = out / f"{loaded.name}-{seed}-{index:04d}.yaml"
+            path = out / f"{file_name(loaded.name, 'space')}-{seed}-{index:04d}.yaml"
             loaded.sample(rng).to_yaml(path)
             paths.append(str(path))
     except OSError as error:
@@ -137,4 +139,4 @@ def sample(
     if as_json:
         emit_json({"architectures": paths})
     else:
-        print("\n".join(paths))
+        show("\n".join(paths))

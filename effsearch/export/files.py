@@ -1,14 +1,17 @@
-"""`effsearch export`: a network to a file in one of the formats, and a check of what is in it."""
+"""`effsearch export`: a network to a file in one of the formats, checked against it."""
 
 from __future__ import annotations
 
 import copy
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from effsearch.errors import WorkFailedError
+from effsearch.errors import FULL, WorkFailedError
+from effsearch.files import atomic_write, file_name
 from effsearch.targets import load_architecture
 from searchspace import Architecture, Network, UserError, build, zoo
 from searchspace.errors import first_line
@@ -16,32 +19,45 @@ from searchspace.zoo import load_official
 
 SUFFIX = {"onnx": ".onnx", "coreml": ".mlpackage", "torch": ".pt"}
 _CHECKPOINTS = (".pt", ".pth", ".bin")
+_PACKAGE_FILE = "Manifest.json"  # what makes a folder a Core ML package
 
 
 def write_export(
-    target: str, format_: str, out: Path | None, weights: Path | None, num_classes: int, seed: int
+    target: str,
+    format_: str,
+    out: Path | None,
+    weights: Path | None,
+    num_classes: int,
+    seed: int,
+    force: bool = False,
 ) -> dict[str, Any]:
     """Write a network's deployed form and say what was checked.
+
+    The file takes its place when it was checked; until then what is there stays as it is.
 
     Args:
         target: published network, architecture YAML, or a checkpoint that `effsearch train` wrote.
         format_: onnx, coreml or torch.
-        out: the file; beside the working folder under the network's name where None.
+        out: the file; in the working folder under the network's name where None.
         weights: checkpoint of ours or, for a published network, the official one.
         num_classes: classes where there are no weights.
         seed: of fresh weights.
+        force: whether an earlier export may be replaced; what is exported never is.
 
     Raises:
-        UserError: where target, weights or `out` can't be used.
+        UserError: where target, weights or `out` can't be used, or `out` exists.
         WorkFailedError: where the file does not agree with the network.
     """
     network, trained = load_network(target, weights, num_classes, seed)
-    name = network.architecture.name or Path(target).stem
+    name = file_name(network.architecture.name or Path(target).stem)
     path = out or Path(f"{name}{SUFFIX[format_]}")
+    _check_free(path, [Path(target)] + ([] if weights is None else [weights]), force)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         check = {"onnx": _onnx, "coreml": _coreml, "torch": _torch}[format_](network, path)
     except OSError as error:
+        if error.errno in FULL:
+            raise
         raise UserError(f"--out: cannot write {path}: {error.strerror or error}") from None
     return {
         "target": target,
@@ -54,10 +70,30 @@ def write_export(
     }
 
 
+def _check_free(path: Path, inputs: list[Path], force: bool) -> None:
+    """Check that a file may be written: it is no input, and new unless `force` is given."""
+    if any(source.exists() and path.exists() and path.samefile(source) for source in inputs):
+        raise UserError(f"--out: {path} is what is exported; name another file")
+    if path.is_dir() and not (path / _PACKAGE_FILE).is_file():
+        raise UserError(f"--out: {path} is a folder; name a file")
+    if path.exists() and not force:
+        raise UserError(f"--out: {path} exists; name another file, or replace it with --force")
+
+
 def load_network(
     target: str, weights: Path | None, num_classes: int, seed: int
 ) -> tuple[Network, bool]:
-    """Return a network in eval mode, and whether its weights are trained."""
+    """Return a network in eval mode, and whether its weights are trained.
+
+    Args:
+        target: published network, architecture YAML, or a checkpoint that `effsearch train` wrote.
+        weights: checkpoint of ours or, for a published network, the official one; None for none.
+        num_classes: classes where there are no weights.
+        seed: of fresh weights.
+
+    Raises:
+        UserError: where target or weights can't be used.
+    """
     if weights is None and Path(target).suffix in _CHECKPOINTS:
         return _from_checkpoint(Path(target)), True
     architecture = load_architecture(target)
@@ -78,13 +114,10 @@ def load_network(
 
 
 def _from_checkpoint(path: Path, architecture: Architecture | None = None) -> Network:
-    import yaml
-
     from effsearch.training import checkpoint
 
     held = checkpoint.load(path)
-    own = Architecture.from_dict(yaml.safe_load(held.architecture))
-    wanted = architecture or own
+    wanted = architecture or Architecture.from_text(held.architecture, path)
     network = build(wanted, len(held.classes)).eval()
     held.load_into(network, wanted.name or wanted.digest())
     return network
@@ -104,7 +137,8 @@ def _onnx(network: Network, path: Path) -> str:
             f"{path}: not written: ONNX Runtime differs from PyTorch by {error:.2e} of the logits' "
             f"spread, more than {TOLERANCE:g}"
         )
-    path.write_bytes(model.SerializeToString())
+    with atomic_write(path, "wb") as file:
+        file.write(model.SerializeToString())
     return f"ONNX Runtime agrees with PyTorch to {error:.1e} of the logits' spread"
 
 
@@ -130,7 +164,12 @@ def _coreml(network: Network, path: Path) -> str:
             minimum_deployment_target=coremltools.target.iOS16,
             convert_to="mlprogram",
         )
-        model.save(str(path))
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+            package = Path(folder) / f"network{SUFFIX['coreml']}"  # coremltools wants its suffix
+            model.save(str(package))
+            if path.is_dir():
+                shutil.rmtree(path)
+            package.replace(path)
     except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
         raise WorkFailedError(
             f"{path}: coremltools could not convert it: {first_line(error)}"
@@ -139,21 +178,23 @@ def _coreml(network: Network, path: Path) -> str:
 
 
 def _torch(network: Network, path: Path) -> str:
-    torch.save(
-        {
-            "format": "effsearch-network",
-            "architecture": network.architecture.to_yaml(),
-            "num_classes": network.num_classes,
-            "state_dict": network.state_dict(),
-        },
-        path,
-    )
-    held = torch.load(path, map_location="cpu", weights_only=True)
-    again = build(network.architecture, network.num_classes).eval()
-    again.load_state_dict(held["state_dict"])
     image = torch.randn(1, 3, *(2 * [network.architecture.resolution]))
-    with torch.no_grad():
-        same = bool(torch.equal(again(image), network(image)))
-    if not same:
-        raise WorkFailedError(f"{path}: what was read back differs from the network")
+    with atomic_write(path, "wb") as file:
+        torch.save(
+            {
+                "format": "effsearch-network",
+                "architecture": network.architecture.to_yaml(),
+                "num_classes": network.num_classes,
+                "state_dict": network.state_dict(),
+            },
+            file,
+        )
+        file.flush()
+        held = torch.load(file.name, map_location="cpu", weights_only=True)
+        again = build(network.architecture, network.num_classes).eval()
+        again.load_state_dict(held["state_dict"])
+        with torch.no_grad():
+            same = bool(torch.equal(again(image), network(image)))
+        if not same:
+            raise WorkFailedError(f"{path}: what was read back differs from the network")
     return "read back, it gives the same logits"

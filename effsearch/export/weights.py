@@ -18,8 +18,8 @@ class Accuracy:
 
     Attributes:
         data: name of the data set.
-        correct: images classified right ...
-        images: ... of so many.
+        correct: images classified right.
+        images: images classified.
         note: what to keep in mind beside it.
         facts: what else belongs to it: runtime, preprocessing, classes.
     """

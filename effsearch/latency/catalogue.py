@@ -20,6 +20,11 @@ def user_folder() -> Path:
     return Path(base) / "effsearch" / "devices"
 
 
+def is_shipped(name: str) -> bool:
+    """Whether a table of that name comes with the package."""
+    return (SHIPPED / f"{name}.json").is_file()
+
+
 def table_paths() -> dict[str, Path]:
     """Return the file of every known table by name; a person's own stand before shipped ones."""
     paths: dict[str, Path] = {}

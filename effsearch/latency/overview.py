@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from effsearch.latency.catalogue import SHIPPED, table_paths
 from effsearch.latency.models.registry import read_model
+from effsearch.messages import say
+from searchspace import UserError
 
 
-def summaries() -> list[dict[str, Any]]:
-    """Return a row for every known table.
+def summaries(say: Callable[[str], None] = say) -> list[dict[str, Any]]:
+    """Return a row for every known table; one that is broken hides no other.
 
     `held_out_error` is the median relative error on networks that the table has not seen.
 
-    Raises:
-        UserError: where a table's file is broken; names it.
+    Args:
+        say: told of tables that are broken.
     """
     rows = []
     for name, path in table_paths().items():
-        meta = read_model(path).meta
+        try:
+            meta = read_model(path).meta
+        except UserError as error:
+            say(f"left out: {error}")
+            continue
         held_out = meta.get("held_out", {})
         scores = held_out.get("leave_network_out", held_out)
         median = _estimate(scores.get("median_error_percent"))

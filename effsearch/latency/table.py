@@ -16,6 +16,7 @@ from effsearch.latency.cost_model import Array, CostModel
 from effsearch.latency.models.registry import load_model
 from effsearch.latency.population import PopulationPricer
 from searchspace import Architecture, Operator, SearchSpace
+from searchspace.graph import CONTROL_FLOW
 from searchspace.operators import unit_operators
 from searchspace.units import Unit, units
 
@@ -204,7 +205,8 @@ class DeviceTable:
             [self.model.mark(g) for g in groups.values()],
         )
         unknown = frozenset(o.op for o in operators if self.model.mark([o]) == "estimated")
-        return replace(prediction, estimated_operators=unknown)
+        kind = "estimated" if unknown & CONTROL_FLOW else prediction.kind
+        return replace(prediction, kind=kind, estimated_operators=unknown)
 
     def _prediction(
         self, features: Array, labels: Sequence[tuple[str, int, str]], kinds: Sequence[str]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,114 +11,12 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from searchspace import Network, UserError, deploy
-from searchspace.errors import first_line, plain_key, short
+from searchspace import Network, deploy
 from searchspace.graph import Graph, Node
 from searchspace.tracing import trace
 
 OPSET = 20
-# Operators whose inputs after the first say how, not what: axes, shapes, bounds.
-_ONE_DATA_INPUT = {
-    "ReduceMean", "ReduceSum", "ReduceL2", "ReduceMax", "Slice", "Reshape", "Split", "Tile", "Pad",
-    "Expand", "Clip", "Squeeze", "Unsqueeze", "Resize", "Gather",
-}  # fmt: skip
 IR_VERSION = 9
-
-
-def read_graph(path: str | Path) -> Graph:
-    """Return the graph of an ONNX file, for pricing.
-
-    Graph inputs after the first are taken for weights, as are initialisers.
-
-    Raises:
-        UserError: where the file is missing, is not ONNX, or leaves shapes open.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such ONNX file")
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-        model = onnx.shape_inference.infer_shapes(model, data_prop=True)
-    except Exception as error:  # onnx and protobuf raise many types for one mistake
-        reason = first_line(error, "unreadable")
-        raise UserError(f"{path}: not a readable ONNX file ({plain_key(reason[:60])})") from None
-    if not model.graph.node or not model.graph.input:
-        raise UserError(f"{path}: not a readable ONNX file (no graph in it)")
-    try:
-        graph = _from_proto(model.graph, path)
-        _check_values(graph, path)
-    except UserError:
-        raise
-    except Exception as error:  # a damaged file decodes to anything
-        reason = type(error).__name__
-        raise UserError(f"{path}: not a readable ONNX file (damaged: {reason})") from None
-    return graph
-
-
-def _check_values(graph: Graph, path: Path) -> None:
-    known = set(graph.inputs) | graph.constants | {""}
-    for node in graph.nodes:
-        for name in node.inputs:
-            if name not in known or (name and name not in graph.shapes):
-                raise UserError(f"{path}: not a readable ONNX file (nothing gives {short(name)})")
-        known.update(node.outputs)
-    for name in graph.outputs:
-        if name not in known:
-            raise UserError(f"{path}: not a readable ONNX file (nothing gives {short(name)})")
-
-
-def _from_proto(proto: onnx.GraphProto, path: Path) -> Graph:
-    graph = Graph()
-    initialisers = {t.name: tuple(t.dims) for t in proto.initializer}
-    inputs = [i for i in proto.input if i.name not in initialisers]
-    if not inputs:
-        raise UserError(f"{path}: the ONNX graph has no input")
-    graph.inputs = [inputs[0].name]
-    graph.outputs = [o.name for o in proto.output]
-    for info in (*proto.input, *proto.value_info, *proto.output):
-        shape = _shape(info)
-        if shape is not None:
-            graph.shapes[info.name] = shape
-    graph.shapes.update(initialisers)
-    graph.constants = set(initialisers) | {i.name for i in inputs[1:]}
-    for tensor in proto.initializer:
-        if math.prod(tensor.dims) == 1 and not tensor.external_data:
-            graph.scalars[tensor.name] = float(numpy_helper.to_array(tensor).reshape(-1)[0])
-    for index, node in enumerate(proto.node):
-        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-        if node.op_type == "Constant":
-            value = attributes.get("value")
-            shape = tuple(value.dims) if isinstance(value, TensorProto) else ()
-            graph.shapes[node.output[0]] = shape
-            graph.constants.add(node.output[0])
-            continue
-        outputs = [name for name in node.output if name]
-        name = node.name or outputs[0] or f"node_{index}"
-        inputs = list(node.input)
-        if node.op_type in _ONE_DATA_INPUT:
-            inputs = inputs[:1]
-        graph.nodes.append(Node(node.op_type, inputs, outputs, attributes, name))
-        for output in outputs:
-            if output not in graph.shapes:
-                raise UserError(
-                    f"{path}: the shape of {short(output)} is open; export with a fixed input size"
-                )
-    return graph
-
-
-def _shape(info: onnx.ValueInfoProto) -> tuple[int, ...] | None:
-    kind = info.type.tensor_type
-    if not kind.HasField("shape"):
-        return None
-    dims = []
-    for position, dim in enumerate(kind.shape.dim):
-        if dim.HasField("dim_value") and dim.dim_value > 0:
-            dims.append(int(dim.dim_value))
-        elif position == 0:
-            dims.append(1)  # an open batch size: latency is for one image
-        else:
-            return None
-    return tuple(dims)
 
 
 def to_onnx(network: Network, image_batch: int = 1, side: int | None = None) -> onnx.ModelProto:
@@ -131,7 +27,8 @@ def to_onnx(network: Network, image_batch: int = 1, side: int | None = None) -> 
         image_batch: batch size, fixed in the file.
         side: R, fixed in the file; the architecture's resolution where None.
 
-    The model takes `input` (N, 3, R, R), float32, and gives `logits` (N, num_classes).
+    Returns:
+        A model with input `input` (N, 3, R, R), float32, and output `logits` (N, num_classes).
     """
     resolution = side or network.architecture.resolution
     deployed = deploy(network)

@@ -17,7 +17,7 @@ from effsearch.refine.ranking import FAILED, FINISHED, STOPPED, Training
 from effsearch.training.recipe import Recipe
 
 REDUCTION = 2  # half of the networks go on at each rung
-_SPAN = 8  # epochs of a whole training over those that everybody gets
+_SPAN = 8  # all epochs of a training over those that every network gets
 _NOBODY: Any = None  # ASHA asks nothing of Tune's controller
 
 OnEntry = Callable[[Entry, bool], None]
@@ -69,7 +69,7 @@ class JournaledASHA(ASHAScheduler):
         return {**vars(self), "_on_entry": None}
 
     def training(self, digest: str) -> Training | None:
-        """Return what came of a network; None while it is not at its end."""
+        """Return a network's training; None while it is not at its end."""
         state = self._states.get(digest)
         if state is None:
             return None
@@ -83,16 +83,16 @@ class JournaledASHA(ASHAScheduler):
             tuple(sorted({e.device for e in mine if e.device})),
         )
 
-    def fail(self, digest: str, reason: str, final: bool = False) -> None:
-        """Note that a training failed."""
-        self._add(Entry(digest, failed=reason, final=final))
+    def fail(self, digest: str, reason: str) -> None:
+        """Note that a training failed, for a reason that may not come again."""
+        self._add(Entry(digest, failed=reason))
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """See Ray."""
+        """Ray's hook for a new trial."""
         super().on_trial_add(tune_controller, _named(trial.config["digest"]))
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """See Ray."""
+        """Ray's hook for a result: write it down, then decide on it."""
         digest = result["digest"]
         if "failed" in result:
             return self._add(Entry(digest, failed=result["failed"], final=bool(result["final"])))
@@ -110,14 +110,14 @@ class JournaledASHA(ASHAScheduler):
         )
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """See Ray: the process of a training died, for it reports its own errors."""
+        """Ray's hook for a process that died; errors of a training come as results."""
         self.fail(trial.config["digest"], "its process died (out of memory?)")
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        """See Ray; everything was decided when the result came."""
+        """Ray's hook for an end; everything was decided when the result came."""
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
-        """See Ray; the rungs keep what was recorded."""
+        """Ray's hook for a removed trial; the rungs keep what was recorded."""
 
     def _add(self, entry: Entry) -> str:
         self.journal.add(entry)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from effsearch.files import atomic_write_text
+from effsearch.json_text import parse_json
 from effsearch.search.candidates import Record
 from effsearch.search.measured_here import MeasuredHere
 from effsearch.search.winners import choose_winners
@@ -38,7 +39,7 @@ def choose_finalists(
     key = {"candidates": len(records), "count": count}
     by_digest = {r.candidate.digest: r for r in records if not r.candidate.reference}
     try:
-        stored = json.loads(path.read_text("utf-8"))
+        stored = parse_json(path.read_text("utf-8"))
         if {name: stored[name] for name in key} == key:
             chosen = [by_digest[digest] for digest in stored["digests"]]
             here.restore(stored["measured"])

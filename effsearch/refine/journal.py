@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from effsearch.files import LineLog, atomic_write_text
+from effsearch.json_text import parse_json
 
 FILE = "results.jsonl"
 
@@ -38,7 +39,7 @@ class Entry:
 
 @dataclass
 class Journal:
-    """Lines on disk; each is there before anything follows from it.
+    """The results of trainings as lines of a file, each on disk before a decision rests on it.
 
     Attributes:
         path: the file.
@@ -59,7 +60,7 @@ class Journal:
         entries: list[Entry] = []
         for line in LineLog(path).read():
             try:
-                entries.append(Entry(**json.loads(line)))
+                entries.append(Entry(**parse_json(line)))
             except (ValueError, TypeError):
                 break
         journal = cls(path, [entry for entry in entries if keep(entry)])

@@ -81,7 +81,7 @@ class RefineOptions:
         differs is a mistake: what was trained so far answers another question.
 
         Raises:
-            UserError: see above, or the images changed.
+            UserError: anything else differs, or the images changed.
         """
         self.check()
         stored = RefineRequest.read(folder)

@@ -1,4 +1,4 @@
-"""Lines on how far trainings are, with the time that is left at most."""
+"""Progress of trainings as lines of text, with the time that is left at most."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class RefineProgress:
         self._last = 0.0
 
     def __call__(self, entry: Entry, ends: bool) -> None:
-        """Is told of a result, and whether the training ends with it."""
+        """Take a result; `ends` says whether the training ends with it."""
         name = self._names[entry.digest]
         if ends:
             self._ended.add(entry.digest)

@@ -83,7 +83,7 @@ def _place(training: Training, order: Sequence[Training]) -> int:
 
 
 def level(order: Sequence[Training]) -> list[list[Training]]:
-    """Return an order's groups of equals: as many epochs, and the same top-1 after them."""
+    """Return an order in groups of equals: the same epochs, and the same top-1 after them."""
     groups: list[list[Training]] = []
     for training in order:
         last = groups[-1][-1] if groups else None
@@ -171,7 +171,12 @@ def sureness(found: Agreement) -> str:
 
 
 def standard_error(top1: float, images: int) -> float:
-    """Return the standard error in points of a top-1 in %, from the number of images alone."""
+    """Return the standard error of an accuracy in percentage points, from the images' number alone.
+
+    Args:
+        top1: in %.
+        images: validation images.
+    """
     share = min(max(top1 / 100, 0.0), 1.0)
     # Half an image keeps a perfect score from being called exact.
     share = (share * images + 0.5) / (images + 1)
@@ -202,7 +207,12 @@ def difference(first: Training, second: Training, images: int) -> Mapping[str, f
 
 
 def undecided(order: Sequence[Training], images: int) -> tuple[int, int]:
-    """Return how many pairs the validation images cannot tell apart (80 %), and all pairs."""
+    """Return how many pairs the validation images cannot tell apart (80 %), and all pairs.
+
+    Args:
+        order: trainings.
+        images: validation images.
+    """
     found = [difference(a, b, images) for a, b in combinations(order, 2)]
     return sum(f["low"] <= 0 <= f["high"] for f in found), len(found)
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 
 from effsearch import validation
 from effsearch.files import atomic_write_text
+from effsearch.json_text import parse_json
 from effsearch.training.data import pixels
 from effsearch.training.data.readers import create_readers
 from effsearch.training.recipe import Recipe
@@ -112,7 +113,7 @@ class RefineRequest:
         if not path.exists():
             return None
         try:
-            body = json.loads(path.read_text("utf-8"))
+            body = parse_json(path.read_text("utf-8"))
         except (OSError, ValueError):
             body = None
         if not isinstance(body, dict) or body.get("format") != FORMAT:

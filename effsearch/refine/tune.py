@@ -17,8 +17,8 @@ from effsearch.errors import WorkFailedError
 from effsearch.refine.asha import JournaledASHA
 from effsearch.refine.resources import Share
 from effsearch.refine.trial import TrialSpec, run_trial
-from effsearch.search.executors import connect_ray
 from effsearch.search.loop import InterruptedSearchError
+from effsearch.search.ray_executor import connect_ray
 
 _SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",

@@ -1,1 +1,1 @@
-"""What a run looks like: tables, the picture, and the offline HTML report."""
+"""The report of a run folder: the picture of the front and an HTML page that needs no network."""

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from effsearch.files import atomic_write
+from effsearch.messages import percent
 
 NAMES = {
     "shvit": "SHViT",
@@ -60,7 +61,7 @@ def axis_labels(summary: Mapping[str, Any]) -> tuple[str, str]:
     score = summary["score"]
     return (
         f"latency on {summary['device']} in ms, {latency['kind']}: "
-        f"{summary['confidence']:.0%} sure to stay below",
+        f"{percent(summary['confidence'])} sure to stay below",
         f"{score['unit']}, {score['kind']}: 80% sure to exceed",
     )
 

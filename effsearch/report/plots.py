@@ -1,4 +1,4 @@
-"""Plotly's pictures on the page: candidates with the front, and the curves of trainings."""
+"""The page's interactive pictures, by Plotly: candidates and front, and the trainings' curves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Filling in the page's templates, and what these may call."""
+"""The page's templates filled in, with the filters that they use."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from effsearch.messages import percent
 from effsearch.report.figure import short_label
 from effsearch.report.held_out_error import error_text
 from effsearch.report.refined import epochs_text, top1_text
@@ -27,6 +28,7 @@ _ENVIRONMENT.filters |= {
     "epochs_text": epochs_text,
     "error_text": error_text,
     "fixed": _fixed,
+    "percent": percent,
     "short_label": short_label,
     "top1": top1_text,
 }

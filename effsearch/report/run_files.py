@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +9,7 @@ import pandas as pd
 from pydantic import BaseModel
 
 from effsearch import validation
+from effsearch.json_text import parse_json
 from searchspace import UserError
 
 SUMMARY, CARD = "summary.json", "card.json"
@@ -109,7 +109,7 @@ def read_summary(folder: Path) -> dict[str, Any]:
         UserError: where the folder holds none.
     """
     try:
-        body = json.loads((folder / SUMMARY).read_text("utf-8"))
+        body = parse_json((folder / SUMMARY).read_text("utf-8"))
     except (OSError, ValueError):
         raise UserError(
             f"{folder}: not a finished run of `effsearch run` (it has no readable {SUMMARY}; "
@@ -129,7 +129,7 @@ def read_card(folder: Path) -> dict[str, Any]:
     """
     path = folder / CARD
     try:
-        body: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        body: dict[str, Any] = parse_json(path.read_text("utf-8"))
     except (OSError, ValueError):
         raise UserError(f"{path}: missing or not a card") from None
     validation.read(_Card, body, path)

@@ -17,7 +17,7 @@ _COLOURS = {
 
 
 def draw_waterfall(rows: Sequence[tuple[str, Prediction]], path: Path) -> None:
-    """Draw one waterfall for each prediction, one below the other, on one scale of ms.
+    """Draw one waterfall for each prediction, one below the other, on one scale in ms.
 
     Args:
         rows: a label and a prediction each.

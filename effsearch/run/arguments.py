@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from effsearch.accuracy.registry import find, read_options
 from effsearch.refine.options import RefineOptions
 from effsearch.run.request import SearchRequest, default_trials
-from effsearch.search.executors import ENGINES, usable_cores
+from effsearch.search.executors import ENGINES, RAY_WAIT_S, usable_cores
 from searchspace.errors import UserError
 
 # Flags of a score source that say something else too.
@@ -32,18 +32,20 @@ class Resources:
         workers: processes or Ray actors.
         engine: `local` or `ray`.
         ray_address: of a Ray cluster; None starts one on this machine.
+        ray_wait_s: how long to wait for a cluster's first free CPU.
     """
 
     workers: int = 1
     engine: str = "local"
     ray_address: str | None = None
+    ray_wait_s: float = RAY_WAIT_S
 
 
 @dataclass(frozen=True)
 class RunArguments:
     """What the command line says of a run; None where it says nothing.
 
-    The fields from `budget_ms` to `max_macs_m` are those of `SearchRequest`, the last three those
+    The fields from `budget_ms` to `max_macs_m` are those of `SearchRequest`, the last four those
     of `Resources`.
 
     Attributes:
@@ -70,6 +72,7 @@ class RunArguments:
     workers: int | None = None
     engine: str = "local"
     ray_address: str | None = None
+    ray_wait_s: float | None = None
 
     def check(self) -> None:
         """Check what can be checked by itself.
@@ -84,13 +87,20 @@ class RunArguments:
             raise UserError(f"--engine: {self.engine!r} is unknown; use one of {known}")
         if self.ray_address is not None and self.engine != "ray":
             raise UserError("--ray-address: needs --engine ray")
+        if self.ray_wait_s is not None and not 0 <= self.ray_wait_s <= 86400:
+            raise UserError(f"--ray-wait: {self.ray_wait_s} is not from 0 to 86400 seconds")
         self.refining.check()
         if self.resume is not None and self.out is not None:
             raise UserError("--out: a resumed run stays in its folder; leave --out away")
 
     def resources(self) -> Resources:
         """Return what the run may use."""
-        return Resources(self.workers or usable_cores(), self.engine, self.ray_address)
+        return Resources(
+            self.workers or usable_cores(),
+            self.engine,
+            self.ray_address,
+            _or(self.ray_wait_s, RAY_WAIT_S),
+        )
 
     def request(self) -> SearchRequest:
         """Return the request of a new run; a table's file is named by its absolute path.

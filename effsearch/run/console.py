@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from effsearch.messages import percent, show
 from effsearch.report.held_out_error import error_text
 from effsearch.report.refined import refined_lines
 from effsearch.run.winner_words import edge_line
 
 
-def show(folder: Path, summary: dict[str, Any]) -> None:
+def show_run(folder: Path, summary: dict[str, Any]) -> None:
     """Print a run's winners, what they are held against, and where the files are.
 
     Args:
@@ -18,12 +19,12 @@ def show(folder: Path, summary: dict[str, Any]) -> None:
         summary: as written to it.
     """
     unit = summary["score"]["unit"]
-    print(
+    show(
         f"{summary['scored']} candidates priced and scored in {summary['seconds']:.0f} s, "
         f"{summary['within_budget']} within {summary['budget_ms']:g} ms on {summary['device']} "
-        f"({summary['kind']} latency, {summary['confidence']:.0%} confidence)"
+        f"({summary['kind']} latency, {percent(summary['confidence'])} confidence)"
     )
-    print(f"{'':<4}{'latency, ms':<18}{'kind':<13}{'score':<18}{'params':<10}{'MACs':<10}network")
+    show(f"{'':<4}{'latency, ms':<18}{'kind':<13}{'score':<18}{'params':<10}{'MACs':<10}network")
     for rank, row in enumerate(summary["winners"], 1):
         merits = f" ({', '.join(row['best_at'])})" if row["best_at"] else ""
         _row(f"{rank}", row, row["blocks"] + merits)
@@ -37,22 +38,22 @@ def show(folder: Path, summary: dict[str, Any]) -> None:
     for what in ("latency", "score"):
         facts = summary[what]
         error = error_text(facts["held_out_error"])
-        print(f"{what}: {facts['source']}, {facts['kind']}; error: {error}")
-    print(f"score is {unit}")
+        show(f"{what}: {facts['source']}, {facts['kind']}; error: {error}")
+    show(f"score is {unit}")
     if "refined" in summary:
         for line in refined_lines(summary["refined"]):
-            print(line)
-    print(summary["statement"])
+            show(line)
+    show(summary["statement"])
     opinion = summary["second_opinion"]
     if opinion is not None:
         order = " > ".join(opinion["order"])
-        print(f"second opinion, zero-cost scores: {order}. {opinion['note']}")
+        show(f"second opinion, zero-cost scores: {order}. {opinion['note']}")
     for note in summary.get("notes", []):
-        print(note)
+        show(note)
     edge = edge_line(summary["edge"], len(summary["winners"]))
     if edge:
-        print(edge)
-    print(f"run folder: {folder} (report.html, pareto.png, winners/)")
+        show(edge)
+    show(f"run folder: {folder} (report.html, pareto.png, winners/)")
 
 
 def _row(label: str, row: dict[str, Any], text: str) -> None:
@@ -64,4 +65,4 @@ def _row(label: str, row: dict[str, Any], text: str) -> None:
         text += ")"
     score = f"{row['score']:.2f} ± {row['score_std']:.2f}"
     params, macs = f"{row['params'] / 1e6:.2f} M", f"{row['macs'] / 1e6:.0f} M"
-    print(f"{label:<4}{latency:<18}{row['kind']:<13}{score:<18}{params:<10}{macs:<10}{text}")
+    show(f"{label:<4}{latency:<18}{row['kind']:<13}{score:<18}{params:<10}{macs:<10}{text}")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
+from effsearch.files import file_name
 from effsearch.run.request import FILE, SearchRequest
 from searchspace import UserError
 
@@ -13,8 +13,7 @@ RUNS = Path("results") / "runs"
 
 def default_folder(request: SearchRequest) -> Path:
     """Return a folder that does not exist yet, named for the request."""
-    device = re.sub(r"[^\w.-]+", "-", Path(request.device).stem)
-    space = re.sub(r"[^\w.-]+", "-", Path(request.space).stem)
+    device, space = file_name(Path(request.device).stem), file_name(Path(request.space).stem)
     base = f"{device}-{request.budget_ms:g}ms-{space}-seed{request.seed}"
     folder, number = RUNS / base, 2
     while folder.exists():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from effsearch.messages import percent
 from effsearch.run.request import SearchRequest
 from effsearch.search.candidates import Record
 from effsearch.search.evaluation import Evaluator
@@ -20,8 +21,14 @@ def nothing_fits(
 ) -> tuple[dict[str, Any] | None, str]:
     """Return the fastest architecture found, as data, and a message on it."""
     members = [r for r in records if r.candidate.member and not r.failed]
+    published = _published(records)
     if not members:
-        return None, f"no architecture of the space {space.name} could be priced and scored"
+        reason = (
+            "could be priced and scored"
+            if any(r.candidate.member for r in records)
+            else "was tried: the first candidates are published networks; allow more --trials"
+        )
+        return None, f"no architecture of the space {space.name} {reason}.{published}"
     nearest = min(members, key=lambda r: (r.violation, r.outcome.quantile_ms, r.number))
     prediction = evaluator.table.predict(nearest.candidate.architecture)
     outcome = nearest.outcome
@@ -38,13 +45,14 @@ def nothing_fits(
     else:
         reason = ""
     what = "nearest to these limits" if others else "fastest"
+    sure = percent(request.confidence)
     message = (
-        f"no architecture of the space {space.name} is {request.confidence:.0%} likely to take at "
+        f"no architecture of the space {space.name} is {sure} likely to take at "
         f"most {request.budget_ms:g} ms on {evaluator.table.name}{also}{reason}.\n"
-        f"The {what} of {len(records)} candidates takes {outcome.mean_ms:.3f} ms "
-        f"({prediction.kind}; {request.confidence:.0%} likely below {outcome.quantile_ms:.3f} ms), "
+        f"The {what} of {len(members)} candidates of it takes {outcome.mean_ms:.3f} ms "
+        f"({prediction.kind}; {sure} likely below {outcome.quantile_ms:.3f} ms), "
         f"with {outcome.params / 1e6:.2f} M parameters and {outcome.macs / 1e6:.0f} M MACs.\n"
-        f"Its time goes to: {where}."
+        f"Its time goes to: {where}.{published}"
     )
     data = {
         "digest": nearest.candidate.digest,
@@ -58,3 +66,14 @@ def nothing_fits(
         "architecture": nearest.candidate.architecture.to_dict(),
     }
     return data, message
+
+
+def _published(records: list[Record]) -> str:
+    """Return a line on the published networks that meet the limits; empty where none does."""
+    fits = [r for r in records if r.candidate.reference and r.feasible]
+    if not fits:
+        return ""
+    fits.sort(key=lambda r: (r.outcome.mean_ms, r.number))
+    named = ", ".join(f"{r.candidate.source} ({r.outcome.mean_ms:.3f} ms)" for r in fits[:3])
+    more = f" and {len(fits) - 3} more" if len(fits) > 3 else ""
+    return f"\nPublished networks that fit: {named}{more}."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from effsearch.run.start import Start
 from effsearch.run.summary import make_summary, write_summary
 from effsearch.run.tables import write_tables
 from effsearch.run.winner_facts import winner_facts
+from effsearch.run.winner_files import drop_beyond
 from effsearch.run.winner_folder import write_winner
 from effsearch.search.candidates import Record
 from effsearch.search.executors import make_executor, one_thread
@@ -69,6 +69,8 @@ def run(
             start.evaluator,
             resources.workers,
             resources.ray_address,
+            resources.ray_wait_s,
+            say,
         )
         try:
             records = search(request.limits, store, planner, executor, progress, stop)
@@ -93,7 +95,7 @@ def _write(
     seconds = time.perf_counter() - began
     here = MeasuredHere(evaluator.table, request.budget_ms, say)
     winners, refinement = _choose(start, records, here, say, stop)
-    shutil.rmtree(folder / "winners", ignore_errors=True)
+    drop_beyond(folder / "winners", len(winners))
     if not winners:
         summary = make_summary(request, evaluator, start.space, records, [], seconds)
         fastest, message = nothing_fits(request, evaluator, records, start.space, here)
@@ -102,6 +104,11 @@ def _write(
         raise NoArchitectureFitsError(message)
     summary = make_summary(request, evaluator, start.space, records, winners, seconds, here.found)
     summary["notes"] = [*here.notes, *filter(None, [here.drift()])]
+    if len(winners) < request.winners:
+        summary["notes"].append(
+            f"{request.winners} winners were asked for; {len(winners)} that differ enough meet the "
+            "limits."
+        )
     summary["second_opinion"] = opinion = _second_opinion(start, records, winners)
     if refinement is not None:
         from effsearch.run.refined_entries import add_refined

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -14,9 +15,12 @@ from pydantic import ConfigDict, TypeAdapter
 from effsearch.accuracy.options import ScoreOptions
 from effsearch.accuracy.registry import find, read_options
 from effsearch.files import atomic_write_text
+from effsearch.json_text import parse_json
 from effsearch.search.evaluation import EvaluatorSpec
 from effsearch.search.limits import Limits
+from effsearch.validation import MAX_SEED
 from searchspace import UserError
+from searchspace.errors import short
 
 FILE = "request.json"
 FORMAT = 2
@@ -68,6 +72,8 @@ class SearchRequest:
             _positive("--max-params", self.max_params_m, "a positive number of millions")
         if self.max_macs_m is not None:
             _positive("--max-macs", self.max_macs_m, "a positive number of millions")
+        if self.seed > MAX_SEED:
+            raise UserError(f"--seed: {short(self.seed)} is above {MAX_SEED}")
         for option, value, least in (
             ("--trials", self.trials, 1),
             ("--seed", self.seed, 0),
@@ -101,6 +107,7 @@ class SearchRequest:
             "options": self.options.model_dump(mode="json"),
             "fingerprints": dict(fingerprints),
         }
+        body["seal"] = _seal(body)
         atomic_write_text(folder / FILE, json.dumps(body, indent=2) + "\n")
 
     @classmethod
@@ -108,12 +115,12 @@ class SearchRequest:
         """Return the request in a run folder, and its fingerprints.
 
         Raises:
-            UserError: where the folder is no run, its request is of another version, or its score
-                source is not there any more.
+            UserError: where the folder is no run, its request is of another version or was
+                changed, or its score source is not there any more.
         """
         path = folder / FILE
         try:
-            body = json.loads(path.read_text("utf-8"))
+            body = parse_json(path.read_text("utf-8"))
         except (OSError, ValueError):
             raise UserError(
                 f"{folder}: not a run of `effsearch run` (it has no readable {FILE})"
@@ -121,6 +128,11 @@ class SearchRequest:
         wrong = UserError(f"{path}: not a request of this version of effsearch")
         if not isinstance(body, dict) or body.pop("format", None) != FORMAT:
             raise wrong
+        if body.pop("seal", None) != _seal({"format": FORMAT, **body}):
+            raise UserError(
+                f"{path}: was changed since the run was begun, and its trials answer the question "
+                "as it was; start a new run"
+            )
         # The source may be of a package that is not installed here, and says so.
         entry = find(str(body.get("proxy")))
         try:
@@ -138,6 +150,12 @@ def default_trials(proxy: str) -> int:
         UserError: where there is no such score source.
     """
     return DEFAULT_TRIALS_SLOW if find(proxy).slow else DEFAULT_TRIALS
+
+
+def _seal(body: Mapping[str, Any]) -> str:
+    """Return a digest by which a request that was edited is told."""
+    text = json.dumps({k: v for k, v in body.items() if k != "seal"}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _positive(option: str, value: Any, what: str) -> None:

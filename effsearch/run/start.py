@@ -16,8 +16,8 @@ from effsearch.run.folder import default_folder, prepare
 from effsearch.run.request import SearchRequest
 from effsearch.search.evaluation import Evaluator
 from searchspace import SearchSpace, UserError
-from searchspace.architecture import read_yaml
 from searchspace.space import space_names
+from searchspace.yaml_text import read_yaml
 
 SPACE_FILE = "space.yaml"
 
@@ -73,6 +73,10 @@ def _begin(arguments: RunArguments, say: Callable[[str], None]) -> Start:
     space, text = SearchSpace.load(request.space), _space_text(request.space)
     evaluator.source.check(space)
     refining = arguments.refining_of(request).make(arguments.ray_address, say)
+    if arguments.ray_address is not None:
+        from effsearch.search.ray_executor import reach
+
+        reach(arguments.ray_address)
     prepare(folder)
     (folder / SPACE_FILE).write_text(text, "utf-8")
     request.write(folder, fingerprints(evaluator))
@@ -97,6 +101,8 @@ def _resume(arguments: RunArguments, say: Callable[[str], None]) -> Start:
             )
     refining = arguments.refining_of(request).resumed(folder, arguments.ray_address, say)
     space = SearchSpace.load(folder / SPACE_FILE)
+    if request != stored:
+        request.write(folder, then)
     return Start(request, folder, space, evaluator, arguments.resources(), refining)
 
 

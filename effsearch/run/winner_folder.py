@@ -16,6 +16,7 @@ from effsearch.export.weights import Weights
 from effsearch.onnx_io.onnx_files import OPSET, to_onnx
 from effsearch.report.run_files import CARD
 from effsearch.run.cards import UNTRAINED, accuracy_number, number
+from effsearch.run.winner_files import digests, put_in_place
 from searchspace import Architecture, build
 
 ARCHITECTURE, MODEL = "architecture.yaml", "model.onnx"
@@ -35,7 +36,7 @@ def write_winner(
     carries the given weights, or fresh initial ones.
 
     Args:
-        folder: to be made; an existing one is replaced.
+        folder: to be made; in one that exists, what is not ours stays.
         architecture: the winner.
         facts: what else its card says: latency, score and so on.
         seed: of fresh weights.
@@ -79,6 +80,7 @@ def write_winner(
         "digest": architecture.digest(),
         "name": architecture.name,
         **facts,
+        "files": digests(temporary),
         "onnx": {
             "file": MODEL,
             "opset": OPSET,
@@ -97,6 +99,5 @@ def write_winner(
         },
     }
     (temporary / CARD).write_text(json.dumps(card, indent=2) + "\n")
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.replace(folder)
+    put_in_place(temporary, folder)
     return card

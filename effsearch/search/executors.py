@@ -1,19 +1,18 @@
-"""Where candidates are evaluated: here, in processes of this machine, or on a Ray cluster."""
+"""Where candidates are evaluated: here, or in processes of this machine; Ray has its own module."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import signal
-import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Protocol
 
 from effsearch.errors import WorkFailedError
 from effsearch.search.candidates import Outcome
@@ -21,24 +20,27 @@ from effsearch.search.evaluation import Evaluator, EvaluatorSpec
 from searchspace import Architecture, UserError
 
 ENGINES = ("local", "ray")
-_REACH_S = 10
-_CHUNKS = 4  # parts of a batch for each worker, so that they finish together
+_LARGEST_PART = 4  # candidates in one parcel of work; what a kill may lose of each worker
+LOOK_UP_S = 0.5
+RAY_WAIT_S = 30.0
 
-Gather = Callable[[], list[Outcome]]
+# Outcomes in order, a few at a time; now and then none, so that the caller can look up.
+Arrivals = Iterator[list[Outcome]]
 
 
 class Executor(Protocol):
     """Evaluates architectures, in parallel or not; the outcomes are the same."""
 
-    def start(self, architectures: Sequence[Architecture]) -> Gather:
-        """Begin to evaluate; the returned function waits and returns outcomes in order.
+    def start(self, architectures: Sequence[Architecture]) -> Arrivals:
+        """Begin to evaluate; the returned iterator gives outcomes in order as they arrive.
 
-        It raises `WorkFailedError` where workers died.
+        It gives an empty list where none came for half a second, and raises `WorkFailedError` where
+        workers died.
         """
         ...
 
     def close(self) -> None:
-        """Stop the workers."""
+        """Stop the workers, at once; what they are at is lost."""
         ...
 
 
@@ -48,9 +50,10 @@ class SerialExecutor:
     def __init__(self, evaluator: Evaluator) -> None:
         self.evaluator = evaluator
 
-    def start(self, architectures: Sequence[Architecture]) -> Gather:
+    def start(self, architectures: Sequence[Architecture]) -> Arrivals:
         """See `Executor`."""
-        return lambda: self.evaluator(architectures)
+        for architecture in architectures:
+            yield self.evaluator([architecture])
 
     def close(self) -> None:
         """Nothing to stop."""
@@ -109,135 +112,49 @@ class LocalExecutor:
         self._pool = ProcessPoolExecutor(
             workers, context, initializer=_start_worker, initargs=(spec, os.getpid())
         )
+        self._futures: list[Future[list[Outcome]]] = []
 
-    def start(self, architectures: Sequence[Architecture]) -> Gather:
+    def start(self, architectures: Sequence[Architecture]) -> Arrivals:
         """See `Executor`."""
         try:
-            futures = [
-                self._pool.submit(_evaluate, part)
-                for part in chunks(architectures, self.workers * _CHUNKS)
+            self._futures = [
+                self._pool.submit(_evaluate, part) for part in parcels(architectures, self.workers)
             ]
-        except BrokenProcessPool:
+        except (BrokenProcessPool, EOFError, OSError):  # the last two of a fork server that died
             raise WorkFailedError(_DIED) from None
+        return self._arrive(self._futures)
 
-        def gather() -> list[Outcome]:
+    def _arrive(self, futures: Sequence[Future[list[Outcome]]]) -> Arrivals:
+        for future in futures:
+            while not future.done():
+                wait([future], timeout=LOOK_UP_S)
+                if not future.done():
+                    yield []
             try:
-                return [outcome for future in futures for outcome in future.result()]
+                yield future.result()
             except BrokenProcessPool:
                 raise WorkFailedError(_DIED) from None
 
-        return gather
-
     def close(self) -> None:
-        """Stop the workers."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        """See `Executor`."""
+        busy = not all(future.done() for future in self._futures)
+        workers = list((self._pool._processes or {}).values()) if busy else []
+        self._pool.shutdown(wait=not busy, cancel_futures=True)
+        for worker in workers:
+            worker.kill()
 
 
 _DIED = "a worker process died (out of memory?); try fewer --workers"
 
 
-def connect_ray(address: str | None, cpus: int) -> tuple[Any, bool]:
-    """Connect to a Ray cluster, or start one on this machine.
-
-    Args:
-        address: of the cluster; None starts one here.
-        cpus: cores that one here may use.
-
-    Returns:
-        The module `ray`, and whether the connection is new and so the caller's to shut down.
-
-    Raises:
-        UserError: where there is no cluster at the address.
-    """
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # Workers are as nice as this process; Ray's own 15 starves them on a busy machine.
-    os.environ.setdefault("RAY_worker_niceness", "0")
-    import ray
-
-    if address is not None:
-        _reach(address)
-    owner = not ray.is_initialized()
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    try:
-        if address is not None:
-            ray.init(address=address, ignore_reinit_error=True, **options)
-        elif owner:
-            ray.init(num_cpus=cpus, include_dashboard=False, **options)
-    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"--ray-address: no Ray cluster at {address!r} ({reason})") from None
-    return ray, owner
-
-
-def _reach(address: str) -> None:
-    """Check that something listens at a cluster's port; Ray itself would wait for minutes.
-
-    Raises:
-        UserError: where nothing does.
-    """
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdigit():
-        return  # a name such as `auto`, which Ray looks up
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_S).close()
-    except (OSError, OverflowError) as error:
-        raise UserError(f"--ray-address: no Ray cluster at {address!r} ({error})") from None
-
-
-class _RayWorker:
-    """A Ray actor: keeps its evaluator, and with it the caches."""
-
-    def __init__(self, spec: EvaluatorSpec) -> None:
-        one_thread()
-        self._evaluator = spec.make()
-
-    def evaluate(self, architectures: Sequence[Architecture]) -> list[Outcome]:
-        return self._evaluator(architectures)
-
-
-class RayExecutor:
-    """Evaluates on a Ray cluster, one actor a worker.
-
-    The nodes need the same version of this package, and tables that are files at the same paths.
-    """
-
-    def __init__(self, spec: EvaluatorSpec, workers: int, address: str | None = None) -> None:
-        """Connect to a cluster, or start one on this machine.
-
-        Raises:
-            UserError: where there is no cluster at the address.
-        """
-        self._ray, self._owner = connect_ray(address, workers)
-        actor = self._ray.remote(num_cpus=1)(_RayWorker)
-        self._actors: list[Any] = [actor.remote(spec) for _ in range(workers)]
-
-    def start(self, architectures: Sequence[Architecture]) -> Gather:
-        """See `Executor`."""
-        parts = chunks(architectures, len(self._actors) * _CHUNKS)
-        references = [
-            self._actors[i % len(self._actors)].evaluate.remote(part)
-            for i, part in enumerate(parts)
-        ]
-
-        def gather() -> list[Outcome]:
-            try:
-                return [outcome for found in self._ray.get(references) for outcome in found]
-            except self._ray.exceptions.RayError as error:
-                reason = str(error).strip().splitlines()[-1][:200]
-                raise WorkFailedError(f"a Ray worker failed: {reason}") from None
-
-        return gather
-
-    def close(self) -> None:
-        """Stop the actors, and Ray where it was started here."""
-        for actor in self._actors:
-            self._ray.kill(actor)
-        if self._owner:
-            self._ray.shutdown()
-
-
 def make_executor(
-    engine: str, spec: EvaluatorSpec, evaluator: Evaluator, workers: int, address: str | None = None
+    engine: str,
+    spec: EvaluatorSpec,
+    evaluator: Evaluator,
+    workers: int,
+    address: str | None = None,
+    ray_wait_s: float = RAY_WAIT_S,
+    say: Callable[[str], None] = lambda message: None,
 ) -> Executor:
     """Return an executor.
 
@@ -247,6 +164,8 @@ def make_executor(
         evaluator: this process's own, which serves where one local worker is asked for.
         workers: processes or actors.
         address: of a Ray cluster; None starts one here.
+        ray_wait_s: how long to wait for a cluster's first free CPU.
+        say: told what a cluster lacks.
 
     Raises:
         UserError: where the engine is unknown, workers are fewer than 1, or there is no cluster.
@@ -258,7 +177,9 @@ def make_executor(
     if address is not None and engine != "ray":
         raise UserError("--ray-address: needs --engine ray")
     if engine == "ray":
-        return RayExecutor(spec, workers, address)
+        from effsearch.search.ray_executor import RayExecutor
+
+        return RayExecutor(spec, workers, address, ray_wait_s, say)
     if workers == 1:
         return SerialExecutor(evaluator)
     return LocalExecutor(spec, workers)
@@ -269,6 +190,11 @@ def usable_cores() -> int:
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def parcels(items: Sequence[Architecture], workers: int) -> list[Sequence[Architecture]]:
+    """Return contiguous parts, small enough that workers finish together and little is lost."""
+    return chunks(items, max(4 * workers, -(-len(items) // _LARGEST_PART)))
 
 
 def chunks(items: Sequence[Architecture], count: int) -> list[Sequence[Architecture]]:

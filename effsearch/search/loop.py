@@ -1,7 +1,8 @@
-"""The loop: plan a batch, evaluate it, store it, count it; until there is nothing to plan."""
+"""The loop: plan a batch, evaluate it, store and count what arrives; until nothing is planned."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 
 from effsearch.errors import WorkFailedError
@@ -11,6 +12,8 @@ from effsearch.search.limits import Limits
 from effsearch.search.planner import Planner
 from effsearch.search.progress import Progress
 from effsearch.search.study import StudyStore
+
+_WRITE_S = 1.0
 
 
 class InterruptedSearchError(Exception):
@@ -28,6 +31,7 @@ def search(
     """Evaluate candidates until the planner's number is reached or nothing is left to try.
 
     The next batch is under way while the last one is written, so workers do not wait for the disk.
+    What arrives slowly is written once a second; a kill loses no more.
 
     Args:
         limits: what candidates are held against.
@@ -35,36 +39,48 @@ def search(
         planner: what to evaluate next.
         executor: where.
         progress: told of candidates once they are on disk.
-        stop: asked after each batch whether to end early.
+        stop: asked, twice a second or more, whether to end early.
 
     Returns:
         All records, in order.
 
     Raises:
-        InterruptedSearchError: where `stop` said so; the store has every finished batch.
+        InterruptedSearchError: where `stop` said so; the store has everything that arrived.
         WorkFailedError: where workers died, or nothing could be priced or scored.
     """
     records = store.records()
     progress.start(len(records), planner.trials, records)
     batch, candidates = _unfinished(planner, records)
-    written = len(records)
-    while candidates:
-        gather = executor.start([c.architecture for c in candidates])
+    written, last = len(records), time.monotonic()
+
+    def write() -> None:
+        nonlocal written, last
         if written < len(records):
             store.add(records[written:])
             written = len(records)
             progress.advance(written, records)
-        records += _records(limits, batch, len(records), candidates, gather())
+        last = time.monotonic()
+
+    while candidates:
+        arrivals = executor.start([c.architecture for c in candidates])
+        write()
+        before = len(records)
+        try:
+            for outcomes in arrivals:
+                done = len(records)
+                taken = candidates[done - before : done - before + len(outcomes)]
+                records += _records(limits, batch, done, taken, outcomes)
+                if time.monotonic() - last > _WRITE_S:
+                    write()
+                if stop():
+                    raise InterruptedSearchError
+        except (InterruptedSearchError, WorkFailedError, KeyboardInterrupt):
+            write()
+            raise
         _check(records)
-        if stop():
-            store.add(records[written:])
-            progress.advance(len(records), records)
-            raise InterruptedSearchError
         batch += 1
         candidates = planner.plan(batch, records)
-    if written < len(records):
-        store.add(records[written:])
-        progress.advance(len(records), records)
+    write()
     return records
 
 

@@ -19,6 +19,12 @@ DRIFT = 0.05  # a larger typical difference from the table is worth a word
 class MeasuredHere:
     """Accepts a winner where a measurement here says that it meets the budget.
 
+    Args:
+        table: of the search.
+        budget_ms: most that a winner may take.
+        say: takes lines on the progress.
+        measure: measures a network; None for the way that suits the table.
+
     Attributes:
         active: whether the table was measured on this very machine; else all are accepted.
         found: measurements by digest.

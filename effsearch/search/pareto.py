@@ -41,7 +41,7 @@ def front(records: Sequence[Record]) -> list[Record]:
 def survivors(records: Sequence[Record], size: int) -> tuple[list[Record], list[float]]:
     """Return the best records in NSGA-II's order, with what they are compared by in tournaments.
 
-    Feasible before infeasible; the feasible by front, then by how lonely they are on it; the
+    Feasible before infeasible; the feasible by front, then by how far the others on it are; the
     infeasible by how much they exceed the limits.
 
     Returns:

@@ -6,8 +6,9 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any, Protocol, TextIO
+from typing import Any, Protocol
 
+from effsearch.messages import say
 from effsearch.search.candidates import Record
 
 SECONDS_VARIABLE = "EFFSEARCH_PROGRESS_SECONDS"  # least time between two lines
@@ -45,8 +46,7 @@ class Silent:
 class Lines:
     """Writes a line now and then."""
 
-    def __init__(self, stream: TextIO | None = None) -> None:
-        self._stream = stream or sys.stderr
+    def __init__(self) -> None:
         self._pause = float(os.environ.get(SECONDS_VARIABLE) or 2.0)
         self._best: Record | None = None
         self._looked_at = 0
@@ -59,7 +59,7 @@ class Lines:
         self._first, self._total = done, total
         self._begin = time.perf_counter()
         if done:
-            print(f"resuming after {done} candidates", file=self._stream, flush=True)
+            say(f"resuming after {done} candidates")
 
     def advance(self, done: int, records: Sequence[Record]) -> None:
         """See `Progress`."""
@@ -67,7 +67,7 @@ class Lines:
         text = self._text(done, records)
         if done >= self._total or now - self._last >= self._pause:
             self._last = now
-            print(f"{done}/{self._total} candidates  {text}", file=self._stream, flush=True)
+            say(f"{done}/{self._total} candidates  {text}")
 
     def close(self) -> None:
         """See `Progress`."""

@@ -20,9 +20,11 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
 from effsearch.files import LineLog
+from effsearch.json_text import parse_json
 from effsearch.search.candidates import Candidate, Outcome, Record
 from effsearch.search.parameters import from_params, to_params
 from searchspace import Architecture, SearchSpace, UserError
+from searchspace.errors import short
 
 FILE = "study.log"
 NAME = "effsearch"
@@ -88,7 +90,13 @@ class StudyStore:
         """
         self.space = space
         self._lock = _hold(folder)
-        path = folder / FILE
+        try:
+            self._open(folder / FILE)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, path: Path) -> None:
         _mend(path)
         _quiet()
         self._backend = _BatchedBackend(path)
@@ -100,8 +108,11 @@ class StudyStore:
                 load_if_exists=True,
             )
             self.study.set_metric_names(list(OBJECTIVES))
-        except (KeyError, ValueError) as error:
-            raise UserError(f"{path}: damaged beyond its last line ({error})") from None
+        except OSError:
+            raise
+        except Exception as error:  # Optuna replays whatever the lines say
+            reason = f"{type(error).__name__}: {short(str(error))}"
+            raise UserError(f"{path}: damaged beyond its last line ({reason})") from None
         with path.open("rb") as file:
             self._entries = sum(1 for _ in file)
 
@@ -116,9 +127,17 @@ class StudyStore:
         """Return everything evaluated so far, in order.
 
         Raises:
-            UserError: where trials are not of this space.
+            UserError: where trials are not of this space, or were edited.
         """
-        return [from_trial(self.space, trial) for trial in self.study.get_trials(deepcopy=False)]
+        records = []
+        seen: set[str] = set()
+        for trial in self.study.get_trials(deepcopy=False):
+            record = from_trial(self.space, trial)
+            if record.candidate.digest in seen:
+                raise UserError(f"trial {trial.number} of the study is in it twice; was it edited?")
+            seen.add(record.candidate.digest)
+            records.append(record)
+        return records
 
     def close(self) -> None:
         """Let other processes have the study."""
@@ -175,8 +194,14 @@ def from_trial(space: SearchSpace, trial: FrozenTrial) -> Record:
         )
         outcome = Outcome.from_dict(attributes["outcome"])
         batch, excess, digest = attributes["batch"], attributes["excess"], attributes["digest"]
+        if type(batch) is not int or not isinstance(excess, dict):
+            raise TypeError
     except KeyError as error:
         raise UserError(f"trial {trial.number} of the study lacks {error}") from None
+    except UserError:
+        raise
+    except (TypeError, ValueError, AttributeError):
+        raise UserError(f"trial {trial.number} of the study is damaged") from None
     if candidate.digest != digest:
         raise UserError(
             f"trial {trial.number} of the study is not of the space {space.name} any more"
@@ -207,10 +232,9 @@ def _mend(path: Path) -> None:
 
 def _is_json(line: bytes) -> bool:
     try:
-        json.loads(line)
+        return isinstance(parse_json(line), dict)
     except ValueError:
         return False
-    return True
 
 
 def _quiet() -> None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from effsearch import validation
 from effsearch.files import atomic_write
 from effsearch.training.recipe import Recipe
-from searchspace.errors import UserError
+from searchspace import Architecture
+from searchspace.errors import UserError, short
 
 FORMAT = "effsearch-checkpoint"
 VERSION = 1
@@ -93,24 +94,28 @@ def load(path: str | Path) -> Checkpoint:
     values = load_tensors(path)
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise UserError(f"{path} is no effsearch checkpoint; `effsearch train` writes them")
-    if values.get("version") != VERSION:
+    version = values.get("version")
+    if version != VERSION:
         raise UserError(
-            f"checkpoint {path} is of version {values.get('version')}; this program reads {VERSION}"
+            f"checkpoint {path} is of version {short(version)}; this program reads {VERSION}"
         )
-    return Checkpoint(**dict(validation.read(_File, values, Path(path))))
+    held = validation.read(_File, values, Path(path))
+    if Architecture.from_text(held.architecture, path).digest() != held.digest:
+        raise UserError(f"{path}: digest {short(held.digest)} is not its architecture's")
+    return Checkpoint(**dict(held))
 
 
 class _File(BaseModel):
-    """What a checkpoint's file holds."""
+    """What a checkpoint's file has to hold."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     architecture: str
     digest: str
     state_dict: dict[str, Tensor]
-    classes: tuple[str, ...]
+    classes: Annotated[tuple[str, ...], Field(min_length=1)]
     recipe: Recipe
-    epoch: int
+    epoch: Annotated[int, Field(ge=0)]
     top1: float
     training: dict[str, Any]
 

@@ -11,7 +11,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from effsearch import validation
+from searchspace.architecture import RESOLUTIONS
 from searchspace.errors import UserError
+from searchspace.yaml_text import read_yaml
 
 _RECIPES = Path(__file__).parent / "recipes"
 
@@ -101,9 +103,15 @@ class Recipe(BaseModel):
         """Return a copy for inputs of `side` px throughout; None changes nothing.
 
         Sources stay a little larger than the input, except where the recipe enlarges small images.
+
+        Raises:
+            UserError: No network takes inputs of that side.
         """
         if side is None:
             return self
+        low, high = RESOLUTIONS
+        if not low <= side <= high:
+            raise UserError(f"--resolution: {side} is not from {low} to {high} px")
         enlarges = self.source_side < self.image_side
         source = self.source_side if enlarges else round(side * 8 / 7)
         return self.replace(image_side=side, source_side=source, early_side=0)
@@ -149,12 +157,7 @@ class Recipe(BaseModel):
             UserError: the file is missing, is no YAML or holds bad fields.
         """
         path = Path(path)
-        try:
-            fields = yaml.safe_load(path.read_text()) or {}
-        except OSError as error:
-            raise UserError(f"recipe {path} cannot be read: {error.strerror}") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise UserError(f"recipe {path} is not YAML") from error
+        fields = read_yaml(path, "recipe") or {}
         named = {"name": path.stem, **fields} if isinstance(fields, dict) else fields
         return cls.from_dict(named, path)
 

@@ -90,7 +90,7 @@ class Step:
         self.run(images, labels, self.recipe.image_side)
 
     def run(self, images: Tensor, labels: Tensor, side: int) -> None:
-        """As calling it, with another side in px of the augmented images."""
+        """Advance the run by one batch whose augmented images have another side, in px."""
         self._set_rate()
         x, targets = self.augment(images, labels, side)
         if self.recipe.channels_last:

@@ -1,9 +1,8 @@
-"""Trains one network: resumable, on the CPU, one GPU or several through torchrun."""
+"""Training of one network: resumable, on the CPU, one GPU or several through torchrun."""
 
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from effsearch.errors import WorkFailedError
+from effsearch.messages import say
 from effsearch.training import checkpoint as checkpoints
 from effsearch.training.checkpoint import Checkpoint
 from effsearch.training.cost import build_network
@@ -95,7 +95,7 @@ class TrainResult:
 
 def train(
     config: TrainConfig,
-    log: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
+    log: Callable[[str], None] = say,
     on_epoch: Callable[[int, float, float], None] | None = None,
 ) -> TrainResult:
     """Train a network and write its checkpoints.

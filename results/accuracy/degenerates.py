@@ -8,7 +8,7 @@ from pathlib import Path
 
 from effsearch.accuracy.score import Score
 from searchspace import Architecture, UserError, zoo
-from searchspace.architecture import read_yaml
+from searchspace.yaml_text import read_yaml
 
 DATA = Path(__file__).with_name("degenerates.yaml")
 EQUAL = 1.05  # costs within 5% are equal

@@ -82,7 +82,7 @@ def judge(
         found.append(Judged("az-nas", "zero-cost", _az_nas(columns, found[1].values)))
     published = np.array([source.score(a).score for a in trained.architectures])
     ms = milliseconds(source.score, trained.architectures)
-    found.append(Judged(PUBLISHED, "published", published[None], ms))
+    found.append(Judged(PUBLISHED, "published", published, ms))
     for name, top1_of in (inherited or {}).items():
         values = np.array([top1_of.get(digest, np.nan) for digest in trained.digests])
         found.append(Judged(name, "inherited", values))

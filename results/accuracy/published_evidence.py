@@ -25,7 +25,7 @@ import numpy as np
 import yaml
 
 from effsearch.accuracy.features import TOTALS, Array, Features, graph_totals, option_ranges
-from effsearch.onnx_io.onnx_files import read_graph
+from effsearch.onnx_io.reading import read_graph
 from results.accuracy import mobile_networks
 from searchspace import Architecture, UserError, zoo
 from searchspace.operators import from_graph

@@ -62,6 +62,14 @@ def lead(row: dict[str, Any], over: str) -> float | None:
     return None if row.get(over) is None else row["winner"] - row[over]
 
 
+def is_lost(row: dict[str, Any]) -> bool:
+    """Return whether winner 1 fails to beat what anyone has without a search."""
+    if row["exit"] != 0:
+        return True
+    leads = [lead(row, over) for over in ("published", "scaled")]
+    return any(value is not None and value <= 0 for value in leads)
+
+
 def markdown(rows: Sequence[dict[str, Any]], command: str) -> str:
     """Return the table as a page."""
     leads = [value for row in rows if (value := lead(row, "scaled")) is not None]
@@ -120,16 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     page = markdown(rows, command)
     (options.out / "against_scaled.md").write_text(page)
     print(page)
-    lost = [
-        row
-        for row in rows
-        if row["exit"] != 0
-        or any(
-            (value := lead(row, over)) is not None and value <= 0
-            for over in ("published", "scaled")
-        )
-    ]
-    return 1 if lost else 0
+    return 1 if any(is_lost(row) for row in rows) else 0
 
 
 if __name__ == "__main__":

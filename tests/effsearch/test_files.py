@@ -1,6 +1,10 @@
-import pytest
+import os
 
-from effsearch.files import LineLog, atomic_write, atomic_write_text
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from effsearch.files import LineLog, atomic_write, atomic_write_text, file_name
 from searchspace.errors import first_line
 
 
@@ -62,3 +66,17 @@ def test_the_first_line_of_an_error():
     assert first_line(ValueError("\n bad\nmore")) == "bad"
     assert first_line(ValueError()) == "ValueError"
     assert first_line(ValueError(" "), "unreadable") == "unreadable"
+
+
+@given(st.text(), st.sampled_from(["..", "/", "../", "\\", "\0", ""]))
+def test_any_text_gives_a_name_inside_its_folder(text, prefix):
+    name = file_name(prefix + text)
+    assert name == os.path.basename(name)
+    assert not name.startswith((".", "-"))
+    assert name.isprintable()
+    assert 0 < len(os.fsencode(name)) <= 200
+
+
+@pytest.mark.parametrize("name", ["mobile", "shvit_s1", "my-space.v2", "é"])
+def test_a_good_name_stays(name):
+    assert file_name(name) == name

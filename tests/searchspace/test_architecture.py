@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from searchspace import Architecture, SearchSpace, UserError, zoo
-from searchspace.architecture import Stem, read_yaml
+from searchspace.architecture import Stem
+from searchspace.yaml_text import read_yaml
 
 SAMPLED = """
 resolution: 224
@@ -300,7 +301,7 @@ BROKEN_FILES = {
         + b"stages: *l\n",
         "a: unknown field",
     ),
-    "endless": (b"resolution: &r [*r]\nstem: *r\nstages: *r\nhead: *r", "is not a mapping"),
+    "endless": (b"resolution: &r [*r]\nstem: *r\nstages: *r\nhead: *r", "not YAML"),
 }
 
 

@@ -9,7 +9,8 @@ import onnx
 import pytest
 import torch
 
-from effsearch.onnx_io.onnx_files import read_graph, to_onnx
+from effsearch.onnx_io.onnx_files import to_onnx
+from effsearch.onnx_io.reading import read_graph
 from searchspace import SearchSpace, UserError, build, operators, zoo
 from searchspace.operators import (
     FORMS,

@@ -41,11 +41,21 @@ class Fit:
     left_out_variance: Array
 
     def log_ms(self, totals: Array, floor_ms: Array) -> Array:
-        """Return logarithms of networks' median latencies, (n,)."""
+        """Return logarithms of networks' median latencies in ms, (n,).
+
+        Args:
+            totals: of each network, (n, J).
+            floor_ms: what the hardware needs at least, (n,).
+        """
         return np.asarray(np.log(totals @ self.price + floor_ms))
 
     def variance(self, totals: Array, floor_ms: Array) -> Array:
-        """Return what the prices' uncertainty adds to the variance of log latencies, (n,)."""
+        """Return what the prices' uncertainty adds to the variance of log latencies, (n,).
+
+        Args:
+            totals: of each network, (n, J).
+            floor_ms: what the hardware needs at least, (n,).
+        """
         shares = totals * self.price / (totals @ self.price + floor_ms)[:, None]
         return np.asarray(((shares @ self.covariance) * shares).sum(axis=1))
 
@@ -110,9 +120,9 @@ def residual_std(errors: Array, variance: Array) -> float:
     low, high = MIN_RESIDUAL_STD, 2.0
     for _ in range(60):
         middle = (low * high) ** 0.5
-        # Robust: half of standardised errors are below 0.67.
+        # A robust spread: half of normal errors are below 0.67 deviations.
         z = np.abs(errors) / np.sqrt(middle**2 + variance)
-        # and the tails count too
+        # The tails count as well.
         spread = 0.5 * (np.median(z) / _MEDIAN_OF_NORMAL + np.sqrt(np.mean(np.minimum(z, 3) ** 2)))
         low, high = (middle, high) if spread > 1 else (low, middle)
     return float((low * high) ** 0.5)

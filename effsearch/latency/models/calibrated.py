@@ -1,4 +1,4 @@
-"""Tables calibrated from a device's total latencies: few networks, strong but honest prior."""
+"""Tables calibrated from whole networks' latencies on a device: prices with a prior for each."""
 
 from __future__ import annotations
 

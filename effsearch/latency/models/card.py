@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from effsearch.json_text import parse_json
 from effsearch.latency.cost_model import Array, CostModel
 from searchspace import Architecture
 from searchspace.errors import UserError, short
@@ -92,7 +92,7 @@ def read_card(path: Path) -> dict[str, Any]:
         UserError: where it is missing or not a JSON object.
     """
     try:
-        card = json.loads(path.read_text("utf-8"))
+        card = parse_json(path.read_text("utf-8"))
     except OSError as error:
         raise UserError(f"{path}: cannot read this table: {error.strerror}") from None
     except ValueError as error:
@@ -128,6 +128,11 @@ def in_order(prices: Sequence[Price], totals: Sequence[str], where: str | Path) 
 
 def covariance(triangle: Sequence[Sequence[float]], size: int, where: str | Path) -> Array:
     """Return the covariance (size, size) whose lower triangle a card holds.
+
+    Args:
+        triangle: rows of the lower triangle, as the card has them.
+        size: rows and columns wanted.
+        where: the card, for messages.
 
     Raises:
         UserError: where it is not one.

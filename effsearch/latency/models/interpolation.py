@@ -36,7 +36,7 @@ _BEYOND = 2.0  # how far (log) a price may lie outside those measured
 
 
 def group_of(operator: Operator) -> Group:
-    """Return what is interpolated together: kind, type, and what an activation may fuse with."""
+    """Return what an operator is interpolated with: its kind, type, and what may fuse with it."""
     return operator.kind, operator.op, operator.follows
 
 
@@ -200,6 +200,6 @@ def left_out_errors(measured: Iterable[Measured]) -> dict[Group, float]:
             for operator, ms, _ in rows[fold::5]:
                 predicted, _ = process.predict(np.asarray(descriptors(operator)))
                 found.append(predicted - math.log(max(ms, LEAST_MS)))
-        # Robust, for single wild entries are noise of measurement; never nothing.
+        # A robust spread, for single outliers are noise of measurement; never zero.
         errors[group] = max(0.01, float(np.median(np.abs(found)) / 0.6745))
     return errors

@@ -1,6 +1,6 @@
 """`MeasuredTable`: prices of operators measured in place, and a model for those that were not.
 
-An operator whose like was measured costs what it took there. Others are interpolated between
+An operator with a measured one's signature costs what that took. Others are interpolated between
 measured ones of their group, in the logarithms of work and traffic. What is left between the sum
 over operators and a whole network (the cost of a run, and caches that large networks outgrow) is a
 correction fitted to the same networks timed as a whole.
@@ -35,7 +35,7 @@ FEATURES = (
     "interpolated.ms",
     "doubt.ms",  # standard errors of interpolated prices, summed
 )
-# Between these totals of weights, small networks' come to lie in the cache and large ones' beyond.
+# Caches end somewhere between these: a network's weights in MB fit below, and do not above.
 WEIGHT_STEPS_MB = (4.0, 7.0, 10.0, 14.0, 18.0, 24.0, 32.0, 50.0)
 TERMS = 8 + len(WEIGHT_STEPS_MB) - 1
 _AT = {name: i for i, name in enumerate(FEATURES)}
@@ -67,7 +67,7 @@ class Entry:
     """What was measured of one operator.
 
     Attributes:
-        operator: an example; its name says nothing.
+        operator: one with this signature; its name has no meaning.
         ms: its price; the profiler's own cost taken off.
         kernels: kernels it was credited with on average; 0 where others carry it out.
         count: number of measurements in place.
@@ -145,6 +145,13 @@ def correction_terms(
     knots: Sequence[float],
 ) -> Array:
     """Return the terms of the correction, (n, TERMS).
+
+    Args:
+        features: of the networks, (n, d).
+        total: weighed sums with the cost of a run, ms (n,).
+        low: least value of each logarithm, (3,); below it nothing changes.
+        high: greatest value, (3,).
+        knots: where slopes may change, (3,).
 
     One; the clipped logarithms; their excesses over the knots; the share of time in which weights
     stream, alone and times a ramp between each two steps of all weights: where a network's weights
@@ -308,9 +315,11 @@ class MeasuredTable:
         return streaming_share(operator, ms, self.stream_mb_per_ms)
 
     def floor_ms(self, operator: Operator, fused: bool = False) -> float:
-        """Return what the machine needs at least.
+        """Return the least ms that the machine needs for an operator.
 
-        An operator inside another's kernel moves nothing itself, but computes.
+        Args:
+            operator: the operator.
+            fused: whether it runs inside another's kernel, where it moves nothing but computes.
         """
         values = operator.output_bytes / BYTES_PER_VALUE
         arithmetic = max(operator.macs, values) / 1e9 / self.peak_gmacs_per_ms

@@ -1,4 +1,4 @@
-"""Totals over operators that price networks on a processor, which runs a graph one by one.
+"""Totals over operators that price networks on a processor, which runs operators one by one.
 
 They count arithmetic, traffic and kernels, and are finer than a phone's in `accelerator_features`
 where CPUs differ from accelerators: narrow and large-window convolutions, functions that cost far

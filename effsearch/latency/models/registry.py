@@ -39,18 +39,25 @@ def table_kinds() -> dict[str, ReadTable]:
     return installed(GROUP) | _SHIPPED
 
 
-def read_model(path: Path) -> CostModel:
+def read_model(path: Path, above: tuple[Path, ...] = ()) -> CostModel:
     """Return the cost model in a table's file, of the kind that its card states.
 
+    Args:
+        path: the file.
+        above: files of the tables that stand on this one.
+
     Raises:
-        UserError: where the file is missing, broken, or of a newer version; names the field.
+        UserError: where the file is missing, broken, of a newer version, or stands on itself by
+            way of others; names the field.
     """
+    if path in above:
+        raise UserError(f"{path}: this table stands on itself, by way of {above[-1].name}")
     card = read_card(path)
     name = card.get("model", _model_before_the_field(card))
     kinds = table_kinds()
     if not isinstance(name, str) or name not in kinds:
         raise UserError(f"{path}: model: {short(name)} is not one of {', '.join(sorted(kinds))}")
-    return kinds[name](card, path, load_model)
+    return kinds[name](card, path, lambda base: read_model(table_path(base), (*above, path)))
 
 
 def load_model(name: str | Path) -> CostModel:

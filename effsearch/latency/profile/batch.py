@@ -51,7 +51,8 @@ def prepare(architecture: dict[str, Any], path: Path) -> Prepared:
     """
     import torch
 
-    from effsearch.onnx_io.onnx_files import read_graph, to_onnx
+    from effsearch.onnx_io.onnx_files import to_onnx
+    from effsearch.onnx_io.reading import read_graph
 
     torch.set_num_threads(1)
     network = Architecture.from_dict(architecture)

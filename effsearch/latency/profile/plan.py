@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from effsearch.files import LineLog
+from effsearch.json_text import parse_json
 from effsearch.latency.profile.profiled_network import ProfiledNetwork
 from effsearch.latency.timing.machine import check_threads, host, slug
 from effsearch.latency.timing.runtimes import DEFAULT, find_runtime
@@ -80,7 +81,7 @@ class Store:
             card = folder / "plan.json"
             if card.exists() and self.path.exists():
                 # Plans of an earlier version name no runtime.
-                found = {"runtime": DEFAULT} | json.loads(card.read_text("utf-8"))
+                found = {"runtime": DEFAULT} | parse_json(card.read_text("utf-8"))
                 changed = [key for key in body if found.get(key) != body[key]]
                 if changed:
                     raise UserError(
@@ -101,7 +102,7 @@ class Store:
         records = []
         for line in self._lines():
             try:
-                records.append(ProfiledNetwork.from_dict(json.loads(line)))
+                records.append(ProfiledNetwork.from_dict(parse_json(line)))
             except (ValueError, KeyError, TypeError, UserError):
                 continue
         return records
@@ -117,7 +118,13 @@ class Store:
     def append(
         self, records: list[ProfiledNetwork], repeats: int = 0, left_out: bool = False
     ) -> None:
-        """Add a batch's records and how it went, on disk when this returns."""
+        """Add a batch's records and how it went, on disk when this returns.
+
+        Args:
+            records: the batch's networks; none where it was left out.
+            repeats: how often it was measured again.
+            left_out: whether it was given up.
+        """
         batch = {"repeats": repeats, "left_out": left_out}
         lines = [json.dumps(body) for body in (*(r.to_dict() for r in records), batch)]
         LineLog(self.path).append(*lines)
@@ -125,7 +132,7 @@ class Store:
 
 def _batch_line(line: str) -> tuple[int, int] | None:
     try:
-        body = json.loads(line)
+        body = parse_json(line)
         return int(body["repeats"]), int(body["left_out"])
     except (ValueError, KeyError, TypeError):
         return None

@@ -32,7 +32,7 @@ from searchspace import Architecture, SearchSpace, UserError, zoo
 
 BATCH = 16
 BATCH_NOISE_LIMIT = 0.03  # standard error of the reference network's latency
-MOVED_LIMIT = 0.15  # over the machine's calm; less than that is taken out by the references
+MOVED_LIMIT = 0.15  # of the reference network over its calm latency; less is corrected for
 LEAST_CALM = 0.2  # of a batch's turns
 ATTEMPTS = 2
 MIN_NETWORKS = 20

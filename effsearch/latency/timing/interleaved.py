@@ -25,12 +25,12 @@ except ImportError:  # not on Windows: there all runs count as left alone
     resource = None  # type: ignore[assignment]
 
 PATIENCE = 3  # a turn makes at most so many times the runs it needs
-MS_PER_BLIP = 10.0
+MS_PER_BLIP = 10.0  # losing a core once in so long is usual
 SLOW = 1.10  # of a reference, over its calm time
 CALM_QUANTILE = 0.25
 MIN_CALM_TURNS = 3
 CALM_TURNS = 4  # below that a network gets more
-EXTENSION = 1.0  # of the time planned
+EXTENSION = 1.0  # most time for further turns, over the time planned
 _MAX_RUNS = 100
 
 
@@ -81,7 +81,7 @@ def take_turn(run: Callable[[], object], seconds: float, min_runs: int = 2) -> T
         run()
         now = time.perf_counter()
         times.append((now - start) * 1e3)
-        # A program that computes takes a core every few ms; a blip now and then costs nothing.
+        # A program that computes takes a core every few ms; a short loss costs nothing.
         kept.append(preemptions() - before <= int(times[-1] / MS_PER_BLIP))
         enough = sum(kept) >= min_runs or len(times) >= PATIENCE * min_runs
         if enough and now >= end:
@@ -90,13 +90,13 @@ def take_turn(run: Callable[[], object], seconds: float, min_runs: int = 2) -> T
 
 
 class TurnTaker:
-    """Something timed in turns.
+    """A network timed in turns with others.
 
     Args:
-        run: one run.
+        run: runs the network once.
         rounds: how often it takes its turn.
         seconds: least length of a turn.
-        min_runs: of a turn.
+        min_runs: least number of runs in a turn.
     """
 
     def __init__(

@@ -20,7 +20,7 @@ from searchspace import Operator
 
 _SUFFIX = "_kernel_time"
 _NODE = re.compile(r"^(?P<name>[^/]+/[A-Za-z0-9]+_\d+)")
-# Kernels that hold an activation or a sum behind a product in its epilogue.
+# Kernels of a product that may also carry out the activation or sum that follows it.
 _PRODUCTS = {"Conv", "FusedConv", "NhwcFusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul"}
 _OF_PRODUCER = ("ReorderOutput", "gemm_output_reshape")
 
@@ -61,7 +61,7 @@ def read_profile(path: str | Path, skip: Collection[int] = (0, 1)) -> list[Kerne
 
 
 def calm_mean(values: Sequence[float]) -> float:
-    """Return the mean between the 10th and 60th percentile; interruptions only ever add."""
+    """Return the mean between the 10th and 60th percentile; interruptions only add time."""
     ordered = np.sort(np.asarray(values))
     low = int(0.1 * len(ordered))
     return float(ordered[low : max(low + 1, round(0.6 * len(ordered)))].mean())

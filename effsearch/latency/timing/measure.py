@@ -92,7 +92,15 @@ def time_runs(
     max_runs: int = MAX_RUNS,
     warm_up: int = WARM_UP_RUNS,
 ) -> list[float]:
-    """Return the duration in ms of each of many runs, warm-up left out."""
+    """Return the duration in ms of each of many runs, warm-up left out.
+
+    Args:
+        run: runs the network once.
+        seconds: how long to go on.
+        min_runs: runs at least, however long they take.
+        max_runs: runs at most.
+        warm_up: runs before, not timed.
+    """
     for _ in range(warm_up):
         run()
     times: list[float] = []
@@ -127,6 +135,10 @@ def summarise(times_ms: Sequence[float], threads: int) -> Measurement:
     """Return the median of runs in the order they were made, with its error.
 
     Neighbouring runs are disturbed together, so the error is that of medians of a few parts.
+
+    Args:
+        times_ms: of each run.
+        threads: of one operator.
     """
     values = np.asarray(times_ms)
     parts = np.array_split(values, min(PARTS_OF_ERROR, len(values)))

@@ -16,6 +16,8 @@ from onnx import numpy_helper
 
 from effsearch.latency.timing.kernels import credit, read_profile
 from effsearch.latency.timing.runtime import PRECISION, Inputs, Model, OperatorTimes
+from effsearch.onnx_io.limits import unreadable
+from effsearch.onnx_io.reading import inferred
 from searchspace import Architecture, Operator, UserError
 from searchspace.errors import first_line
 
@@ -67,13 +69,13 @@ class OnnxRuntime:
         if rests:
             options.add_session_config_entry("session.force_spinning_stop", "1")
         data = _serialised(model)
+        where = f"{model}: " if isinstance(model, Path) else ""
         try:
             opened = ort.InferenceSession(data, options, providers=[PROVIDER])
         except Exception as error:  # its C++ side raises many types
             reason = first_line(error, "unknown")[:160]
-            where = f"{model}: " if isinstance(model, Path) else ""
             raise UserError(f"{where}ONNX Runtime does not take this model: {reason}") from None
-        return OnnxSession(opened, folder)
+        return OnnxSession(opened, folder, where)
 
 
 class OnnxSession:
@@ -82,26 +84,34 @@ class OnnxSession:
     Args:
         opened: ONNX Runtime's session.
         folder: where it writes its profile; None where it is not profiled.
+        where: begins messages: the file, where the network is one.
     """
 
     def __init__(
-        self, opened: ort.InferenceSession, folder: tempfile.TemporaryDirectory[str] | None
+        self,
+        opened: ort.InferenceSession,
+        folder: tempfile.TemporaryDirectory[str] | None,
+        where: str = "",
     ) -> None:
-        self._opened, self._folder = opened, folder
+        self._opened, self._folder, self._where = opened, folder, where
         # Asking for the first output alone spares copies of side outputs.
         self._first = [opened.get_outputs()[0].name]
 
     def random_inputs(self, seed: int = 0) -> Inputs:
-        """Return seeded normal inputs; open dimensions become 1.
+        """Return seeded normal inputs; an open batch becomes 1.
 
         Raises:
-            UserError: where an input is no tensor of numbers.
+            UserError: where an input is no tensor of numbers, or leaves more than its batch open.
         """
-        return random_feeds(self._opened, seed)
+        return random_feeds(self._opened, seed, self._where)
 
     def run(self, inputs: Inputs) -> Sequence[NDArray[np.floating[Any]]]:
         """Run the network once and return its first output."""
-        found: Sequence[NDArray[np.floating[Any]]] = self._opened.run(self._first, inputs)
+        try:
+            found: Sequence[NDArray[np.floating[Any]]] = self._opened.run(self._first, inputs)
+        except Exception as error:  # its C++ side raises many types
+            reason = first_line(error, "unknown")[:160]
+            raise UserError(f"{self._where}ONNX Runtime cannot run this model: {reason}") from None
         return found
 
     def profile(
@@ -134,16 +144,24 @@ def _exported(architecture: Architecture) -> bytes:
     return bytes(to_onnx(build(architecture)).SerializeToString())
 
 
-def random_feeds(opened: ort.InferenceSession, seed: int = 0) -> dict[str, NDArray[Any]]:
-    """Return seeded normal inputs for every input of a session; open dimensions become 1.
+def random_feeds(
+    opened: ort.InferenceSession, seed: int = 0, where: str = ""
+) -> dict[str, NDArray[Any]]:
+    """Return seeded normal inputs for every input of a session; an open batch becomes 1.
 
     Raises:
-        UserError: where an input is no tensor of numbers.
+        UserError: where an input is no tensor of numbers, or leaves more than its batch open.
     """
     rng = np.random.default_rng(seed)
     feeds: dict[str, NDArray[Any]] = {}
     for item in opened.get_inputs():
         shape = [d if isinstance(d, int) and d > 0 else 1 for d in item.shape]
+        if item.shape[1:] != shape[1:]:
+            open_shape = ", ".join(str(d) for d in item.shape)
+            raise UserError(
+                f"{where}input {item.name} has the open shape ({open_shape}); export with a "
+                "fixed input size, on which the latency depends"
+            )
         if item.type == "tensor(float)":
             feeds[item.name] = rng.standard_normal(shape).astype(np.float32)
         elif item.type == "tensor(float16)":
@@ -151,7 +169,7 @@ def random_feeds(opened: ort.InferenceSession, seed: int = 0) -> dict[str, NDArr
         elif item.type in ("tensor(int64)", "tensor(int32)", "tensor(uint8)", "tensor(int8)"):
             feeds[item.name] = np.zeros(shape, dtype=item.type[7:-1])
         else:
-            raise UserError(f"input {item.name}: cannot feed a {item.type}")
+            raise UserError(f"{where}input {item.name}: cannot feed a {item.type}")
     return feeds
 
 
@@ -162,13 +180,13 @@ def with_weights(path: Path, seed: int = 0) -> bytes | Path:
     network does not take. A file without such inputs is returned as it is.
 
     Raises:
-        UserError: where the file is not ONNX.
+        UserError: where the file is not ONNX, or beyond the bounds on its size.
     """
+    inferred(path)  # refuses what is no model, or too large to be run
     try:
         model = onnx.load(str(path))
     except Exception as error:  # onnx and protobuf raise many types
-        reason = first_line(error, "unreadable")[:120]
-        raise UserError(f"{path}: not a readable ONNX file ({reason})") from None
+        raise unreadable(path, error) from None
     named = {tensor.name for tensor in model.graph.initializer}
     extra = [item for item in model.graph.input if item.name not in named][1:]
     if not extra:

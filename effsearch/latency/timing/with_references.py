@@ -17,7 +17,7 @@ from effsearch.latency.timing.machine import check_threads
 from effsearch.latency.timing.measure import NOISE_LIMIT, Measurement
 from effsearch.latency.timing.references import ReferenceProbe, runner
 from effsearch.latency.timing.runtime import Model, Runtime
-from effsearch.onnx_io.onnx_files import read_graph
+from effsearch.onnx_io.reading import read_graph
 from searchspace import Architecture, UserError, operators, zoo
 from searchspace.operators import from_graph
 

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import lzma
 import os
+import struct
 import threading
 import zipfile
+import zlib
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from effsearch.training.data.reader import ImageReader
 from searchspace.errors import UserError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff"})
+
+
+MAX_FILE_BYTES = 64 << 20  # of one image; what is larger is read no further
+# What a damaged, encrypted or strangely packed archive raises.
+_DAMAGED = (
+    zipfile.BadZipFile, KeyError, NotImplementedError, RuntimeError, ValueError, EOFError,
+    struct.error, zlib.error, lzma.LZMAError,
+)  # fmt: skip
 
 
 class _ImageTree(ImageReader):
@@ -49,7 +61,7 @@ class _ImageTree(ImageReader):
         """Return 16 hex digits over the place, the names and the archive's or files' sizes."""
         hashed = hashlib.sha256(f"{self.root.resolve()}|{self.split}".encode())
         for name in self.names:
-            hashed.update(name.encode())
+            hashed.update(os.fsencode(name))
         for state in self._states():
             hashed.update(f"{state.st_size}|{state.st_mtime_ns}".encode())
         return hashed.hexdigest()[:16]
@@ -68,8 +80,9 @@ class ImageFolder(_ImageTree):
         return root.is_dir()
 
     def read(self, index: int) -> bytes:
-        """Return an image file's bytes; OSError where it is gone."""
-        return (self.root / self.split / self.names[index]).read_bytes()
+        """Return an image file's bytes; OSError where it is gone, or too large for one."""
+        with (self.root / self.split / self.names[index]).open("rb") as file:
+            return _bounded(file)
 
     def _list(self) -> tuple[tuple[str, ...], Sequence[PurePosixPath]]:
         folder = self.root / self.split
@@ -112,16 +125,16 @@ class ImageZip(_ImageTree):
         try:
             if not hasattr(self._opened, "archive"):
                 self._opened.archive = zipfile.ZipFile(self.root)
-            data: bytes = self._opened.archive.read(self.name(index))
-        except (zipfile.BadZipFile, KeyError) as error:
+            with self._opened.archive.open(self.name(index)) as member:
+                return _bounded(member)
+        except _DAMAGED as error:
             raise OSError(str(error)) from error
-        return data
 
     def _list(self) -> tuple[tuple[str, ...], Sequence[PurePosixPath]]:
         try:
             with zipfile.ZipFile(self.root) as archive:
                 members = archive.namelist()
-        except (zipfile.BadZipFile, OSError) as error:
+        except (*_DAMAGED, OSError) as error:
             raise UserError(
                 f"{self.root} is neither a directory nor a readable zip archive of an ImageFolder "
                 "tree"
@@ -140,3 +153,10 @@ class ImageZip(_ImageTree):
 
 def _is_image(path: PurePosixPath) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
+def _bounded(file: IO[bytes]) -> bytes:
+    data = file.read(MAX_FILE_BYTES + 1)
+    if len(data) > MAX_FILE_BYTES:
+        raise OSError(f"larger than {MAX_FILE_BYTES >> 20} MB")
+    return data

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +18,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from effsearch.files import atomic_write, atomic_write_text
+from effsearch.json_text import parse_json
+from effsearch.messages import say
 from effsearch.training.data.reader import ImageReader, check_bad_files, describe_bad_files
 
 RESIDENT_BYTES_MAX = 4 << 30
@@ -103,14 +104,14 @@ def load(reader: ImageReader, side: int) -> Pixels:
         UserError: more than 1 % of the files cannot be decoded.
     """
     stem = cache_dir() / f"pixels-{reader.digest()}-{side}"
-    if stem.with_suffix(".json").is_file():
-        skipped, labels = _read_index(stem)
-        array = np.load(stem.with_suffix(".npy"))
+    cached = _read_cache(stem, side)
+    if cached is not None:
+        array, labels, skipped = cached
     else:
         array, labels, skipped = _decode_all(reader, side, os.cpu_count() or 1)
         _write_cache(stem, array, labels, skipped)
     if skipped or reader.skipped:
-        print(describe_bad_files([*reader.skipped, *skipped]), file=sys.stderr)
+        say(describe_bad_files([*reader.skipped, *skipped]))
     return Pixels(
         torch.from_numpy(array),
         torch.tensor(labels, dtype=torch.int64),
@@ -146,9 +147,16 @@ def _decode_all(
     return array, labels, skipped
 
 
-def _read_index(stem: Path) -> tuple[list[str], list[int]]:
-    index = json.loads(stem.with_suffix(".json").read_text())
-    return index["skipped"], index["labels"]
+def _read_cache(stem: Path, side: int) -> tuple[npt.NDArray[np.uint8], list[int], list[str]] | None:
+    """Returns a decoded split; None where there is none, or a damaged one."""
+    try:
+        index = parse_json(stem.with_suffix(".json").read_text("utf-8"))
+        labels, skipped = index["labels"], index["skipped"]
+        array = np.load(stem.with_suffix(".npy"), allow_pickle=False)
+        whole = array.shape == (len(labels), 3, side, side) and array.dtype == np.uint8
+    except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError):
+        return None
+    return (array, labels, skipped) if whole else None
 
 
 def _write_cache(
@@ -161,7 +169,7 @@ def _write_cache(
         index = json.dumps({"skipped": skipped, "labels": labels})
         atomic_write_text(stem.with_suffix(".json"), index)
     except OSError as error:
-        print(f"decoded images are not cached: {error}", file=sys.stderr)
+        say(f"decoded images are not cached: {error}")
 
 
 class StreamDataset(Dataset[tuple[Tensor, int]]):
@@ -252,7 +260,7 @@ class PixelSource:
         self._bad |= fresh
         names = [self.reader.name(row) for row in sorted(self._bad)]
         if fresh:
-            print(describe_bad_files(names), file=sys.stderr)
+            say(describe_bad_files(names))
         reader = self.reader
         total = len(reader) + len(reader.skipped)
         check_bad_files([*reader.skipped, *names], total, reader.where)

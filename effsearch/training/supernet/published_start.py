@@ -1,4 +1,4 @@
-"""Starts a supernet from published checkpoints: their weights, in the slices they occupy."""
+"""A supernet's start from published checkpoints: their weights, in the slices they occupy."""
 
 from __future__ import annotations
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from effsearch.errors import WorkFailedError
+from effsearch.messages import say
 from effsearch.training.data.pixels import PixelSource
 from effsearch.training.data.reader import ImageReader
 from effsearch.training.processes import Group
@@ -105,7 +105,7 @@ def check_fresh(config: SupernetConfig) -> None:
 
 
 class SupernetRun:
-    """A run in this process; `train` wraps it."""
+    """A supernet's training in this process: what `trainer.train` sets up and runs."""
 
     def __init__(
         self,
@@ -162,7 +162,7 @@ class SupernetRun:
         for name, path in self.config.init:
             line = seed_from_file(self.supernet, name, path)
             if self.group.leads:
-                print(line, file=sys.stderr)
+                say(line)
 
     def _rate(self, step: int) -> float:
         return self._rates[min(step, self.total - 1)]

@@ -1,4 +1,4 @@
-"""Which networks a step of supernet training takes: the sandwich, fair over what cannot be shared.
+"""The networks that a step of supernet training takes: the sandwich rule, with fair draws of types.
 
 Networks are drawn through the interface that spaces have for Optuna. Axes that choose between
 separate weights (stem, block, tail, downsampling and head types, stage counts) are dealt from
@@ -87,7 +87,7 @@ class Sampler:
         return 1 if step < self._warmup_steps // 2 else self._random_networks + 2
 
     def state(self) -> dict[str, int]:
-        """Return how often each deck was dealt from: with the seed, all there is to remember."""
+        """Return how often each deck was dealt from; with the seed this resumes the draws."""
         return dict(self.dealt)
 
     def restore(self, state: dict[str, int]) -> None:
@@ -137,7 +137,7 @@ class Sampler:
 
 
 def cost_of(architecture: Architecture) -> float:
-    """Return about 10^6 multiply-accumulates at the architecture's resolution.
+    """Return a network's approximate multiply-accumulates, in millions, at its resolution.
 
     Parameters times output positions, summed over the parts: products between tokens are left out,
     and nothing has to be traced.

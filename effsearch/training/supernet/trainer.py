@@ -1,8 +1,7 @@
-"""Trains a supernet: resumable at any step, on the CPU, one GPU or several through torchrun."""
+"""Supernet training: resumable at any step, on the CPU, one GPU or several through torchrun."""
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from effsearch.messages import say
 from effsearch.training.data.readers import create_reader
 from effsearch.training.memory import is_out_of_memory
 from effsearch.training.processes import process_group
@@ -43,7 +43,7 @@ class SupernetResult:
 
 def train(
     config: SupernetConfig,
-    log: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
+    log: Callable[[str], None] = say,
 ) -> SupernetResult:
     """Train a supernet and write its checkpoint.
 

@@ -154,7 +154,7 @@ class Dataset:
         )
 
     def hardware(self, device: str, form: Form) -> Hardware:
-        """Return what a device's operators are charged against."""
+        """Return the rates that set the floors of a device's operators."""
         group = rules()["groups"][self.group]
         phone = group["phones"][device]
         return Hardware(
@@ -165,7 +165,7 @@ class Dataset:
         )
 
     def totals(self, graphs: Sequence[str], form: Form) -> Array:
-        """Return what graphs are charged for, shape (n, len(PRICED))."""
+        """Return the priced totals of graphs, shape (n, len(PRICED))."""
         cache = self._totals.setdefault(form.on_chip_mb, {})
         hardware = self.hardware(self.devices[0], form)
         for graph in graphs:

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from effsearch.onnx_io.onnx_files import read_graph
+from effsearch.onnx_io.reading import read_graph
 from searchspace.errors import UserError
 from searchspace.operators import Operator, from_graph
 

@@ -43,6 +43,7 @@ def _with_interval(
     held_out: Sequence[HeldOut], statistic: Callable[[Sequence[HeldOut]], float]
 ) -> list[float]:
     """Return a statistic and its 90% interval: [value, low, high]."""
+    # Not `results.bootstrap`: networks are drawn with all their rows, which are unequal in number.
     clusters: dict[str, list[HeldOut]] = defaultdict(list)
     for h in held_out:
         clusters[h.reference.network].append(h)

@@ -38,3 +38,32 @@ def test_without_arguments_the_commands_are_listed(effsearch):
 def test_help_is_no_mistake(effsearch):
     assert effsearch("--help")[0] == 0
     assert effsearch("run", "--help")[0] == 0
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 2**64, 10**400])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("run", "--budget-ms", 2, "--device", "iphone12", "--out", "o"),
+        ("sample", "--out", "o"),
+        ("export", "shvit_s1", "--out", "o"),
+        ("kit", "--device", "new", "--out", "o"),
+        ("profile", "--device", "new", "--out", "o"),
+        ("train", "shvit_s1", "--data", "none", "--out", "o"),
+        ("supernet", "train", "--data", "none", "--out", "o"),
+    ],
+)
+def test_a_seed_that_no_generator_takes_is_told_at_the_door(
+    effsearch, tmp_path, monkeypatch, command, seed
+):
+    monkeypatch.chdir(tmp_path)
+    status, _, err = effsearch(*command, "--seed", seed)
+    assert status == 2
+    assert "--seed" in err
+    assert len(err.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_largest_seed_is_taken(effsearch, tmp_path):
+    command = ("sample", "--space", "tiny", "--out", tmp_path / "o")
+    assert effsearch(*command, "--seed", 2**63 - 1)[0] == 0

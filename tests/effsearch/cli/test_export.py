@@ -1,7 +1,12 @@
+import errno
+
 import onnxruntime as ort
 import pytest
 import torch
+import yaml
 
+from effsearch.training import checkpoint
+from effsearch.training.recipe import Recipe
 from searchspace import Architecture, build
 
 ARCHITECTURE = """\
@@ -66,3 +71,111 @@ def test_official_weights_fit_published_networks_only(effsearch, target, tmp_pat
     status, _, err = effsearch("export", "shvit_s1", "--weights", weights)
     assert status == 2
     assert "patch_embed.0.c.weight" in err
+
+
+def trained(path, architecture):
+    """Write a checkpoint as `effsearch train` does."""
+    network = build(architecture, 3)
+    checkpoint.Checkpoint(
+        architecture.to_yaml(),
+        architecture.digest(),
+        network.state_dict(),
+        ("a", "b", "c"),
+        Recipe(),
+        1,
+        50.0,
+        {},
+    ).save(path)
+    return path
+
+
+@pytest.mark.parametrize("format_", ["torch", "onnx"])
+@pytest.mark.parametrize("name", ["model.pt", "last.pt"])
+def test_a_checkpoint_of_a_nameless_network_is_never_overwritten(
+    effsearch, target, tmp_path, monkeypatch, format_, name
+):
+    monkeypatch.chdir(tmp_path)
+    path = trained(tmp_path / name, Architecture.from_yaml(target))
+    before = path.read_bytes()
+    for more in ([], ["--force"], ["--force", "--out", name]):
+        effsearch("export", name, "--format", format_, *more)
+        assert path.read_bytes() == before
+    status, _, err = effsearch("export", target, "--weights", name, "--out", name, "--force")
+    assert status == 2
+    assert "is what is exported" in err
+    assert path.read_bytes() == before
+
+
+def test_what_exists_is_replaced_with_force_only(effsearch, target, tmp_path):
+    out = tmp_path / "small.onnx"
+    out.write_text("mine")
+    status, _, err = effsearch("export", target, "--out", out)
+    assert status == 2
+    assert "--force" in err
+    assert out.read_text() == "mine"
+    assert effsearch("export", target, "--out", out, "--force")[0] == 0
+    assert ort.InferenceSession(str(out))
+
+
+@pytest.mark.parametrize("format_", ["torch", "onnx"])
+def test_on_a_full_disk_what_was_there_stays(effsearch, target, tmp_path, monkeypatch, format_):
+    out = tmp_path / "small"
+    out.write_text("earlier")
+
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.replace", refuse)
+    monkeypatch.setattr("pathlib.Path.replace", refuse)
+    status, _, err = effsearch("export", target, "--out", out, "--force", "--format", format_)
+    assert status == 1
+    assert "No space left on device" in err
+    assert out.read_text() == "earlier"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["small", "small.yaml"]
+
+
+@pytest.mark.parametrize("name", ["../../X", "/tmp/X", "..", ".hidden", "a\\b:c"])
+def test_a_name_in_a_file_is_no_path(effsearch, target, tmp_path, monkeypatch, name):
+    body = yaml.safe_load(target.read_text())
+    inside = tmp_path / "a" / "b"
+    inside.mkdir(parents=True)
+    monkeypatch.chdir(inside)
+    (inside / "named.yaml").write_text(yaml.safe_dump({"name": name, **body}))
+    before = set(tmp_path.rglob("*"))
+    status, body, _ = effsearch("export", "named.yaml", "--json")
+    assert status == 0
+    (new,) = set(tmp_path.rglob("*")) - before
+    assert new.parent == inside
+    assert not new.name.startswith(".")
+    assert new.name == body["path"]
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_out_of_the_wrong_kind_is_a_wrong_request(effsearch, target, tmp_path, kind):
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / "x.onnx" if kind == "file" else tmp_path
+    status, _, err = effsearch("export", target, "--out", out)
+    assert status == 2
+    assert "--out" in err
+    assert len(err.splitlines()) == 1
+
+
+def test_one_class_is_checked_as_well(effsearch, target, tmp_path):
+    out = tmp_path / "small.onnx"
+    status, body, _ = effsearch("export", target, "--out", out, "--classes", "1", "--json")
+    assert status == 0
+    assert "agrees" in body["check"]
+
+
+@pytest.mark.parametrize(
+    "key", ["version", "architecture", "digest", "state_dict", "classes", "recipe", "epoch"]
+)
+def test_a_checkpoint_that_lacks_a_key_is_told(effsearch, target, tmp_path, key):
+    path = trained(tmp_path / "model.pt", Architecture.from_yaml(target))
+    held = torch.load(path, weights_only=True)
+    for content in ({k: v for k, v in held.items() if k != key}, {**held, key: [{}]}):
+        torch.save(content, path)
+        status, _, err = effsearch("export", path, "--out", tmp_path / "x.onnx")
+        assert status == 2
+        assert len(err.splitlines()) == 1
+        assert str(path) in err

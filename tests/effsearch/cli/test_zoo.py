@@ -1,3 +1,7 @@
+import re
+from importlib import resources
+from pathlib import Path
+
 from searchspace import Architecture, SearchSpace, zoo
 
 
@@ -35,3 +39,14 @@ def test_a_folder_that_cannot_be_written_is_a_mistake_in_the_request(effsearch, 
     status, _, err = effsearch("sample", "--out", tmp_path / "file" / "below")
     assert status == 2
     assert "cannot write" in err
+
+
+def test_a_space_s_name_is_no_path(effsearch, tmp_path):
+    text = resources.files("searchspace").joinpath("spaces/tiny.yaml").read_text()
+    (tmp_path / "x.yaml").write_text(re.sub(r"(?m)^name:.*", "name: ../../X", text))
+    assert "../../X" in (tmp_path / "x.yaml").read_text()
+    out = tmp_path / "deep" / "er" / "o"
+    status, body, _ = effsearch("sample", "--space", tmp_path / "x.yaml", "--out", out, "--json")
+    assert status == 0
+    assert [Path(p).parent for p in body["architectures"]] == [out]
+    assert len(list(out.iterdir())) == 1

@@ -1,9 +1,11 @@
+import json
 import shutil
 
 import pytest
 
 from effsearch.latency import DeviceTable
 from effsearch.latency.catalogue import SHIPPED, table_paths, user_folder
+from effsearch.latency.models import registry
 from effsearch.latency.overview import summaries
 from searchspace import UserError
 
@@ -39,3 +41,38 @@ def test_every_shipped_table_states_kind_references_and_held_out_error(monkeypat
         assert row["kind"] in {"measured", "fitted"}
         assert row["references"] > 0
         assert 0 < row["held_out_error"] < 1
+
+
+@pytest.mark.parametrize("chain", [("a",), ("a", "b"), ("a", "b", "c")])
+def test_tables_that_stand_on_each_other_are_told(monkeypatch, tmp_path, chain):
+    def based(card, path, load_model):
+        return load_model(card["base"])
+
+    monkeypatch.setitem(registry._SHIPPED, "based", based)
+    monkeypatch.setenv("EFFSEARCH_HOME", str(tmp_path))
+    (tmp_path / "devices").mkdir()
+    for name, base in zip(chain, (*chain[1:], chain[0]), strict=True):
+        body = {"model": "based", "base": base}
+        (tmp_path / "devices" / f"{name}.json").write_text(json.dumps(body))
+    with pytest.raises(UserError, match="stands on itself"):
+        DeviceTable.load("a")
+    assert len(summaries(lambda text: None)) == len(list(SHIPPED.glob("*.json")))
+
+
+def test_a_broken_table_hides_no_other_in_the_overview(monkeypatch, tmp_path):
+    monkeypatch.setenv("EFFSEARCH_HOME", str(tmp_path))
+    (tmp_path / "devices").mkdir()
+    (tmp_path / "devices" / "broken.json").write_text("{")
+    told = []
+    names = {row["name"] for row in summaries(told.append)}
+    assert {"iphone12", "iphone13"} <= names
+    assert "broken" not in names
+    assert len(told) == 1
+    assert "broken.json" in told[0]
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"format": ' + "9" * 400 + "}", "[]", "nan"])
+def test_json_that_is_no_card_is_one_line(tmp_path, text):
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(UserError, match="broken table"):
+        DeviceTable.load(tmp_path / "x.json")

@@ -15,7 +15,8 @@ from effsearch.latency.models import registry
 from effsearch.latency.models.card import block_types
 from effsearch.latency.models.registry import table_kinds
 from effsearch.latency.table import quantile_ms
-from effsearch.onnx_io.onnx_files import read_graph, to_onnx
+from effsearch.onnx_io.onnx_files import to_onnx
+from effsearch.onnx_io.reading import read_graph
 from searchspace import SearchSpace, UserError, build, operators, zoo
 from searchspace.architecture import block
 from searchspace.operators import from_graph

@@ -10,7 +10,8 @@ import torch
 from onnx import TensorProto, helper
 from torch import nn
 
-from effsearch.onnx_io.onnx_files import OPSET, read_graph, to_onnx
+from effsearch.onnx_io.onnx_files import OPSET, to_onnx
+from effsearch.onnx_io.reading import read_graph
 from searchspace import Architecture, SearchSpace, UserError, build, zoo
 from searchspace.layers import LayerScale
 

@@ -1,5 +1,6 @@
 """Doubles for a latency table and a score source."""
 
+from tests.fixtures.command import effsearch  # noqa: F401
 from tests.fixtures.refine import (  # noqa: F401
     _own_cache,
     networks,

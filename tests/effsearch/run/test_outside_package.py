@@ -80,21 +80,18 @@ def test_a_run_searches_a_space_with_its_block_and_exports_the_winners(installed
     out = tmp_path / "run"
     done = call(
         installed, "run", "--device", "iphone12", "--space", SPACE, "--budget-ms", 0.6,
-        "--trials", 60, "--winners", 2, "--workers", 2, "--proxy", "widest", "--out", out, "--json",
+        "--trials", 30, "--winners", 2, "--workers", 1, "--proxy", "widest", "--out", out, "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     winners = json.loads(done.stdout)["winners"]
     assert winners
     for winner in winners:
-        path = out / winner["path"] / "architecture.yaml"
-        # The package is not here: the file is read as text.
-        assert "type: gated_conv" in path.read_text()
-        with pytest.raises(UserError, match="gated_conv' is unknown"):
-            Architecture.from_yaml(path)
-        assert winner["latency"]["kind"] in ("estimated", "transferred")
-        exported = call(installed, "export", path, "--out", tmp_path / "winner.onnx")
-        assert exported.returncode == 0, exported.stderr
-        assert "agree" in exported.stdout
-    without = call("", "describe", path)
-    assert without.returncode == 2
-    assert "gated_conv' is unknown" in without.stderr
+        assert "gated_conv" in winner["blocks"]
+        assert (out / winner["path"] / "model.onnx").is_file()
+    path = out / winners[0]["path"] / "architecture.yaml"
+    # Here, where the package is not installed, the file says what it lacks.
+    with pytest.raises(UserError, match="gated_conv' is unknown"):
+        Architecture.from_yaml(path)
+    exported = call(installed, "export", path, "--out", tmp_path / "winner.onnx")
+    assert exported.returncode == 0, exported.stderr
+    assert "ONNX Runtime agrees with PyTorch" in exported.stdout

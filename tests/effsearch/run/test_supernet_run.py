@@ -15,7 +15,7 @@ from effsearch.accuracy.registry import load_source
 from effsearch.accuracy.supernet_options import SupernetOptions
 from effsearch.cli import main
 from effsearch.search.evaluation import EvaluatorSpec
-from effsearch.search.executors import RayExecutor
+from effsearch.search.ray_executor import RayExecutor
 from effsearch.training import checkpoint
 from effsearch.training import recipe as recipes
 from effsearch.training.data import pixels

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import multiprocessing.forkserver
 import os
 import signal
 import subprocess
@@ -13,15 +14,18 @@ from effsearch.errors import WorkFailedError
 from effsearch.search.evaluation import EvaluatorSpec
 from effsearch.search.executors import (
     LocalExecutor,
-    RayExecutor,
     SerialExecutor,
     chunks,
-    connect_ray,
     make_executor,
 )
-from searchspace import UserError
+from effsearch.search.ray_executor import RayExecutor, connect_ray
+from searchspace import UserError, zoo
 
 SPEC = EvaluatorSpec("iphone12", "macs", 0.8)
+
+
+def gathered(arrivals):
+    return [outcome for some in arrivals for outcome in some]
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +42,10 @@ def expected(networks):
 def test_processes_give_what_this_process_gives(networks, expected):
     executor = LocalExecutor(SPEC, 2)
     try:
-        assert executor.start(networks)() == expected
+        assert gathered(executor.start(networks)) == expected
         first, second = executor.start(networks[:7]), executor.start(networks[7:])
-        assert first() + second() == expected
-        assert executor.start([])() == []
+        assert gathered(first) + gathered(second) == expected
+        assert gathered(executor.start([])) == []
     finally:
         executor.close()
 
@@ -49,12 +53,38 @@ def test_processes_give_what_this_process_gives(networks, expected):
 def test_a_killed_worker_is_a_clear_failure(networks):
     executor = LocalExecutor(SPEC, 1)
     try:
-        executor.start(networks[:1])()
+        gathered(executor.start(networks[:1]))
         for pid in executor._pool._processes:
             os.kill(pid, signal.SIGKILL)
         time.sleep(0.5)
         with pytest.raises(WorkFailedError, match="worker process died"):
-            executor.start(networks)()
+            gathered(executor.start(networks))
+    finally:
+        executor.close()
+
+
+def test_work_under_way_is_dropped_at_once(networks):
+    executor = LocalExecutor(EvaluatorSpec("iphone12", "zero-cost", 0.8), 1)
+    arrivals = executor.start([zoo.load("efficientvit_b3")] * 40)
+    next(arrivals)
+    workers = list(executor._pool._processes.values())
+    executor.close()
+    for worker in workers:
+        worker.join(30)
+        assert not worker.is_alive()
+
+
+def test_a_killed_fork_server_is_a_failure_and_no_interruption(networks):
+    executor = LocalExecutor(SPEC, 1)
+    server = multiprocessing.forkserver._forkserver
+    try:
+        gathered(executor.start(networks[:1]))
+        os.kill(server._forkserver_pid, signal.SIGKILL)
+        for pid in executor._pool._processes:
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.5)
+        with pytest.raises(WorkFailedError, match="worker process died"):
+            gathered(executor.start(networks))
     finally:
         executor.close()
 
@@ -67,7 +97,7 @@ def test_workers_do_not_outlive_a_killed_parent():
         "from searchspace import zoo\n"
         "if __name__ == '__main__':\n"
         "    e = LocalExecutor(EvaluatorSpec('iphone12', 'macs', 0.8), 1)\n"
-        "    e.start([zoo.load('shvit_s1')])()\n"
+        "    list(e.start([zoo.load('shvit_s1')]))\n"
         "    print(*e._pool._processes, flush=True)\n"
         "    time.sleep(60)\n"
     )
@@ -90,7 +120,7 @@ def test_workers_do_not_outlive_a_killed_parent():
 def test_a_ray_cluster_gives_what_this_process_gives(networks, expected):
     executor = RayExecutor(SPEC, 2)
     try:
-        assert executor.start(networks)() == expected
+        assert gathered(executor.start(networks)) == expected
     finally:
         executor.close()
 

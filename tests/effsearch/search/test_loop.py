@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from effsearch.errors import WorkFailedError
@@ -151,11 +153,13 @@ def test_a_budget_that_nothing_meets_ends_at_the_fastest(
 
 
 def test_failures_are_recorded_and_do_not_stop_the_search(tiny, evaluator, tmp_path):
+    numbers = itertools.count()
+
     class Flaky:
         def __call__(self, architectures):
             return [
-                Outcome(error="broken") if i % 5 == 0 else evaluator.evaluate(a)
-                for i, a in enumerate(architectures)
+                Outcome(error="broken") if next(numbers) % 5 == 0 else evaluator.evaluate(a)
+                for a in architectures
             ]
 
     records = run(request(trials=1000), tiny, evaluator, tmp_path, executor=SerialExecutor(Flaky()))
@@ -174,3 +178,63 @@ def test_a_search_where_everything_fails_says_why(tiny, evaluator, tmp_path):
 
     with pytest.raises(WorkFailedError, match="no such kernel"):
         run(request(), tiny, evaluator, tmp_path, executor=SerialExecutor(Broken()))
+
+
+class Slow:
+    """An executor whose outcomes come one by one, and that fails or is stopped in between."""
+
+    def __init__(self, evaluator, after, error):
+        self.evaluator, self.after, self.error = evaluator, after, error
+
+    def start(self, architectures):
+        for number, architecture in enumerate(architectures):
+            if number == self.after:
+                raise self.error
+            yield []
+            yield self.evaluator([architecture])
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize("error", [WorkFailedError("died"), KeyboardInterrupt()])
+def test_what_arrived_before_a_failure_is_kept(tiny, evaluator, tmp_path, error):
+    whole = run(request(), tiny, evaluator, tmp_path / "whole")
+    with pytest.raises(type(error)):
+        run(request(), tiny, evaluator, tmp_path / "cut", executor=Slow(evaluator, 7, error))
+    store = StudyStore(tmp_path / "cut", tiny)
+    assert key(store.records()) == key(whole[:7])
+    store.close()
+    assert key(run(request(), tiny, evaluator, tmp_path / "cut")) == key(whole)
+
+
+def test_a_stop_is_heard_within_a_batch(tiny, evaluator, tmp_path):
+    asked = []
+
+    def stop():
+        asked.append(None)
+        return len(asked) == 5
+
+    with pytest.raises(InterruptedSearchError):
+        run(request(), tiny, evaluator, tmp_path, stop)
+    store = StudyStore(tmp_path, tiny)
+    assert len(store.records()) == 5
+    store.close()
+
+
+def test_what_comes_slowly_is_written_and_counted_before_the_batch_ends(
+    tiny, evaluator, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("effsearch.search.loop._WRITE_S", 0.0)
+    seen = []
+
+    class Count(Silent):
+        def advance(self, done, records):
+            log = (tmp_path / "study.log").read_text()
+            seen.append((done, log.count('op_code":4')))
+
+    store = StudyStore(tmp_path, tiny)
+    planner = Planner(tiny, 0, 12)
+    search(request().limits, store, planner, SerialExecutor(evaluator), Count())
+    store.close()
+    assert seen == [(n, n) for n in range(1, 13)]

@@ -83,7 +83,8 @@ def test_a_torn_last_line_is_cut_off(tiny, records, tmp_path, tail):
     (tmp_path / f"{FILE}.lock").touch()
     again = StudyStore(tmp_path, tiny)
     same(again.records(), records)
-    again.add([Record(len(records), 3, records[0].candidate, records[0].outcome, {})])
+    new = Candidate(zoo.load("shvit_s2"), PUBLISHED, "shvit_s2", member=False)
+    again.add([Record(len(records), 3, new, records[0].outcome, {})])
     assert len(again.records()) == len(records) + 1
     again.close()
 
@@ -151,3 +152,23 @@ def test_kill_9_loses_nothing_that_was_counted(tmp_path, after):
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["candidates"] == len(kept) + 20
     assert f"resuming after {len(kept)} candidates" in done.stderr
+
+
+@pytest.mark.parametrize("line", ["[]", "3", '"text"', "null", "{}", '{"op_code": 99}', "again"])
+def test_lines_that_are_no_entries_or_twice_there_are_told(tiny, records, tmp_path, line):
+    store = StudyStore(tmp_path, tiny)
+    store.add(records)
+    store.close()
+    lines = (tmp_path / FILE).read_text().splitlines()
+    lines.insert(-2, lines[-2] if line == "again" else line)
+    (tmp_path / FILE).write_text("\n".join(lines) + "\n")
+
+    def read():
+        again = StudyStore(tmp_path, tiny)
+        try:
+            return again.records()
+        finally:
+            again.close()
+
+    with pytest.raises(UserError, match=r"damaged|twice"):
+        read()

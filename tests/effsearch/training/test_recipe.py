@@ -71,3 +71,9 @@ def test_a_file_names_itself_and_its_field(tmp_path):
         Recipe.from_yaml(path)
     path.write_text("")
     assert Recipe.from_yaml(path) == Recipe(name="quick")
+
+
+@pytest.mark.parametrize("side", [1, 31, 1025, 10**9])
+def test_a_resolution_that_no_network_takes_is_refused(side):
+    with pytest.raises(UserError, match=f"--resolution: {side}"):
+        Recipe().at_side(side)

@@ -1,4 +1,4 @@
-from results.search.against_scaled import lead, markdown
+from results.search.against_scaled import is_lost, lead, markdown
 
 ROW = {
     "device": "iphone12",
@@ -9,6 +9,14 @@ ROW = {
     "winner": 81.3,
     "blocks": "a net",
 }
+
+
+def test_a_winner_has_to_beat_both():
+    assert not is_lost(ROW)
+    assert is_lost(ROW | {"winner": 80.7})
+    assert is_lost(ROW | {"winner": 79.9})
+    assert is_lost({"device": "d", "budget_ms": 1.0, "exit": 3})
+    assert not is_lost(ROW | {"published": None, "scaled": None})  # nothing to beat
 
 
 def test_the_page_states_leads_and_misses():

@@ -12,16 +12,9 @@ from effsearch.latency.models.interpolation import Interpolator, left_out_errors
 from effsearch.latency.models.measured import FEATURES, SUMS, signature
 from effsearch.latency.models.measured_file import write_table
 from effsearch.latency.models.registry import read_model
-from effsearch.latency.profile.fit import (
-    PLAIN,
-    error_summary,
-    fit_calibration,
-    fit_entries,
-    fit_table,
-    profiler_cost_ms,
-    samples,
-    table_of,
-)
+from effsearch.latency.profile.fit import error_summary, fit_table, table_of
+from effsearch.latency.profile.fit_calibration import PLAIN, fit_calibration
+from effsearch.latency.profile.fit_entries import fit_entries, profiler_cost_ms, samples
 from effsearch.latency.profile.profiled_network import ProfiledNetwork
 from effsearch.latency.table import DeviceTable
 from effsearch.latency.timing.machine_rates import Peak

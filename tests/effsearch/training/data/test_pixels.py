@@ -1,8 +1,12 @@
+import os
+import zipfile
+
 import pytest
 import torch
 from PIL import Image
 
 from effsearch.training.data import pixels
+from effsearch.training.data.image_folder import MAX_FILE_BYTES
 from effsearch.training.data.readers import create_readers
 from searchspace.errors import UserError
 
@@ -92,3 +96,67 @@ def test_streaming_refuses_more_than_one_percent(large_tree):
     source = pixels.PixelSource(train, 16, torch.device("cpu"), workers=0, resident=False)
     with pytest.raises(UserError, match="at most 1 %"):
         list(source.batches(torch.arange(200), 50))
+
+
+def spoil(content, kind):
+    """Return a zip with its member `train/class0/3.png` spoiled."""
+    at = content.index(b"train/class0/3.png") - 30  # its local header
+    entry = content.rindex(b"train/class0/3.png") - 46  # in the directory at the end
+    data = bytearray(content)
+    if kind == "corrupt":
+        start = at + 30 + len("train/class0/3.png")
+        data[start : start + 20] = bytes(20)
+    elif kind == "encrypted":
+        data[at + 6] |= 1
+        data[entry + 8] |= 1
+    elif kind == "unknown method":
+        data[at + 8 : at + 10] = data[entry + 10 : entry + 12] = b"\x63\x00"
+    return bytes(data)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize("kind", ["corrupt", "encrypted", "unknown method"])
+def test_a_bad_member_of_a_zip_is_skipped_and_named(large_tree, tmp_path, kind, method, capsys):
+    path = tmp_path / "images.zip"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for file in sorted(large_tree.rglob("*.png")):
+            archive.write(file, file.relative_to(large_tree).as_posix())
+    path.write_bytes(spoil(path.read_bytes(), kind))
+    train, _ = create_readers(path)
+    assert len(pixels.load(train, 16)) == 199
+    assert "skipped 1 unreadable" in capsys.readouterr().err
+
+
+def test_a_member_that_inflates_beyond_any_image_is_not_read_whole(tree, tmp_path):
+    path = tmp_path / "images.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for split in ("train", "val"):
+            archive.writestr(f"{split}/a/0.png", bytes(MAX_FILE_BYTES + 1))
+            archive.writestr(f"{split}/b/0.png", b"")
+    train, _ = create_readers(path)
+    with pytest.raises(OSError, match="larger than"):
+        train.read(0)
+
+
+@pytest.mark.parametrize("what", ["cut", "empty", "other", "index"])
+def test_a_damaged_cache_is_made_again(tree, what):
+    train, _ = create_readers(tree)
+    first = pixels.load(train, 16)
+    (array,) = pixels.cache_dir().glob("*.npy")
+    if what == "index":
+        array.with_suffix(".json").write_text('{"labels": [1]}')
+    else:
+        content = array.read_bytes()
+        spoiled = {"cut": content[:-100], "empty": b"", "other": b"no array"}[what]
+        array.write_bytes(spoiled)
+    assert torch.equal(pixels.load(train, 16).images, first.images)
+    assert torch.equal(pixels.load(train, 16).images, first.images)
+    assert len(list(pixels.cache_dir().iterdir())) == 2
+
+
+def test_class_folders_need_not_be_text(tree):
+    (tree / "train" / "class0").rename(os.fsdecode(os.fsencode(tree / "train") + b"/cl\xff"))
+    (tree / "val" / "class0").rename(os.fsdecode(os.fsencode(tree / "val") + b"/cl\xff"))
+    train, _ = create_readers(tree)
+    assert len(pixels.load(train, 16)) == 48
+    assert len(pixels.load(train, 16).classes) == 3
