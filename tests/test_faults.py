@@ -167,7 +167,7 @@ def test_a_clock_that_goes_back_changes_nothing(seconds, work, monkeypatch, caps
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("delay", [0.2, 0.5, 1, 2, 3, 4, 5, 6, 8])
+@pytest.mark.parametrize("delay", [0.5, 2, 4, 8])
 @pytest.mark.parametrize(
     "command", [f"{RUN} --out o", TRAIN, "report run", "export net.yaml --out x.onnx"]
 )

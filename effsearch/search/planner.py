@@ -45,8 +45,8 @@ class Planner:
         space: what may be built.
         seed: of every random choice.
         trials: candidates in all.
-        outsiders: whether networks outside of the space are candidates too, where they are known.
-        starts: what the first batch begins with, behind the published networks.
+        outsiders: whether published networks outside of the space are candidates too.
+        starts: members that the first batch begins with, behind the published networks.
     """
 
     def __init__(
@@ -79,8 +79,7 @@ class Planner:
         if batch == 0:
             references = (c for c in published(self.space) if c.member or self.outsiders)
             known = _new(references, seen, len(zoo.names()) * 2)
-            begun = (c for c in self.starts if c.member or self.outsiders)
-            known += _new(begun, {c.digest for c in known}, len(self.starts))
+            known += _new(iter(self.starts), {c.digest for c in known}, len(self.starts))
             first = known[: self.trials]
             if self.exhaustive:
                 return first

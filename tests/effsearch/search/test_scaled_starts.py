@@ -19,3 +19,7 @@ def test_starts_are_the_best_scaled_networks_that_fit(evaluator):
 
 def test_nothing_fits_nothing_starts(evaluator):
     assert scaled_starts(SearchSpace.load("mobile"), evaluator, Limits(1e-6)) == []
+
+
+def test_a_space_without_scaled_networks_starts_without(tiny, evaluator):
+    assert scaled_starts(tiny, evaluator, Limits(100.0)) == []
