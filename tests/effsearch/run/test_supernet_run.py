@@ -261,7 +261,7 @@ def test_ray_scores_the_same(trained, tree):
     networks = [SearchSpace.load("tiny").sample(rng) for _ in range(3)]
     executor = RayExecutor(spec, 1)
     try:
-        found = executor.start(networks)()
+        found = [outcome for part in executor.start(networks) for outcome in part]
     finally:
         executor.close()
     assert found == spec.make()(networks)
