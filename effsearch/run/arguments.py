@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 from effsearch.accuracy.registry import find, read_options
 from effsearch.refine.options import RefineOptions
 from effsearch.run.request import SearchRequest, default_trials
-from effsearch.search.executors import ENGINES, RAY_WAIT_S, usable_cores
+from effsearch.search.engines import ENGINES
+from effsearch.search.executors import RAY_WAIT_S, usable_cores
 from searchspace.errors import UserError
 
 # Flags of a score source that say something else too.

@@ -19,7 +19,8 @@ from effsearch.run.winner_facts import winner_facts
 from effsearch.run.winner_files import drop_beyond
 from effsearch.run.winner_folder import write_winner
 from effsearch.search.candidates import Record
-from effsearch.search.executors import make_executor, one_thread
+from effsearch.search.engines import make_executor
+from effsearch.search.executors import one_thread
 from effsearch.search.loop import search
 from effsearch.search.measured_here import MeasuredHere
 from effsearch.search.planner import Planner

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import pairwise
@@ -17,9 +17,8 @@ from typing import Protocol
 from effsearch.errors import WorkFailedError
 from effsearch.search.candidates import Outcome
 from effsearch.search.evaluation import Evaluator, EvaluatorSpec
-from searchspace import Architecture, UserError
+from searchspace import Architecture
 
-ENGINES = ("local", "ray")
 _LARGEST_PART = 4  # candidates in one parcel of work; what a kill may lose of each worker
 LOOK_UP_S = 0.5
 RAY_WAIT_S = 30.0
@@ -145,44 +144,6 @@ class LocalExecutor:
 
 
 _DIED = "a worker process died (out of memory?); try fewer --workers"
-
-
-def make_executor(
-    engine: str,
-    spec: EvaluatorSpec,
-    evaluator: Evaluator,
-    workers: int,
-    address: str | None = None,
-    ray_wait_s: float = RAY_WAIT_S,
-    say: Callable[[str], None] = lambda message: None,
-) -> Executor:
-    """Return an executor.
-
-    Args:
-        engine: one of `ENGINES`.
-        spec: what workers make their evaluators from.
-        evaluator: this process's own, which serves where one local worker is asked for.
-        workers: processes or actors.
-        address: of a Ray cluster; None starts one here.
-        ray_wait_s: how long to wait for a cluster's first free CPU.
-        say: told what a cluster lacks.
-
-    Raises:
-        UserError: where the engine is unknown, workers are fewer than 1, or there is no cluster.
-    """
-    if engine not in ENGINES:
-        raise UserError(f"--engine: {engine!r} is unknown; use one of {', '.join(ENGINES)}")
-    if workers < 1:
-        raise UserError(f"--workers: {workers} is not an integer of 1 or more")
-    if address is not None and engine != "ray":
-        raise UserError("--ray-address: needs --engine ray")
-    if engine == "ray":
-        from effsearch.search.ray_executor import RayExecutor
-
-        return RayExecutor(spec, workers, address, ray_wait_s, say)
-    if workers == 1:
-        return SerialExecutor(evaluator)
-    return LocalExecutor(spec, workers)
 
 
 def usable_cores() -> int:

@@ -36,8 +36,8 @@ def test_counts_score_it(architecture):
     assert load_source("macs").score(architecture).score > 0
 
 
-def test_the_default_score_is_less_sure_of_a_family_it_does_not_know(architecture):
+def test_the_default_score_promises_nothing_of_a_family_it_does_not_know(architecture):
     source = load_source("imagenet")
     score = source.score(architecture)
     assert math.isfinite(score.score)
-    assert score.std > source.score(zoo.load("shvit_s1")).std
+    assert score.lower_bound < source.score(zoo.load("shvit_s1")).lower_bound

@@ -11,13 +11,9 @@ import numpy as np
 import pytest
 
 from effsearch.errors import WorkFailedError
+from effsearch.search.engines import make_executor
 from effsearch.search.evaluation import EvaluatorSpec
-from effsearch.search.executors import (
-    LocalExecutor,
-    SerialExecutor,
-    chunks,
-    make_executor,
-)
+from effsearch.search.executors import LocalExecutor, SerialExecutor, chunks
 from effsearch.search.ray_executor import RayExecutor, connect_ray
 from searchspace import UserError, zoo
 

@@ -1,0 +1,49 @@
+"""`make_executor`: where candidates are evaluated, by the engine that a person names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from effsearch.search.evaluation import Evaluator, EvaluatorSpec
+from effsearch.search.executors import RAY_WAIT_S, Executor, LocalExecutor, SerialExecutor
+from searchspace import UserError
+
+ENGINES = ("local", "ray")
+
+
+def make_executor(
+    engine: str,
+    spec: EvaluatorSpec,
+    evaluator: Evaluator,
+    workers: int,
+    address: str | None = None,
+    ray_wait_s: float = RAY_WAIT_S,
+    say: Callable[[str], None] = lambda message: None,
+) -> Executor:
+    """Return an executor.
+
+    Args:
+        engine: one of `ENGINES`.
+        spec: what workers make their evaluators from.
+        evaluator: this process's own, which serves where one local worker is asked for.
+        workers: processes or actors.
+        address: of a Ray cluster; None starts one here.
+        ray_wait_s: how long to wait for a cluster's first free CPU.
+        say: told what a cluster lacks.
+
+    Raises:
+        UserError: where the engine is unknown, workers are fewer than 1, or there is no cluster.
+    """
+    if engine not in ENGINES:
+        raise UserError(f"--engine: {engine!r} is unknown; use one of {', '.join(ENGINES)}")
+    if workers < 1:
+        raise UserError(f"--workers: {workers} is not an integer of 1 or more")
+    if address is not None and engine != "ray":
+        raise UserError("--ray-address: needs --engine ray")
+    if engine == "ray":
+        from effsearch.search.ray_executor import RayExecutor
+
+        return RayExecutor(spec, workers, address, ray_wait_s, say)
+    if workers == 1:
+        return SerialExecutor(evaluator)
+    return LocalExecutor(spec, workers)
