@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import re
@@ -69,7 +70,7 @@ def test_winners_are_ordered_by_training_and_carry_its_weights(whole):
         assert card["onnx"]["output"] == ["logits", [1, 3]]
         assert Architecture.from_yaml(place / "architecture.yaml").digest() == winner["digest"]
     page = (folder / "report.html").read_text()
-    assert refined["sureness"] in page.replace("&#x27;", "'")
+    assert refined["sureness"] in html.unescape(page)
     (folder / "report.html").unlink()
     again, _ = call(sys.executable, "-m", "effsearch", "report", folder, "--json")
     assert again["refined"] == refined
