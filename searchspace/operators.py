@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -27,6 +27,7 @@ from searchspace.units import PlacedUnit, Unit, make_unit, units
 
 FORMS = ("train", "deploy")
 BYTES_PER_VALUE = 4  # float32
+_MOST_PREPARED = 1 << 15  # units; half a gigabyte
 
 KINDS = (
     "conv",
@@ -171,12 +172,39 @@ def operators_by_unit(
     return tuple((p, unit_operators(p.unit, form)) for p in units(architecture, num_classes))
 
 
-@lru_cache(maxsize=1 << 17)
 def unit_operators(unit: Unit, form: str = "deploy") -> tuple[Operator, ...]:
-    """Return the operators of one unit, traced once per signature.
+    """Return the operators of one unit, traced once per signature."""
+    ready = _prepared.get((unit, form))
+    return traced_operators(unit, form) if ready is None else ready
+
+
+_prepared: dict[tuple[Unit, str], tuple[Operator, ...]] = {}
+
+
+def is_prepared(unit: Unit, form: str) -> bool:
+    """Return whether `unit_operators` has to trace nothing."""
+    return (unit, form) in _prepared
+
+
+def keep_prepared(form: str, operators: Mapping[Unit, tuple[Operator, ...]]) -> None:
+    """Take over operators of units that were found without tracing (`searchspace.templates`)."""
+    if len(_prepared) + len(operators) > _MOST_PREPARED:
+        _prepared.clear()
+    _prepared.update({(unit, form): found for unit, found in operators.items()})
+
+
+@lru_cache(maxsize=1 << 17)
+def traced_operators(unit: Unit, form: str = "deploy") -> tuple[Operator, ...]:
+    """Return the operators of one unit as its module shows them."""
+    return tuple(operator for _, operator in graph_operators(unit_graph(unit, form)))
+
+
+def unit_graph(unit: Unit, form: str) -> Graph:
+    """Return a unit's graph in the form that its operators are read from.
 
     Raises:
-        UserError: where its module calls an operator that has no ONNX form here.
+        UserError: where there is no such form, or its module calls an operator that has no ONNX
+            form here.
     """
     if form not in FORMS:
         raise UserError(f"form: {form!r} is unknown; use one of {', '.join(FORMS)}")
@@ -187,7 +215,7 @@ def unit_operators(unit: Unit, form: str = "deploy") -> tuple[Operator, ...]:
         raise UserError(
             f"{unit.role} {unit.type}: {error}; use those that searchspace/tracing.py handles"
         ) from None
-    return from_graph(graph, form)
+    return canonical(graph) if form == "deploy" else graph
 
 
 @lru_cache(maxsize=2048)
@@ -200,7 +228,8 @@ def _skeleton(unit: Unit, form: str) -> nn.Module:
 
 def clear_caches() -> None:
     """Forget all traced units."""
-    unit_operators.cache_clear()
+    _prepared.clear()
+    traced_operators.cache_clear()
     _skeleton.cache_clear()
 
 
@@ -235,6 +264,11 @@ def from_graph(graph: Graph, form: str = "deploy") -> tuple[Operator, ...]:
     """
     if form == "deploy":
         graph = canonical(graph)
+    return tuple(operator for _, operator in graph_operators(graph))
+
+
+def graph_operators(graph: Graph) -> list[tuple[Node, Operator]]:
+    """Return the operators of a graph as it stands, each with its node."""
     aliases: dict[str, str] = {}
     kinds: dict[str, str] = {}
     uses: Counter[str] = Counter(graph.outputs)
@@ -243,15 +277,15 @@ def from_graph(graph: Graph, form: str = "deploy") -> tuple[Operator, ...]:
             aliases[node.outputs[0]] = _root(aliases, node.inputs[0])
         else:
             uses.update(_root(aliases, name) for name in node.inputs)
-    result = []
+    result: list[tuple[Node, Operator]] = []
     counted: set[str] = set()
     for node in graph.nodes:
         if node.op in _FREE:
             continue
         operator = _operator(graph, node, aliases, kinds, uses, counted)
         kinds.update((name, operator.kind) for name in node.outputs)
-        result.append(operator)
-    return tuple(result)
+        result.append((node, operator))
+    return result
 
 
 def totals(operators: Sequence[Operator]) -> dict[str, dict[str, int]]:
@@ -278,12 +312,49 @@ def _operator(
     uses: Counter[str],
     counted: set[str],
 ) -> Operator:
-    shapes = graph.shapes
-    constants = [name for name in node.inputs if name in graph.constants]
-    values = [name for name in node.inputs if name and name not in graph.constants]
-    output = shapes[node.outputs[0]]
-    first = shapes[values[0]] if values else ()
+    values, constants = _inputs(graph, node)
+    output = graph.shapes[node.outputs[0]]
     kind, kernel, stride, groups = _classify(graph, node, constants, output)
+    found = quantities(graph, node, kind, counted)
+    follows = ""
+    for name in values if kind in ("activation", "elementwise") else ():
+        root = _root(aliases, name)
+        if uses[root] == 1 and root in kinds:
+            follows = kinds[root]
+            break
+    macs, params, *moved = found.numbers
+    return Operator(
+        node.name, kind, node.op, found.input_shape, output, kernel, stride, groups,
+        macs, params, *moved, follows,
+    )  # fmt: skip
+
+
+class Quantities(NamedTuple):
+    """What follows from the shapes of an operator alone.
+
+    Attributes:
+        input_shape: of its first input.
+        output_shape: of its first output.
+        numbers: MACs, parameters, and bytes of inputs, of weights and of outputs.
+    """
+
+    input_shape: Shape
+    output_shape: Shape
+    numbers: tuple[int, int, int, int, int]
+
+
+def quantities(graph: Graph, node: Node, kind: str, counted: set[str]) -> Quantities:
+    """Return an operator's quantities.
+
+    Args:
+        graph: that it is in; dimensions may be arrays, of many graphs that differ in sizes.
+        node: its node.
+        kind: one of `KINDS`.
+        counted: constants whose parameters another operator has; this one's are added.
+    """
+    shapes = graph.shapes
+    values, constants = _inputs(graph, node)
+    output = shapes[node.outputs[0]]
     trainable = (
         constants
         if graph.trainable is None
@@ -291,28 +362,23 @@ def _operator(
     )
     fresh = [name for name in trainable if name not in counted]
     counted.update(fresh)
-    follows = ""
-    for name in values if kind in ("activation", "elementwise") else ():
-        root = _root(aliases, name)
-        if uses[root] == 1 and root in kinds:
-            follows = kinds[root]
-            break
-    return Operator(
-        name=node.name,
-        kind=kind,
-        op=node.op,
-        input_shape=first,
-        output_shape=output,
-        kernel=kernel,
-        stride=stride,
-        groups=groups,
-        macs=_macs(graph, node, kind, output, constants),
-        params=sum(_size(shapes[name]) for name in fresh),
-        input_bytes=BYTES_PER_VALUE * _values_read(graph, node, values),
-        weight_bytes=BYTES_PER_VALUE * sum(_size(shapes[name]) for name in constants),
-        output_bytes=BYTES_PER_VALUE * sum(_size(shapes[name]) for name in node.outputs),
-        follows=follows,
+    return Quantities(
+        shapes[values[0]] if values else (),
+        output,
+        (
+            _macs(graph, node, kind, output, constants),
+            sum(_size(shapes[name]) for name in fresh),
+            BYTES_PER_VALUE * _values_read(graph, node, values),
+            BYTES_PER_VALUE * sum(_size(shapes[name]) for name in constants),
+            BYTES_PER_VALUE * sum(_size(shapes[name]) for name in node.outputs),
+        ),
     )
+
+
+def _inputs(graph: Graph, node: Node) -> tuple[list[str], list[str]]:
+    """Return the values and the constants that a node reads."""
+    values = [name for name in node.inputs if name and name not in graph.constants]
+    return values, [name for name in node.inputs if name in graph.constants]
 
 
 def _classify(
