@@ -79,6 +79,15 @@ class PricedTotals:
 
 
 @runtime_checkable
+class ManyAtOnce(Protocol):
+    """A cost model that prices many operators faster than one by one."""
+
+    def prepare(self, operators: Sequence[Operator]) -> None:
+        """Have the prices of operators ready for `features` and `mark`."""
+        ...
+
+
+@runtime_checkable
 class MovableModel(Protocol):
     """A cost model whose prices can be moved to another device's measured networks.
 

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from effsearch.latency.cost_model import Array, CostModel
+from effsearch.latency.cost_model import Array, CostModel, ManyAtOnce
 from effsearch.latency.models.registry import load_model
-from effsearch.latency.population import PopulationPricer
 from searchspace import Architecture, Operator, SearchSpace
 from searchspace.graph import CONTROL_FLOW
 from searchspace.operators import unit_operators
+from searchspace.population import PopulationParts, PopulationTotals
+from searchspace.templates import prepare
 from searchspace.units import Unit, units
 
 Z80 = NormalDist().inv_cdf(0.9)  # half-width of an 80 % interval in standard deviations
@@ -124,7 +125,7 @@ class DeviceTable:
         self.name = name
         self.model = model
         self._cache: dict[Unit, tuple[Array, str]] = {}
-        self._pricers: dict[int, PopulationPricer] = {}
+        self._populations: dict[int, tuple[SearchSpace, PopulationParts, PopulationTotals]] = {}
 
     @classmethod
     def load(cls, name: str | Path) -> DeviceTable:
@@ -149,13 +150,27 @@ class DeviceTable:
         """Return a unit's features and the kind of its price; computed once."""
         entry = self._cache.get(unit)
         if entry is None:
-            parts = unit_operators(unit, "deploy")
-            features, kind = self.model.features(parts), self.model.mark(parts)
-            if unit.role == "block" and unit.type not in self.model.measured_blocks:
-                features = self.model.as_transferred(features, unit.type)
-                kind = "transferred" if kind == "fitted" else kind
-            self._cache[unit] = entry = (features, kind)
+            kind = self.model.mark(unit_operators(unit, "deploy"))
+            if self._is_transferred(unit) and kind == "fitted":
+                kind = "transferred"
+            self._cache[unit] = entry = (self._features_of(unit), kind)
         return entry
+
+    def _features_of(self, unit: Unit) -> Array:
+        features = self.model.features(unit_operators(unit, "deploy"))
+        if self._is_transferred(unit):
+            return self.model.as_transferred(features, unit.type)
+        return features
+
+    def _is_transferred(self, unit: Unit) -> bool:
+        return unit.role == "block" and unit.type not in self.model.measured_blocks
+
+    def units_features(self, units: Sequence[Unit]) -> list[Array]:
+        """Return the features (d,) of each of many units."""
+        prepare(units)
+        if isinstance(self.model, ManyAtOnce):
+            self.model.prepare([o for unit in units for o in unit_operators(unit)])
+        return [self._features_of(unit) for unit in units]
 
     def features(self, architecture: Architecture) -> Array:
         """Return a network's features (d,)."""
@@ -186,10 +201,13 @@ class DeviceTable:
         Returns:
             Two arrays of shape (n,), equal to what `predict` gives one by one.
         """
-        pricer = self._pricers.get(id(space))
-        if pricer is None or pricer.space is not space:
-            pricer = self._pricers[id(space)] = PopulationPricer(self, space)
-        return pricer.price(codes)
+        # The entry holds the space, so that no other has its id.
+        if id(space) not in self._populations:
+            parts = PopulationParts(space)
+            totals = PopulationTotals(parts, self.units_features)
+            self._populations[id(space)] = space, parts, totals
+        _, parts, totals = self._populations[id(space)]
+        return self.model.evaluate(totals(parts(codes)))
 
     def predict_operators(self, operators: Sequence[Operator]) -> Prediction:
         """Return the latency of any network given as its deployed operators.

@@ -85,15 +85,22 @@ class _Process:
     high: float
     typical: float
 
-    def predict(self, x: Array) -> tuple[float, float]:
-        """Return log ms, and the deviation over that of a measured operator left out."""
+    def predict(self, x: Array) -> tuple[Array, Array]:
+        """Return log ms, and the deviation over that of a measured operator left out.
+
+        Args:
+            x: descriptors of operators, (n, d).
+
+        Returns:
+            Two arrays of shape (n,).
+        """
         shifted = x - self.centre
-        covariance = _covariance(self.points, shifted[None])[:, 0]
-        y = float((shifted / self.scale) @ self.trend[:-1] + self.trend[-1])
-        y += float(covariance @ self.weights)
-        variance = SIGNAL_STD**2 - float(covariance @ self.inverse @ covariance)
-        growth = math.sqrt(max(variance, 0.0) + NOISE_STD**2) / self.typical
-        return min(max(y, self.low - _BEYOND), self.high + _BEYOND), growth
+        covariance = _covariance(self.points, shifted)
+        y = (shifted / self.scale) @ self.trend[:-1] + self.trend[-1]
+        y += self.weights @ covariance
+        variance = SIGNAL_STD**2 - (covariance * (self.inverse @ covariance)).sum(axis=0)
+        growth = np.sqrt(np.maximum(variance, 0.0) + NOISE_STD**2) / self.typical
+        return np.clip(y, self.low - _BEYOND, self.high + _BEYOND), growth
 
 
 def _covariance(a: Array, b: Array) -> Array:
@@ -164,21 +171,37 @@ class Interpolator:
 
     def price(self, operator: Operator) -> tuple[float, float, float]:
         """Return ms, number of kernels, and the standard deviation of log ms."""
-        if self.is_unknown(operator):
-            moved = operator.input_bytes + operator.weight_bytes + operator.output_bytes
-            return self._dispatch_ms + self._unknown_rate * moved, 1.0, UNKNOWN_ERROR
-        group = group_of(operator)
-        if group in self._groups:
-            key: tuple[str, ...] = group
-            rows, error = self._groups[group], self.errors.get(group, THIN_ERROR)
-        else:
-            key = (operator.kind, operator.op)
-            rows, error = self._types[operator.kind, operator.op], THIN_ERROR
-        if key not in self._fitted:
-            self._fitted[key] = _fit(rows)
-        process = self._fitted[key]
-        log_ms, growth = process.predict(np.asarray(descriptors(operator)))
-        return math.exp(log_ms), process.kernels, error * max(1.0, growth)
+        return self.prices([operator])[0]
+
+    def prices(self, operators: Sequence[Operator]) -> list[tuple[float, float, float]]:
+        """Return `price` of each of many operators."""
+        found: list[tuple[float, float, float]] = [(0.0, 0.0, 0.0)] * len(operators)
+        grouped: dict[tuple[str, ...], list[int]] = defaultdict(list)
+        for index, operator in enumerate(operators):
+            if self.is_unknown(operator):
+                moved = operator.input_bytes + operator.weight_bytes + operator.output_bytes
+                ms = self._dispatch_ms + self._unknown_rate * moved
+                found[index] = (ms, 1.0, UNKNOWN_ERROR)
+                continue
+            group = group_of(operator)
+            grouped[group if group in self._groups else group[:2]].append(index)
+        for key, indices in grouped.items():
+            rows, error = self._measured_like(key)
+            if key not in self._fitted:
+                self._fitted[key] = _fit(rows)
+            process = self._fitted[key]
+            x = np.array([descriptors(operators[index]) for index in indices])
+            logs, growths = process.predict(x)
+            for index, log_ms, growth in zip(indices, logs.tolist(), growths.tolist(), strict=True):
+                found[index] = (math.exp(log_ms), process.kernels, error * max(1.0, growth))
+        return found
+
+    def _measured_like(self, key: tuple[str, ...]) -> tuple[list[Measured], float]:
+        """Return what was measured of a group, or of a kind and type, and its error."""
+        if len(key) == 2:
+            return self._types[key[0], key[1]], THIN_ERROR
+        group = (key[0], key[1], key[2])
+        return self._groups[group], self.errors.get(group, THIN_ERROR)
 
 
 def left_out_errors(measured: Iterable[Measured]) -> dict[Group, float]:
@@ -197,9 +220,10 @@ def left_out_errors(measured: Iterable[Measured]) -> dict[Group, float]:
         found = []
         for fold in range(5):
             process = _fit([row for i, row in enumerate(rows) if i % 5 != fold])
-            for operator, ms, _ in rows[fold::5]:
-                predicted, _ = process.predict(np.asarray(descriptors(operator)))
-                found.append(predicted - math.log(max(ms, LEAST_MS)))
+            left_out = rows[fold::5]
+            predicted, _ = process.predict(np.array([descriptors(row[0]) for row in left_out]))
+            known = np.log([max(ms, LEAST_MS) for _, ms, _ in left_out])
+            found += (predicted - known).tolist()
         # A robust spread, for single outliers are noise of measurement; never zero.
         errors[group] = max(0.01, float(np.median(np.abs(found)) / 0.6745))
     return errors

@@ -57,6 +57,12 @@ def signature(operator: Operator) -> Signature:
     )
 
 
+def _priced_by(operator: Operator) -> tuple[object, ...]:
+    """Return all that the price between measured operators depends on."""
+    read = operator.input_bytes, operator.weight_bytes, operator.output_bytes
+    return (*signature(operator), operator.macs, *read)
+
+
 def streaming_share(operator: Operator, ms: float, stream_mb_per_ms: float) -> float:
     """Return the share of an operator's time that depends on where its weights are."""
     return min(1.0, operator.weight_bytes / 1e6 / stream_mb_per_ms / max(ms, MIN_ENTRY_MS))
@@ -221,6 +227,10 @@ class MeasuredTable:
         }
 
     @cached_property
+    def _interpolated(self) -> dict[tuple[object, ...], tuple[float, float, float]]:
+        return {}
+
+    @cached_property
     def interpolator(self) -> Interpolator:
         """Prices of operators between measured ones."""
         return Interpolator(
@@ -301,13 +311,26 @@ class MeasuredTable:
         interpolated = sum(ms for ms, _, error in prices if error)
         return "fitted" if interpolated > 0.05 * sum(ms for ms, _, _ in prices) else "measured"
 
+    def prepare(self, operators: Sequence[Operator]) -> None:
+        """Price many operators at once, for `price` to have them ready."""
+        fresh = {}
+        for operator in operators:
+            key = _priced_by(operator)
+            if key not in self._interpolated and signature(operator) not in self.entries:
+                fresh[key] = operator
+        found = self.interpolator.prices(list(fresh.values()))
+        self._interpolated.update(zip(fresh, found, strict=True))
+
     def price(self, operator: Operator) -> tuple[float, float, float]:
         """Return ms, number of kernels, and the relative standard error (0 where measured)."""
         entry = self.entries.get(signature(operator))
         if entry is not None:
             ms, kernels, error = entry.ms, entry.kernels, 0.0
         else:
-            ms, kernels, error = self.interpolator.price(operator)
+            key = _priced_by(operator)
+            if key not in self._interpolated:
+                self._interpolated[key] = self.interpolator.price(operator)
+            ms, kernels, error = self._interpolated[key]
         return max(ms, self.floor_ms(operator, fused=kernels < 0.5)), kernels, error
 
     def streaming_share(self, operator: Operator, ms: float) -> float:
