@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar
 
-from effsearch.accuracy.score import Score, ScoreSource
+import numpy as np
+
+from effsearch.accuracy.score import Array, Score, TotalsScore
 from searchspace import Architecture
-from searchspace.operators import operators
+from searchspace.operators import unit_operators
+from searchspace.units import Unit, units
 
 # Means and standard deviations of log MACs and log depth over the 16 published networks: a fixed
 # scale for their sum, where ranks would depend on the other candidates.
@@ -15,7 +17,7 @@ _LOG_MACS = (20.54, 0.92)
 _LOG_DEPTH = (2.79, 0.41)
 
 
-class Counted(ScoreSource):
+class Counted(TotalsScore):
     """Parameters, multiply-accumulates, depth, or depth and MACs together.
 
     Attributes:
@@ -37,18 +39,23 @@ class Counted(ScoreSource):
 
     def score(self, architecture: Architecture) -> Score:
         """Return the count; its standard deviation is 0."""
-        return Score(self._count(architecture), 0.0)
+        rows = [self.unit_features(placed.unit) for placed in units(architecture)]
+        mean, _ = self.score_features(np.sum(rows, axis=0)[None])
+        return Score(float(mean[0]), 0.0)
 
-    def _count(self, architecture: Architecture) -> float:
-        if self.name == "depth":
-            return float(architecture.depth)
-        parts = operators(architecture, "train")
-        if self.name == "params":
-            return float(sum(o.params for o in parts))
-        macs = float(sum(o.macs for o in parts))
-        if self.name == "macs":
-            return macs
-        depth = math.log(architecture.depth)
-        mean, std = _LOG_MACS
-        middle, spread = _LOG_DEPTH
-        return (math.log(macs) - mean) / std + (depth - middle) / spread
+    def unit_features(self, unit: Unit) -> Array:
+        """Return a unit's parameters and multiply-accumulates, and 1 for a block, (3,)."""
+        parts = unit_operators(unit, "train")
+        counts = sum(o.params for o in parts), sum(o.macs for o in parts), unit.role == "block"
+        return np.array(counts, float)
+
+    def score_features(self, matrix: Array) -> tuple[Array, Array]:
+        """Return the counts (n,) of totals (n, 3), and zeros."""
+        params, macs, depth = matrix.T
+        if self.name == "depth+macs":
+            mean, std = _LOG_MACS
+            middle, spread = _LOG_DEPTH
+            counts = (np.log(macs) - mean) / std + (np.log(depth) - middle) / spread
+        else:
+            counts = {"params": params, "macs": macs, "depth": depth}[self.name]
+        return counts, np.zeros(len(matrix))

@@ -15,7 +15,7 @@ from effsearch.accuracy.estimate import COEFFICIENTS, RANGES, Estimate, top1_of
 from effsearch.accuracy.features import Array, Features
 from effsearch.accuracy.graph_features import graph_features
 from effsearch.accuracy.options import Flag, ScoreOptions
-from effsearch.accuracy.score import Score, ScoreSource
+from effsearch.accuracy.score import Score, TotalsScore
 from effsearch.accuracy.score_file import load_score_file
 from searchspace import Architecture
 from searchspace.errors import UserError
@@ -46,7 +46,7 @@ class ImagenetOptions(ScoreOptions):
     ] = False
 
 
-class ImagenetEstimate(ScoreSource):
+class ImagenetEstimate(TotalsScore):
     """Top-1 in percent, as if trained for 300 epochs as the four families were published.
 
     Learnt from everything published that is alike enough; see `effsearch.accuracy.estimate` for

@@ -8,9 +8,15 @@ from statistics import NormalDist
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from effsearch.export.weights import Weights
 from searchspace import Architecture, SearchSpace
 from searchspace.errors import UserError
+from searchspace.units import Unit
+
+Array = NDArray[np.float64]
 
 LOWER_BOUND_CONFIDENCE = 0.8
 Z = NormalDist().inv_cdf(LOWER_BOUND_CONFIDENCE)  # 0.84
@@ -91,3 +97,22 @@ class ScoreSource(ABC):
             folder: where its checkpoint may be put until it is copied.
         """
         return None
+
+
+class TotalsScore(ScoreSource):
+    """A score that is a function of totals over units, so that populations are scored at once.
+
+    What a total over units does not say of a network (its resolution, say) one of them can carry:
+    a network has one stem and one head.
+    """
+
+    @abstractmethod
+    def unit_features(self, unit: Unit) -> Array:
+        """Return what a unit adds to the totals, (d,)."""
+
+    @abstractmethod
+    def score_features(self, matrix: Array) -> tuple[Array, Array]:
+        """Return scores and standard deviations, (n,) each, of totals (n, d).
+
+        A row's result does not depend on the other rows.
+        """
