@@ -6,11 +6,13 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from effsearch.errors import WorkFailedError
 from searchspace import Network
 
+Floats = NDArray[np.float32]
 TOLERANCE = 1e-4  # of the standard deviation of the logits
 _FEW_CLASSES, _IMAGES_OF_FEW_CLASSES = 10, 8
 
@@ -29,6 +31,44 @@ def check_onnx(network: Network, model: onnx.ModelProto, seed: int = 0) -> float
         Greatest absolute difference over the standard deviation of PyTorch's logits; NaN where
         the logits are not finite.
     """
+    images = _images(
+        model, 1 if network.num_classes >= _FEW_CLASSES else _IMAGES_OF_FEW_CLASSES, seed
+    )
+    found = _logits(model, images)
+    training = network.training
+    network.eval()
+    with torch.no_grad():
+        expected = np.stack([network(torch.from_numpy(image)).numpy() for image in images])
+    network.train(training)
+    spread = expected.std() if len(images) == 1 else np.sqrt(np.square(expected).mean())
+    return float(np.abs(found - expected).max() / spread)
+
+
+def difference(first: onnx.ModelProto, second: onnx.ModelProto, seed: int = 0) -> float:
+    """Return how far two models' logits are apart for the same random image.
+
+    Args:
+        first: with input `input` and output `logits`.
+        second: likewise.
+        seed: of the image.
+
+    Returns:
+        Greatest absolute difference over the standard deviation of the first one's logits.
+    """
+    images = _images(first, 1, seed)
+    one, other = _logits(first, images), _logits(second, images)
+    return float(np.abs(one - other).max() / one.std())
+
+
+def _images(model: onnx.ModelProto, count: int, seed: int) -> list[Floats]:
+    """Return random images of the size that a model takes."""
+    rng = np.random.default_rng(seed)
+    shape = [d.dim_value or 1 for d in model.graph.input[0].type.tensor_type.shape.dim]
+    return [rng.standard_normal(shape).astype(np.float32) for _ in range(count)]
+
+
+def _logits(model: onnx.ModelProto, images: list[Floats]) -> Floats:
+    """Return what ONNX Runtime makes of images."""
     onnx.checker.check_model(model)
     options = ort.SessionOptions()
     options.log_severity_level = 3
@@ -36,18 +76,7 @@ def check_onnx(network: Network, model: onnx.ModelProto, seed: int = 0) -> float
     session = ort.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    shape = [d if isinstance(d, int) else 1 for d in session.get_inputs()[0].shape]
-    rng = np.random.default_rng(seed)
-    count = 1 if network.num_classes >= _FEW_CLASSES else _IMAGES_OF_FEW_CLASSES
-    images = [rng.standard_normal(shape).astype(np.float32) for _ in range(count)]
-    found = np.stack([session.run(["logits"], {"input": image})[0] for image in images])
-    training = network.training
-    network.eval()
-    with torch.no_grad():
-        expected = np.stack([network(torch.from_numpy(image)).numpy() for image in images])
-    network.train(training)
-    spread = expected.std() if count == 1 else np.sqrt(np.square(expected).mean())
-    return float(np.abs(found - expected).max() / spread)
+    return np.stack([session.run(["logits"], {"input": image})[0] for image in images])
 
 
 def randomise(network: nn.Module, seed: int = 0) -> None:

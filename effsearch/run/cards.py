@@ -11,7 +11,10 @@ from effsearch.export.weights import Accuracy
 from effsearch.latency.table import Z80, DeviceTable, Prediction
 from effsearch.search.candidates import Outcome
 
-UNTRAINED = "fresh initial weights: this network is untrained and classifies nothing yet"
+UNTRAINED = (
+    "random, cut from one short tensor so that the file is small: this network is untrained and "
+    "classifies nothing yet"
+)
 
 
 def number(

@@ -11,8 +11,15 @@ from typing import Any
 import torch
 
 from effsearch.errors import WorkFailedError
-from effsearch.export.check import TOLERANCE, check_onnx, randomise, require_parity
+from effsearch.export.check import (
+    TOLERANCE,
+    check_onnx,
+    difference,
+    randomise,
+    require_parity,
+)
 from effsearch.export.weights import Weights
+from effsearch.onnx_io.compact import with_pattern_weights, with_weights
 from effsearch.onnx_io.onnx_files import OPSET, to_onnx
 from effsearch.report.run_files import CARD
 from effsearch.run.cards import UNTRAINED, accuracy_number, number
@@ -33,14 +40,14 @@ def write_winner(
     """Write a winner's folder and check what is in it.
 
     The ONNX export is checked on random weights, with which mistakes show; the file that is kept
-    carries the given weights, or fresh initial ones.
+    carries the given weights, or random ones that take little room (`with_pattern_weights`).
 
     Args:
         folder: to be made; in one that exists, what is not ours stays.
         architecture: the winner.
         facts: what else its card says: latency, score and so on.
         seed: of fresh weights.
-        weights: what the kept file carries; fresh initial weights where None.
+        weights: what the kept file carries; random weights where None.
 
     Returns:
         The card.
@@ -59,7 +66,12 @@ def write_winner(
     parity = check_onnx(proven, to_onnx(proven, side=side), seed)
     require_parity(label, parity)
     model = to_onnx(network, side=side)
-    shipped = check_onnx(network, model, seed)
+    if weights is None:
+        plain = model
+        model, values = with_pattern_weights(plain, seed)
+        shipped = difference(with_weights(plain, values), model, seed)
+    else:
+        shipped = check_onnx(network, model, seed)
     require_parity(label, shipped)
 
     measured = {}
