@@ -33,7 +33,14 @@ def run(
         str | None, typer.Option("--space", help="Space by name or YAML file.  [default: mobile]")
     ] = None,
     trials: Annotated[
-        int | None, typer.Option("--trials", help="Candidates to evaluate in all.")
+        int | None, typer.Option("--trials", help="Candidates to record.  [default: 3000]")
+    ] = None,
+    consider: Annotated[
+        int | None,
+        typer.Option(
+            "--consider",
+            help="Networks to price and score, where the score adds up.  [default: 1000000]",
+        ),
     ] = None,
     seed: Annotated[int | None, seed_option("Of every random choice.")] = None,
     confidence: Annotated[
@@ -112,6 +119,7 @@ def run(
             device=device,
             space=space,
             trials=trials,
+            consider=consider,
             seed=seed,
             confidence=confidence,
             proxy=proxy,

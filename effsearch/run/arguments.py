@@ -17,10 +17,10 @@ from searchspace.errors import UserError
 # Flags of a score source that say something else too.
 SHARED = ("data",)
 _ASKED = (
-    "budget_ms", "device", "space", "trials", "seed", "confidence", "proxy", "winners",
+    "budget_ms", "device", "space", "trials", "consider", "seed", "confidence", "proxy", "winners",
     "max_params_m", "max_macs_m",
 )  # fmt: skip
-_MAY_GROW = ("trials", "winners")
+_MAY_GROW = ("trials", "consider", "winners")
 
 T = TypeVar("T")
 
@@ -64,6 +64,7 @@ class RunArguments:
     device: str | None = None
     space: str | None = None
     trials: int | None = None
+    consider: int | None = None
     seed: int | None = None
     confidence: float | None = None
     proxy: str | None = None
@@ -124,6 +125,7 @@ class RunArguments:
             space=space or options.default_space() or SearchRequest.space,
             proxy=proxy,
             trials=_or(self.trials, default_trials(proxy)),
+            consider=_or(self.consider, SearchRequest.consider),
             seed=_or(self.seed, SearchRequest.seed),
             winners=_or(self.winners, SearchRequest.winners),
             max_params_m=self.max_params_m,

@@ -20,8 +20,9 @@ def show_run(folder: Path, summary: dict[str, Any]) -> None:
     """
     unit = summary["score"]["unit"]
     show(
-        f"{summary['scored']} candidates priced and scored in {summary['seconds']:.0f} s, "
-        f"{summary['within_budget']} within {summary['budget_ms']:g} ms on {summary['device']} "
+        f"{summary['considered']} networks considered in {summary['seconds']:.0f} s; of "
+        f"{summary['recorded']} recorded, {summary['within_budget']} within "
+        f"{summary['budget_ms']:g} ms on {summary['device']} "
         f"({summary['kind']} latency, {percent(summary['confidence'])} confidence)"
     )
     show(f"{'':<4}{'latency, ms':<18}{'kind':<13}{'score':<18}{'params':<10}{'MACs':<10}network")

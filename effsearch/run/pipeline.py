@@ -12,6 +12,7 @@ from effsearch.errors import NoArchitectureFitsError
 from effsearch.report.write import regenerate
 from effsearch.run.by_hand import best_published
 from effsearch.run.nothing_fits import nothing_fits
+from effsearch.run.searching import Searched, searched
 from effsearch.run.start import Start
 from effsearch.run.summary import make_summary, write_summary
 from effsearch.run.tables import write_tables
@@ -19,13 +20,9 @@ from effsearch.run.winner_facts import winner_facts
 from effsearch.run.winner_files import drop_beyond
 from effsearch.run.winner_folder import write_winner
 from effsearch.search.candidates import Record
-from effsearch.search.engines import make_executor
 from effsearch.search.executors import one_thread
-from effsearch.search.loop import search
 from effsearch.search.measured_here import MeasuredHere
-from effsearch.search.planner import Planner
 from effsearch.search.progress import Progress, Silent
-from effsearch.search.scaled_starts import scaled_starts
 from effsearch.search.study import StudyStore
 from effsearch.search.winners import choose_winners
 
@@ -58,52 +55,36 @@ def run(
     began = time.perf_counter()
     one_thread()
     progress = progress or Silent()
-    request, folder, space, resources = start.request, start.folder, start.space, start.resources
-    anywhere = start.evaluator.source.space is None
-    starts = scaled_starts(space, start.screen(), request.limits)
-    planner = Planner(space, request.seed, request.trials, anywhere, starts)
-    store = StudyStore(folder, space)
+    store = StudyStore(start.folder, start.space)
     try:
-        executor = make_executor(
-            resources.engine,
-            request.evaluator_spec(folder),
-            start.evaluator,
-            resources.workers,
-            resources.ray_address,
-            resources.ray_wait_s,
-            say,
-        )
-        try:
-            records = search(request.limits, store, planner, executor, progress, stop)
-        finally:
-            progress.close()
-            executor.close()
-        say(f"{len(records)} candidates evaluated; writing {folder}")
-        return _write(start, records, began, say, stop)
+        found = searched(start, store, progress, say, stop)
+        say(f"{found.considered} networks considered; writing {start.folder}")
+        return _write(start, found, began, say, stop)
     finally:
         store.close()
 
 
 def _write(
     start: Start,
-    records: list[Record],
+    found: Searched,
     began: float,
     say: Callable[[str], None],
     stop: Callable[[], bool],
 ) -> dict[str, Any]:
     request, folder, evaluator = start.request, start.folder, start.evaluator
+    records = found.records
     write_tables(folder, records)
     seconds = time.perf_counter() - began
     here = MeasuredHere(evaluator.table, request.budget_ms, say)
     winners, refinement = _choose(start, records, here, say, stop)
     drop_beyond(folder / "winners", len(winners))
     if not winners:
-        summary = make_summary(request, evaluator, start.space, records, [], seconds)
+        summary = make_summary(request, evaluator, start.space, found, [], seconds)
         fastest, message = nothing_fits(request, evaluator, records, start.space, here)
         summary["fastest"] = fastest
         write_summary(folder, summary)
         raise NoArchitectureFitsError(message)
-    summary = make_summary(request, evaluator, start.space, records, winners, seconds, here.found)
+    summary = make_summary(request, evaluator, start.space, found, winners, seconds, here.found)
     summary["notes"] = [*here.notes, *filter(None, [here.drift()])]
     if len(winners) < request.winners:
         summary["notes"].append(

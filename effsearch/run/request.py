@@ -23,8 +23,9 @@ from searchspace import UserError
 from searchspace.errors import short
 
 FILE = "request.json"
-FORMAT = 2
-DEFAULT_TRIALS = 6000
+FORMAT = 3
+DEFAULT_TRIALS = 3000
+DEFAULT_CONSIDER = 1_000_000
 # A source that runs networks takes a second or so for each.
 DEFAULT_TRIALS_SLOW = 300
 
@@ -39,7 +40,9 @@ class SearchRequest:
         confidence: probability with which a candidate has to stay within the budget.
         space: name of a space, or a path to one.
         proxy: name of the score source.
-        trials: candidates to evaluate in all.
+        trials: candidates to record; all are evaluated one by one, unless the score is a function
+            of totals.
+        consider: networks to price and score in all, where the score is a function of totals.
         seed: of every random choice.
         winners: how many to hand back.
         max_params_m: limit on parameters in millions, or None.
@@ -56,6 +59,7 @@ class SearchRequest:
     space: str = "mobile"
     proxy: str = "imagenet"
     trials: int = DEFAULT_TRIALS
+    consider: int = DEFAULT_CONSIDER
     seed: int = 0
     winners: int = 5
     max_params_m: float | None = None
@@ -76,6 +80,7 @@ class SearchRequest:
             raise UserError(f"--seed: {short(self.seed)} is above {MAX_SEED}")
         for option, value, least in (
             ("--trials", self.trials, 1),
+            ("--consider", self.consider, 1),
             ("--seed", self.seed, 0),
             ("--winners", self.winners, 1),
         ):

@@ -15,6 +15,7 @@ from effsearch.report.run_files import SUMMARY, SUMMARY_FORMAT
 from effsearch.run.by_hand import best_of_families, best_published, best_scaled
 from effsearch.run.cards import held_out_latency, held_out_score
 from effsearch.run.request import SearchRequest
+from effsearch.run.searching import Searched
 from effsearch.run.winner_words import describe, edges, merits, mixture
 from effsearch.search.candidates import Record
 from effsearch.search.evaluation import Evaluator
@@ -25,7 +26,7 @@ def make_summary(
     request: SearchRequest,
     evaluator: Evaluator,
     space: SearchSpace,
-    records: Sequence[Record],
+    found: Searched,
     winners: Sequence[Record],
     seconds: float,
     measured: Mapping[str, Any] | None = None,
@@ -36,11 +37,12 @@ def make_summary(
         request: what was asked for.
         evaluator: what priced and scored.
         space: that was searched.
-        records: all candidates.
+        found: what was considered, and what was recorded of it.
         winners: best first; winner k is in `winners/k`.
         seconds: how long the search took.
         measured: measurements of winners on this very machine by digest, where they were made.
     """
+    records = found.records
     published_one, scaled_one = best_published(records), best_scaled(records)
     table, source = evaluator.table, evaluator.source
     body: dict[str, Any] = {
@@ -55,6 +57,8 @@ def make_summary(
         "trials": request.trials,
         "max_params_m": request.max_params_m,
         "max_macs_m": request.max_macs_m,
+        "considered": found.considered,
+        "recorded": len(records),
         "candidates": len(records),
         "priced": sum(r.priced for r in records),
         "scored": sum(not r.failed for r in records),
@@ -91,6 +95,7 @@ def make_summary(
         body["gain"] = gain(winners[0], published_one)
     if winners and scaled_one is not None:
         body["gain_over_scaled"] = gain(winners[0], scaled_one)
+    body["progress"] = found.progress
     body["statement"] = statement(body, anywhere=source.space is None)
     return body
 

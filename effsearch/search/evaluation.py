@@ -71,10 +71,10 @@ class Evaluator:
             mean, std = self.table.model.evaluate(self.table.features(architecture)[None])
             mean_ms, std_ms = float(mean[0]), float(std[0])
             quantile = float(quantile_ms(mean_ms, std_ms, self.confidence))
-            found = _finite("latency", mean_ms=mean_ms, std_ms=std_ms, quantile_ms=quantile)
+            found = finite("latency", mean_ms=mean_ms, std_ms=std_ms, quantile_ms=quantile)
             found["params"], found["macs"] = self.counts(architecture)
             score = self.source.score(architecture)
-            found |= _finite(
+            found |= finite(
                 "score", score=score.score, score_std=score.std, lower_bound=score.lower_bound
             )
             return Outcome(**found)
@@ -96,7 +96,12 @@ class Evaluator:
         return params, macs
 
 
-def _finite(what: str, **values: float) -> dict[str, Any]:
+def finite(what: str, **values: float) -> dict[str, Any]:
+    """Return numbers as runs keep them.
+
+    Raises:
+        ArithmeticError: where one is not finite; says what it is.
+    """
     if not all(math.isfinite(value) for value in values.values()):
         raise ArithmeticError(f"its {what} is not a finite number")
     return {name: float(f"{value:.{DIGITS}g}") for name, value in values.items()}

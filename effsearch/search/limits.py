@@ -21,6 +21,11 @@ class Limits:
     max_params_m: float | None = None
     max_macs_m: float | None = None
 
+    @property
+    def counted(self) -> bool:
+        """Whether a candidate's parameters or multiply-accumulates matter."""
+        return self.max_params_m is not None or self.max_macs_m is not None
+
     def excess(self, outcome: Outcome) -> dict[str, float]:
         """Return by which fraction an outcome exceeds each limit that was set."""
         found = {"latency": outcome.quantile_ms / self.budget_ms - 1}

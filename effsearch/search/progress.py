@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -25,6 +26,10 @@ class Progress(Protocol):
         """Tell how many candidates are stored, and what is known of them."""
         ...
 
+    def consider(self, done: int, best: float) -> None:
+        """So many networks were considered, and the best score's lower bound is this."""
+        ...
+
     def close(self) -> None:
         """End."""
         ...
@@ -37,6 +42,9 @@ class Silent:
         """See `Progress`."""
 
     def advance(self, done: int, records: Sequence[Record]) -> None:
+        """See `Progress`."""
+
+    def consider(self, done: int, best: float) -> None:
         """See `Progress`."""
 
     def close(self) -> None:
@@ -69,8 +77,22 @@ class Lines:
             self._last = now
             say(f"{done}/{self._total} candidates  {text}")
 
+    def consider(self, done: int, best: float) -> None:
+        """See `Progress`."""
+        now = time.perf_counter()
+        if done >= self._total or now - self._last >= self._pause:
+            self._last = now
+            text = self._considered(done, best)
+            say(f"{done}/{self._total} networks  {text}")
+
     def close(self) -> None:
         """See `Progress`."""
+
+    def _considered(self, done: int, best: float) -> str:
+        seconds = max(1e-9, time.perf_counter() - self._begin)
+        if not math.isfinite(best):
+            return f"{done / seconds:.0f}/s  {describe_best(None)}"
+        return f"{done / seconds:.0f}/s  best lower bound {best:.2f}"
 
     def _text(self, done: int, records: Sequence[Record]) -> str:
         for record in records[self._looked_at :]:
@@ -113,6 +135,10 @@ class Bar(Lines):
     def advance(self, done: int, records: Sequence[Record]) -> None:
         """See `Progress`."""
         self._bar.update(self._task, completed=done, description=self._text(done, records))
+
+    def consider(self, done: int, best: float) -> None:
+        """See `Progress`."""
+        self._bar.update(self._task, completed=done, description=self._considered(done, best))
 
     def close(self) -> None:
         """See `Progress`."""

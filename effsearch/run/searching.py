@@ -1,0 +1,133 @@
+"""The search of a run: by totals where the score allows, else candidate by candidate."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from effsearch.accuracy.score import TotalsScore
+from effsearch.files import atomic_write_text
+from effsearch.run.start import Start
+from effsearch.search.candidates import Record
+from effsearch.search.considering.search import search_by_totals
+from effsearch.search.engines import make_executor
+from effsearch.search.loop import InterruptedSearchError, search
+from effsearch.search.planner import Planner
+from effsearch.search.progress import Progress
+from effsearch.search.scaled_starts import scaled_starts
+from effsearch.search.study import StudyStore
+
+FILE = "considered.json"
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What a run's search found.
+
+    Attributes:
+        records: of the study, in order.
+        considered: how many different networks were priced, and scored where they meet the limits.
+        progress: rows of `considered`, `best_lower_bound` and `hypervolume`; empty where each
+            candidate was recorded.
+    """
+
+    records: list[Record]
+    considered: int
+    progress: list[dict[str, Any]] = field(default_factory=list)
+
+
+def searched(
+    start: Start,
+    store: StudyStore,
+    progress: Progress,
+    say: Callable[[str], None],
+    stop: Callable[[], bool],
+) -> Searched:
+    """Search, or continue to, and keep everything in the study.
+
+    Args:
+        start: a run that was begun or is resumed.
+        store: its study.
+        progress: told of the search's progress.
+        say: told what a cluster lacks.
+        stop: asked often whether to end early.
+
+    Raises:
+        InterruptedSearchError: where `stop` said so.
+        WorkFailedError: where workers died, or nothing could be priced and scored.
+    """
+    request, space = start.request, start.space
+    exhaustive = space.size() <= request.trials
+    try:
+        if isinstance(start.evaluator.source, TotalsScore) and not exhaustive:
+            return _by_totals(start, store, progress, stop)
+        screen, anywhere = start.screen(), start.evaluator.source.space is None
+        starts = [] if exhaustive else scaled_starts(space, screen, request.limits)
+        planner = Planner(space, request.seed, request.trials, anywhere, starts)
+        resources = start.resources
+        executor = make_executor(
+            resources.engine,
+            request.evaluator_spec(start.folder),
+            start.evaluator,
+            resources.workers,
+            resources.ray_address,
+            resources.ray_wait_s,
+            say,
+        )
+        try:
+            records = search(request.limits, store, planner, executor, progress, stop)
+        finally:
+            executor.close()
+        return Searched(records, len(records))
+    finally:
+        progress.close()
+
+
+def _by_totals(
+    start: Start, store: StudyStore, progress: Progress, stop: Callable[[], bool]
+) -> Searched:
+    """Consider networks, unless the folder says that this was done.
+
+    The result depends on the request alone, so what an interrupted run lacks is found again.
+    """
+    request, kept = start.request, start.folder / FILE
+    done = _read(kept)
+    asked = {"consider": request.consider, "trials": request.trials}
+    records = store.records()
+    if done is None or done["asked"] != asked or len(records) < done["recorded"]:
+        progress.start(0, request.consider, records)
+        found = search_by_totals(
+            start.space,
+            start.evaluator,
+            request.limits,
+            request.consider,
+            request.trials,
+            request.seed,
+            start.evaluator.source.space is None,
+            stop,
+            progress.consider,
+        )
+        if found is None:
+            raise InterruptedSearchError
+        held = {record.candidate.digest for record in records}
+        store.add([record for record in found.records if record.candidate.digest not in held])
+        records = store.records()
+        done = {
+            "asked": asked,
+            "considered": found.considered,
+            "recorded": len(records),
+            "progress": found.progress,
+        }
+        atomic_write_text(kept, json.dumps(done, indent=2) + "\n")
+    return Searched(records, done["considered"], done["progress"])
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        body: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return body

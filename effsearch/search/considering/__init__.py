@@ -1,0 +1,1 @@
+"""Considering a million networks: a search on encoded populations, priced and scored at once."""

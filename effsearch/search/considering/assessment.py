@@ -1,0 +1,169 @@
+"""`Assessor`: what encoded populations cost and score, and whether they meet the limits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from effsearch.accuracy.score import Score, TotalsScore, Z
+from effsearch.latency.table import DeviceTable, quantile_ms
+from effsearch.search.candidates import Outcome
+from effsearch.search.evaluation import finite
+from effsearch.search.limits import Limits
+from searchspace import SearchSpace
+from searchspace.operators import unit_operators
+from searchspace.population import PopulationParts, PopulationTotals
+from searchspace.templates import prepare
+from searchspace.units import Unit
+from searchspace.variation import Codes
+
+Array = NDArray[np.float64]
+Hashes = NDArray[np.uint64]
+
+
+@dataclass(frozen=True)
+class Population:
+    """Networks that were assessed; every array has a row for each.
+
+    Attributes:
+        codes: of the networks, (n, axes).
+        hashes: by which networks are told apart, (n,).
+        quantile_ms: latency that is not exceeded with the confidence asked for, (n,).
+        violation: sum of the fractions by which limits are exceeded, 0 where they are met, (n,).
+        lower_bound: of the score, (n,); minus infinity where the limits are not met.
+    """
+
+    codes: Codes
+    hashes: Hashes
+    quantile_ms: Array
+    violation: Array
+    lower_bound: Array
+
+    @classmethod
+    def nobody(cls, axes: int) -> Population:
+        """Return no networks, of codes with so many axes."""
+        nothing = np.zeros(0)
+        return cls(np.zeros((0, axes), np.int16), np.zeros(0, np.uint64), *(nothing,) * 3)
+
+    def __len__(self) -> int:
+        return len(self.hashes)
+
+    @property
+    def feasible(self) -> NDArray[np.bool_]:
+        """Whether each meets the limits and has a score."""
+        return np.isfinite(self.lower_bound)
+
+    def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> Population:
+        """Return some of them."""
+        return Population(
+            self.codes[rows],
+            self.hashes[rows],
+            self.quantile_ms[rows],
+            self.violation[rows],
+            self.lower_bound[rows],
+        )
+
+
+def joined(populations: Sequence[Population]) -> Population:
+    """Return the networks of several populations, each once, in the order of their hashes."""
+    hashes = np.concatenate([p.hashes for p in populations])
+    _, rows = np.unique(hashes, return_index=True)
+    return Population(
+        np.concatenate([p.codes for p in populations])[rows],
+        hashes[rows],
+        np.concatenate([p.quantile_ms for p in populations])[rows],
+        np.concatenate([p.violation for p in populations])[rows],
+        np.concatenate([p.lower_bound for p in populations])[rows],
+    )
+
+
+class Assessor:
+    """Prices and scores encoded networks of one space.
+
+    Only networks that meet the limits are scored.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        table: DeviceTable,
+        source: TotalsScore,
+        limits: Limits,
+        confidence: float,
+        hashes: Callable[[Codes], Hashes],
+    ) -> None:
+        self._table, self._source, self._limits = table, source, limits
+        self._confidence, self._hashes = confidence, hashes
+        self._parts = PopulationParts(space)
+        self._latency = PopulationTotals(self._parts, table.units_features)
+        self._score = PopulationTotals(self._parts, self._units_scores)
+        self._counts = PopulationTotals(self._parts, units_counts)
+
+    def __call__(self, codes: Codes) -> Population:
+        """Return what is known of some networks, which may occur more than once."""
+        parts = self._parts(codes)
+        mean, std = self._table.model.evaluate(self._latency(parts))
+        quantile = np.asarray(quantile_ms(mean, std, self._confidence))
+        violation = np.maximum(quantile / self._limits.budget_ms - 1, 0)
+        if self._limits.counted:
+            params, macs = self._counts(parts).T
+            for counts, limit in (
+                (params, self._limits.max_params_m),
+                (macs, self._limits.max_macs_m),
+            ):
+                if limit is not None:
+                    violation = violation + np.maximum(counts / (limit * 1e6) - 1, 0)
+        lower = np.full(len(codes), -np.inf)
+        fits = np.flatnonzero(violation == 0)
+        if len(fits):
+            score, deviation = self._source.score_features(self._score(parts[fits]))
+            bound = score - Z * deviation
+            lower[fits] = np.where(np.isfinite(bound), bound, -np.inf)
+        return Population(codes, self._hashes(codes), quantile, violation, lower)
+
+    def outcomes(self, codes: Codes) -> list[Outcome]:
+        """Return all numbers of some networks, scored whether they meet the limits or not."""
+        parts = self._parts(codes)
+        mean, std = self._table.model.evaluate(self._latency(parts))
+        quantile = np.asarray(quantile_ms(mean, std, self._confidence))
+        counts = np.rint(self._counts(parts))
+        score, deviation = self._source.score_features(self._score(parts))
+        rows = np.column_stack([mean, std, quantile, counts, score, deviation]).tolist()
+        return [_outcome(*row) for row in rows]
+
+    def _units_scores(self, units: Sequence[Unit]) -> list[Array]:
+        prepare(units)
+        return [self._source.unit_features(unit) for unit in units]
+
+
+def _outcome(
+    mean: float,
+    std: float,
+    quantile: float,
+    params: float,
+    macs: float,
+    score: float,
+    deviation: float,
+) -> Outcome:
+    known = {"params": int(params), "macs": int(macs)}
+    try:
+        latency = finite("latency", mean_ms=mean, std_ms=std, quantile_ms=quantile)
+        found = Score(score, deviation)
+        scores = finite("score", score=score, score_std=deviation, lower_bound=found.lower_bound)
+        return Outcome(**latency, **known, **scores)
+    except ArithmeticError as error:
+        return Outcome(**known, error=str(error))
+
+
+def units_counts(units: Sequence[Unit]) -> list[Array]:
+    """Return each unit's parameters and multiply-accumulates."""
+    prepare(units, "train")
+    found = []
+    for unit in units:
+        operators = unit_operators(unit, "train")
+        counts = sum(o.params for o in operators), sum(o.macs for o in operators)
+        found.append(np.array(counts, float))
+    return found

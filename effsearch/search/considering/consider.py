@@ -1,0 +1,204 @@
+"""`consider`: an evolutionary search over populations that considers a million networks.
+
+Several islands evolve apart, each from another beginning: one for the scalings of each published
+family, one for all of them, one from random networks. Their best then meet, with sizes in finer
+steps, and the best of all are polished by local search (the islands: Whitley et al., "The island
+model genetic algorithm", 1999; the polishing: Lourenço et al., "Iterated local search", 2003).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from effsearch.search.considering.assessment import Array, Assessor, Population, joined
+from effsearch.search.considering.islands import SIZE, Island
+from effsearch.search.considering.polish import Polish
+from effsearch.search.considering.selection import occurrences
+from effsearch.search.pareto import non_dominated
+from searchspace.variation import Codes, Variation
+
+APART = 0.5  # share of the networks that are considered by then
+TOGETHER = 0.8  # share that is considered when polishing begins
+POLISHED = 8  # networks that are
+NEAREST = 50
+ELITES = 1500  # best networks kept, of different designs first
+
+
+@dataclass(frozen=True)
+class Point:
+    """How far a search was at some time.
+
+    Attributes:
+        considered: different networks so far.
+        scores: lower bounds of the front's scores.
+        costs: the front's latencies.
+    """
+
+    considered: int
+    scores: Array
+    costs: Array
+
+
+@dataclass(frozen=True)
+class Considered:
+    """What came out.
+
+    Attributes:
+        number: how many different networks were considered.
+        best: the best of them that meet the limits, in no order.
+        front: those that no other beats in score and latency, fastest first.
+        sampled: a uniform random sample of all.
+        nearest: where nothing meets the limits, those that exceed them least.
+        progress: now and then.
+    """
+
+    number: int
+    best: Population
+    front: Population
+    sampled: Population
+    nearest: Population
+    progress: list[Point]
+
+
+class _Seen:
+    """Counts different networks, and keeps what is worth recording."""
+
+    def __init__(self, assessor: Assessor, variation: Variation, limit: int, sampled: int) -> None:
+        self._assessor, self._variation = assessor, variation
+        self.limit, self._sample_size = limit, sampled
+        self._hashes: set[int] = set()
+        self._nothing = Population.nobody(len(variation.space.axes))
+        self.best = self.front = self.sampled = self.nearest = self._nothing
+
+    @property
+    def number(self) -> int:
+        return len(self._hashes)
+
+    def assess(self, codes: Codes) -> Population:
+        """Return what is known of those networks that are new, as far as there is room."""
+        hashes = self._variation.hashes(codes)
+        _, first = np.unique(hashes, return_index=True)
+        first.sort()
+        known = self._hashes
+        pairs = zip(first.tolist(), hashes[first].tolist(), strict=True)
+        new = [row for row, value in pairs if value not in known]
+        new = new[: self.limit - len(known)]
+        if not new:
+            return self._nothing
+        found = self._assessor(codes[new])
+        known.update(found.hashes.tolist())
+        self._keep(found)
+        return found
+
+    def _keep(self, found: Population) -> None:
+        fits = found.take(found.feasible)
+        if len(fits):
+            pool = joined([self.front, fits])
+            self.front = pool.take(non_dominated(pool.lower_bound, pool.quantile_ms))
+            self.best = self._best(joined([self.best, fits]))
+        elif not len(self.best):
+            pool = joined([self.nearest, found])
+            order = np.lexsort((pool.hashes, pool.violation))
+            self.nearest = pool.take(order[:NEAREST])
+        # The hash is as good as a random number: the least are a uniform sample.
+        pool = joined([self.sampled, found])
+        self.sampled = pool.take(np.arange(min(self._sample_size, len(pool))))
+
+    def _best(self, pool: Population) -> Population:
+        """Return the best of each design, of the best designs; then the best of all."""
+        if len(pool) <= ELITES:
+            return pool
+        order = np.lexsort((pool.hashes, -pool.lower_bound))
+        again = occurrences(self._variation.designs(pool.codes[order]))
+        rank = np.argsort(again >= 2, kind="stable")[: ELITES // 2]
+        rest = np.setdiff1d(np.arange(ELITES), rank)[: ELITES - len(rank)]
+        return pool.take(order[np.concatenate([rank, rest])])
+
+
+def consider(
+    assessor: Assessor,
+    coarse: Variation,
+    medium: Variation,
+    fine: Variation,
+    beginnings: Sequence[Codes],
+    number: int,
+    sampled: int,
+    seed: int,
+    stop: Callable[[], bool] = lambda: False,
+    tell: Callable[[int, float], None] = lambda number, best: None,
+) -> Considered | None:
+    """Consider networks and return what is worth recording.
+
+    Args:
+        assessor: prices and scores.
+        coarse: makes networks while islands are apart.
+        medium: while they are together.
+        fine: while the best are polished.
+        beginnings: what each island begins with.
+        number: of different networks to consider.
+        sampled: size of the uniform sample.
+        seed: of every random choice; the result depends on nothing else.
+        stop: asked several times a second whether to end early.
+        tell: told how many were considered, and the best lower bound.
+
+    Returns:
+        What was considered; None where `stop` said so.
+    """
+    rng = np.random.default_rng([seed, 0xC0])
+    seen = _Seen(assessor, fine, number, sampled)
+    progress: list[Point] = []
+
+    def note() -> bool:
+        front = seen.front
+        progress.append(Point(seen.number, front.lower_bound, front.quantile_ms))
+        tell(seen.number, float(front.lower_bound.max(initial=-np.inf)))
+        return stop()
+
+    begun = []
+    for codes in beginnings:
+        begun.append(seen.assess(codes))
+        if note():
+            return None
+    known = joined(begun)
+    islands = []
+    for codes in beginnings:
+        own = np.flatnonzero(np.isin(known.hashes, fine.hashes(codes)))
+        near = own[np.argsort(known.violation[own], kind="stable")[:SIZE]]
+        rounded = coarse.rounded(known.codes[near], rng)
+        islands.append(Island(coarse, seen.assess(rounded), rng))
+    for apart, share in ((True, APART), (False, TOGETHER)):
+        if not apart:
+            everyone = joined([island.population for island in islands])
+            islands = [Island(medium, everyone, rng) for _ in range(2)]
+        before = -1
+        while before < seen.number < share * number:
+            before = seen.number
+            children = [island.children() for island in islands]
+            found = seen.assess(np.concatenate(children))
+            for island, own in zip(islands, children, strict=True):
+                island.take(found.take(np.isin(found.hashes, fine.hashes(own))))
+            if note():
+                return None
+    for climber in _cycle(_climbers(fine, seen.best, rng)):
+        before = seen.number
+        climber.take(seen.assess(climber.proposals()))
+        if note():
+            return None
+        if seen.number >= number:
+            break
+    return Considered(seen.number, seen.best, seen.front, seen.sampled, seen.nearest, progress)
+
+
+def _climbers(variation: Variation, best: Population, rng: np.random.Generator) -> list[Polish]:
+    """Return local searches from the best networks of different designs."""
+    order = np.lexsort((best.hashes, -best.lower_bound))
+    first = order[occurrences(variation.designs(best.codes[order])) == 0][:POLISHED]
+    return [Polish(variation, best.codes[i], float(best.lower_bound[i]), rng) for i in first]
+
+
+def _cycle(climbers: Sequence[Polish]) -> Iterator[Polish]:
+    while climbers:
+        yield from climbers

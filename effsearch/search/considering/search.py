@@ -1,0 +1,210 @@
+"""`search_by_totals`: a search of a score that is a function of totals, and what it records.
+
+A million networks are considered; the study gets those that carry information: what anyone has by
+hand, the best, the front, and a uniform random sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from effsearch.accuracy.score import TotalsScore
+from effsearch.search.candidates import EVOLVED, SAMPLED, SCALED, Candidate, Outcome, Record
+from effsearch.search.considering.assessment import Assessor, Population
+from effsearch.search.considering.consider import Considered, Point, consider
+from effsearch.search.evaluation import Evaluator
+from effsearch.search.limits import Limits
+from effsearch.search.pareto import hypervolume
+from effsearch.search.planner import published
+from searchspace import SearchSpace
+from searchspace.scaling import scaled_families
+from searchspace.schema import FAMILIES
+from searchspace.templates import prepare
+from searchspace.units import units
+from searchspace.variation import Codes, Variation
+
+COARSE, MEDIUM = 1.5, 1.25  # least factors between widths while networks still differ a lot
+STRANGERS = 300  # random networks to begin with
+# Shares of what is recorded: by hand at most, the front at most, the uniform sample.
+BY_HAND, FRONT, SAMPLE = 0.1, 0.15, 0.2
+POINTS = 50
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search by totals found.
+
+    Attributes:
+        records: what is worth recording, numbered from 0.
+        considered: how many different networks were considered.
+        progress: rows of `considered`, `best_lower_bound` and `hypervolume`.
+    """
+
+    records: list[Record]
+    considered: int
+    progress: list[dict[str, Any]]
+
+
+def search_by_totals(
+    space: SearchSpace,
+    evaluator: Evaluator,
+    limits: Limits,
+    number: int,
+    trials: int,
+    seed: int,
+    outsiders: bool = True,
+    stop: Callable[[], bool] = lambda: False,
+    tell: Callable[[int, float], None] = lambda number, best: None,
+) -> Found | None:
+    """Consider networks and return what to record of them.
+
+    Args:
+        space: what may be built.
+        evaluator: its table and score; the score has to be a `TotalsScore`.
+        limits: what candidates are held against.
+        number: of networks to consider.
+        trials: of records, at most.
+        seed: of every random choice; the result depends on nothing else.
+        outsiders: whether networks outside of the space can be scored.
+        stop: asked several times a second whether to end early.
+        tell: told how many were considered, and the best lower bound.
+
+    Returns:
+        What was found; None where `stop` said so.
+    """
+    source = evaluator.source
+    assert isinstance(source, TotalsScore)
+    fine, medium, coarse = (Variation(space, ratio) for ratio in (1.0, MEDIUM, COARSE))
+    assessor = Assessor(space, evaluator.table, source, limits, evaluator.confidence, fine.hashes)
+    by_hand = _by_hand(space, outsiders)
+    inside = [c for c in by_hand if c.member]
+    codes = space.encode([c.architecture for c in inside])
+    rng = np.random.default_rng([seed, 0xBE])
+    sample_size = max(1, round(SAMPLE * trials))
+    found = consider(
+        assessor,
+        coarse,
+        medium,
+        fine,
+        _beginnings(inside, codes, coarse.sample(STRANGERS, rng)),
+        number,
+        sample_size,
+        seed,
+        stop,
+        tell,
+    )
+    if found is None:
+        return None
+    room = round(BY_HAND * trials)
+    rows = [
+        *zip(inside, assessor.outcomes(codes), strict=True),
+        *_outside(evaluator, [c for c in by_hand if not c.member]),
+    ]
+    rows = _best_by_hand(rows, limits, max(room, 1))[:trials]
+    seen = {candidate.digest for candidate, _ in rows}
+    for population, origin in _worth_recording(found, trials - len(rows), sample_size):
+        for code, outcome in zip(
+            population.codes, assessor.outcomes(population.codes), strict=True
+        ):
+            candidate = Candidate(space.decode(code), origin)
+            if candidate.digest not in seen:
+                seen.add(candidate.digest)
+                rows.append((candidate, outcome))
+    records = [
+        Record(number, 0, candidate, outcome, {} if outcome.error else limits.excess(outcome))
+        for number, (candidate, outcome) in enumerate(rows[:trials])
+    ]
+    return Found(records, found.number, _progress(found.progress, limits.budget_ms))
+
+
+def _by_hand(space: SearchSpace, outsiders: bool) -> list[Candidate]:
+    """Return published networks, the members most like them, and scaled ones; each once."""
+    found: dict[str, Candidate] = {}
+    scaled = (
+        Candidate(network, SCALED, network.name, member=network in space)
+        for network in scaled_families()
+    )
+    for candidate in (*published(space), *scaled):
+        if candidate.member or outsiders:
+            found.setdefault(candidate.digest, candidate)
+    return list(found.values())
+
+
+def _beginnings(inside: Sequence[Candidate], codes: Codes, strangers: Codes) -> list[Codes]:
+    """Return what islands begin with: each family's networks, all of them, random ones."""
+    families = np.array([_family(candidate) for candidate in inside])
+    parts = [codes[families == family] for family in range(len(FAMILIES))]
+    return [part for part in (*parts, codes, strangers) if len(part)]
+
+
+def _family(candidate: Candidate) -> int:
+    name = candidate.source
+    return next((i for i, f in enumerate(FAMILIES) if name.startswith(f.lower())), -1)
+
+
+def _outside(
+    evaluator: Evaluator, candidates: Sequence[Candidate]
+) -> list[tuple[Candidate, Outcome]]:
+    """Return networks that are not in the space, one by one."""
+    placed = [p.unit for c in candidates for p in units(c.architecture)]
+    for form in ("deploy", "train"):
+        prepare(placed, form)
+    return [(c, evaluator.evaluate(c.architecture)) for c in candidates]
+
+
+def _best_by_hand(
+    rows: Sequence[tuple[Candidate, Outcome]], limits: Limits, room: int
+) -> list[tuple[Candidate, Outcome]]:
+    """Return the published networks and the best of the others, those within the limits first."""
+
+    def rank(row: tuple[Candidate, Outcome]) -> tuple[bool, float, float]:
+        candidate, outcome = row
+        if outcome.error:
+            return not candidate.reference, float("inf"), 0.0
+        excess = sum(max(0.0, value) for value in limits.excess(outcome).values())
+        return not candidate.reference, excess, -outcome.lower_bound
+
+    ordered = sorted(rows, key=rank)
+    count = sum(candidate.reference for candidate, _ in ordered)
+    return ordered[: max(count, room)]
+
+
+def _worth_recording(
+    found: Considered, room: int, sample_size: int
+) -> list[tuple[Population, str]]:
+    """Return what is recorded besides, in order: sample, front, the best."""
+    sampled = found.sampled.take(np.arange(min(len(found.sampled), max(0, room))))
+    room -= len(sampled)
+    if not len(found.best):
+        return [(found.nearest, EVOLVED), (sampled, SAMPLED)]
+    front = found.front
+    most = min(len(front), round(FRONT * room) + 1)
+    front = front.take(np.unique(np.linspace(0, len(front) - 1, most).astype(int)))
+    order = np.lexsort((found.best.hashes, -found.best.lower_bound))
+    best = found.best.take(order[: max(1, room)])
+    winner = best.take(np.arange(1))
+    return [(winner, EVOLVED), (sampled, SAMPLED), (front, EVOLVED), (best, EVOLVED)]
+
+
+def _progress(points: Sequence[Point], budget_ms: float) -> list[dict[str, Any]]:
+    """Return the front's hypervolume and the best score at some numbers considered.
+
+    The reference point is the budget and the least score on the last front.
+    """
+    points = [point for point in points if len(point.scores)]
+    if not points:
+        return []
+    least = float(points[-1].scores.min())
+    chosen = np.unique(np.linspace(0, len(points) - 1, POINTS).astype(int))
+    return [
+        {
+            "considered": points[i].considered,
+            "best_lower_bound": float(points[i].scores.max()),
+            "hypervolume": hypervolume(points[i].scores, points[i].costs, least, budget_ms),
+        }
+        for i in chosen
+    ]
