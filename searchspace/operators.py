@@ -322,11 +322,9 @@ def _operator(
         if uses[root] == 1 and root in kinds:
             follows = kinds[root]
             break
-    macs, params, *moved = found.numbers
-    return Operator(
-        node.name, kind, node.op, found.input_shape, output, kernel, stride, groups,
-        macs, params, *moved, follows,
-    )  # fmt: skip
+    shapes = found.input_shape, output
+    how = kernel, stride, groups
+    return Operator(node.name, kind, node.op, *shapes, *how, *found.numbers, follows)
 
 
 class Quantities(NamedTuple):

@@ -72,7 +72,7 @@ class PopulationParts:
         """
         spec = self.space.spec
         n = len(codes)
-        columns: list[tuple[Integers, Array | Integers]] = []  # parts and how often
+        columns: list[tuple[Integers, NDArray[Any]]] = []  # parts and how often
         once = np.ones(n, np.int64)
         stages = self._values(codes, "stages", spec.counts)
         resolution = self._values(codes, "resolution", spec.resolution)
@@ -111,8 +111,8 @@ class PopulationParts:
                 wanted = choice.layouts(BLOCKS)[index]
                 change = rows & (wanted != layout)
                 if change.any():
-                    key = (wanted, side, width)
-                    columns.append((self._look_up("layout", key, _change_part, change), change))
+                    into = (wanted, side, width)
+                    columns.append((self._look_up("layout", into, _change_part, change), change))
                 layout = np.where(rows, wanted, layout)
                 depth = self._values(codes, axis, values)
                 lengths = choice.property(_pattern_length)[index]

@@ -9,11 +9,11 @@ so that a component that is unknown here is slow and never wrong.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations, repeat
 from typing import Any
 
 import numpy as np
@@ -188,21 +188,29 @@ class _Template:
             self.nodes, self.operators, self.kernels, self.groups, strict=True
         ):
             found = quantities(graph, node, like.kind, counted)
-            numbers = [np.broadcast_to(v, len(widths)).tolist() for v in found.numbers]
-            rows = zip(
-                _rows(found.input_shape, len(widths)),
-                _rows(found.output_shape, len(widths)),
-                value(kernel).tolist(),
-                value(group).tolist(),
-                *numbers,
-                strict=True,
+            macs, params, read, weights, written = (
+                np.broadcast_to(number, len(widths)).tolist() for number in found.numbers
             )
-            name, kind, op = like.name, like.kind, like.op
             columns.append(
-                [
-                    Operator(name, kind, op, i, o, k, like.stride, g, *rest, like.follows)
-                    for i, o, k, g, *rest in rows
-                ]
+                list(
+                    map(
+                        Operator,
+                        repeat(like.name),
+                        repeat(like.kind),
+                        repeat(like.op),
+                        _rows(found.input_shape, len(widths)),
+                        _rows(found.output_shape, len(widths)),
+                        value(kernel).tolist(),
+                        repeat(like.stride),
+                        value(group).tolist(),
+                        macs,
+                        params,
+                        read,
+                        weights,
+                        written,
+                        repeat(like.follows),
+                    )
+                )
             )
         return list(zip(*columns, strict=True))
 
@@ -381,8 +389,8 @@ class _Fit:
             [0],
             *([c] for c in others),
             *([0, c] for c in others),
-            *(list(pair) for pair in itertools.combinations(others, 2)),
-            *([0, *pair] for pair in itertools.combinations(others, 2)),
+            *(list(pair) for pair in combinations(others, 2)),
+            *([0, *pair] for pair in combinations(others, 2)),
         ]
         self._known: dict[tuple[int, ...], _Dimension | int] = {}
 

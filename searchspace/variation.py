@@ -133,10 +133,10 @@ class Variation:
         """
         ranges = self._ranges(code[None])
         found = []
-        for axis in np.flatnonzero(self._free(code[None], ranges)[0]):
+        for axis in np.flatnonzero(self._free(code[None], ranges)[0]).tolist():
             low, high = (int(v[0]) for v in ranges.get(axis, ([0], [self._lengths[axis] - 1])))
             others = np.arange(low, high + 1)
-            size = self._sizes.get(int(axis))
+            size = self._sizes.get(axis)
             if size is not None:
                 near = size.codes[size.first[code[axis]] : size.last[code[axis]] + 1]
                 near = near[(near >= low) & (near <= high)]
@@ -319,7 +319,7 @@ class Variation:
         rng: np.random.Generator,
     ) -> Integers:
         """Return codes of an axis for some rows: those given, within limits, or drawn."""
-        code = codes[rows, axis].astype(np.int64)
+        code: Integers = codes[rows, axis].astype(np.int64)
         least = np.zeros(len(code), np.int64) if low is None else low[rows]
         most = np.full(len(code), self._lengths[axis] - 1) if high is None else high[rows]
         drawn = code < 0
@@ -330,7 +330,7 @@ class Variation:
                 code[drawn] = rng.integers(a, b + 1)
             else:
                 code[drawn] = _drawn(size, a, b, rng)
-        return np.clip(code, least, most)
+        return np.clip(code, least, most, out=code)
 
     def _step(
         self, axis: int, code: NDArray[Any], low: Integers, high: Integers, rng: Any
@@ -339,8 +339,8 @@ class Variation:
         code = code.astype(np.int64)
         size = self._sizes.get(axis)
         if size is None:
-            other = rng.integers(low, high)
-            return np.where(other >= code, other + 1, other)
+            other: Integers = rng.integers(low, high)
+            return other + (other >= code)
         first = np.maximum(size.first[code], np.searchsorted(size.codes, low))
         last = np.minimum(size.last[code], np.searchsorted(size.codes, high, side="right") - 1)
         at = np.searchsorted(size.codes, code)
@@ -349,16 +349,17 @@ class Variation:
         choices = last - first + 1 - own
         position = first + (rng.random(len(code)) * np.maximum(choices, 1)).astype(np.int64)
         position += own & (position >= at)
-        found = size.codes[np.clip(position, 0, len(size.codes) - 1)]
+        found: Integers = size.codes[np.clip(position, 0, len(size.codes) - 1)]
         # Where nothing that is drawn lies in reach, the nearest value there is.
         beside = np.where(code < high, code + 1, code - 1)
-        return np.where(choices > 0, found, beside)
+        found[choices <= 0] = beside[choices <= 0]
+        return found
 
 
 def _spread(offsets: Integers) -> Rows:
     """Return which of a size's neighbours to look at: powers of two away, and the farthest."""
     distance = np.abs(offsets)
-    ends = (offsets == offsets.min(initial=0)) | (offsets == offsets.max(initial=0))
+    ends: Rows = (offsets == offsets.min(initial=0)) | (offsets == offsets.max(initial=0))
     return ends | ((distance & (distance - 1)) == 0)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-_PATTERN = "pattern"
+_PATTERN, _AXIS = "pattern", "pattern/axis"
 LENGTH = 65_521  # a prime, so that no width divides it and rows of weights differ
 SMALL = 4_096  # tensors of fewer values stay as they are
 
@@ -37,7 +37,9 @@ def with_pattern_weights(
     graph = made.graph
     kept = [t for t in graph.initializer if not _is_large(t)]
     nodes: list[onnx.NodeProto] = []
-    constants = [numpy_helper.from_array(pattern, _PATTERN)]
+    # A matrix of one row, for ONNX's shape inference follows every single value of a vector.
+    axis = numpy_helper.from_array(np.array([1], np.int64), _AXIS)
+    constants = [numpy_helper.from_array(pattern[None], _PATTERN), axis]
     values: dict[str, np.ndarray[Any, Any]] = {}
     for number, tensor in enumerate(t for t in model.graph.initializer if _is_large(t)):
         name, shape = tensor.name, tuple(tensor.dims)
@@ -47,7 +49,7 @@ def with_pattern_weights(
         often = -(-(begin + size) // LENGTH)
         values[name] = (np.tile(pattern, often)[begin : begin + size] * scale).reshape(shape)
         integers = {
-            "often": [often],
+            "often": [1, often],
             "begin": [begin],
             "end": [begin + size],
             "shape": list(shape),
@@ -56,10 +58,10 @@ def with_pattern_weights(
             numpy_helper.from_array(np.array(v, np.int64), f"{name}/{k}")
             for k, v in integers.items()
         ]
-        constants.append(numpy_helper.from_array(scale, f"{name}/scale"))
+        constants.append(numpy_helper.from_array(np.asarray(scale), f"{name}/scale"))
         steps = (
             ("Tile", [_PATTERN, f"{name}/often"], f"{name}/tiled"),
-            ("Slice", [f"{name}/tiled", f"{name}/begin", f"{name}/end"], f"{name}/cut"),
+            ("Slice", [f"{name}/tiled", f"{name}/begin", f"{name}/end", _AXIS], f"{name}/cut"),
             ("Mul", [f"{name}/cut", f"{name}/scale"], f"{name}/scaled"),
             ("Reshape", [f"{name}/scaled", f"{name}/shape"], name),
         )

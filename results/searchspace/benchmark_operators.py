@@ -25,7 +25,7 @@ from fvcore.nn import FlopCountAnalysis
 from searchspace.architecture import Architecture
 from searchspace.errors import UserError
 from searchspace.network import build
-from searchspace.operators import clear_caches, operators, unit_operators
+from searchspace.operators import clear_caches, operators, traced_operators
 from searchspace.space import SearchSpace
 from searchspace.units import units
 
@@ -46,7 +46,7 @@ def benchmark(space: SearchSpace, count: int, seed: int, form: str, peers: int) 
     operators(architectures[0], form)  # imports, and torch's own first call
     clear_caches()
     cold_s = _seconds(lambda: [operators(a, form) for a in architectures])
-    traced = unit_operators.cache_info().misses
+    traced = traced_operators.cache_info().misses
     warm_s = _seconds(lambda: [operators(a, form) for a in architectures])
     placed = sum(len(units(a)) for a in architectures)
     logging.getLogger("fvcore").setLevel(logging.ERROR)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -148,7 +149,7 @@ def _outcome(
     score: float,
     deviation: float,
 ) -> Outcome:
-    known = {"params": int(params), "macs": int(macs)}
+    known: dict[str, Any] = {"params": int(params), "macs": int(macs)}
     try:
         latency = finite("latency", mean_ms=mean, std_ms=std, quantile_ms=quantile)
         found = Score(score, deviation)

@@ -8,7 +8,7 @@ model genetic algorithm", 1999; the polishing: Lourenço et al., "Iterated local
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,7 @@ from searchspace.variation import Codes, Variation
 APART = 0.5  # share of the networks that are considered by then
 TOGETHER = 0.8  # share that is considered when polishing begins
 POLISHED = 8  # networks that are
+PATIENCE = 20  # turns of each without a new network, before polishing ends
 NEAREST = 50
 ELITES = 1500  # best networks kept, of different designs first
 
@@ -164,8 +165,8 @@ def consider(
             return None
     known = joined(begun)
     islands = []
-    for codes in beginnings:
-        own = np.flatnonzero(np.isin(known.hashes, fine.hashes(codes)))
+    for begin in beginnings:
+        own = np.flatnonzero(np.isin(known.hashes, fine.hashes(begin)))
         near = own[np.argsort(known.violation[own], kind="stable")[:SIZE]]
         rounded = coarse.rounded(known.codes[near], rng)
         islands.append(Island(coarse, seen.assess(rounded), rng))
@@ -178,17 +179,19 @@ def consider(
             before = seen.number
             children = [island.children() for island in islands]
             found = seen.assess(np.concatenate(children))
-            for island, own in zip(islands, children, strict=True):
-                island.take(found.take(np.isin(found.hashes, fine.hashes(own))))
+            for island, made in zip(islands, children, strict=True):
+                island.take(found.take(np.isin(found.hashes, fine.hashes(made))))
             if note():
                 return None
-    for climber in _cycle(_climbers(fine, seen.best, rng)):
-        before = seen.number
-        climber.take(seen.assess(climber.proposals()))
-        if note():
-            return None
-        if seen.number >= number:
-            break
+    climbers = _climbers(fine, seen.best, rng)
+    idle = 0  # turns in a row without a new network
+    while climbers and seen.number < number and idle < PATIENCE * len(climbers):
+        for climber in climbers:
+            before = seen.number
+            climber.take(seen.assess(climber.proposals()))
+            idle = 0 if seen.number > before else idle + 1
+            if note():
+                return None
     return Considered(seen.number, seen.best, seen.front, seen.sampled, seen.nearest, progress)
 
 
@@ -197,8 +200,3 @@ def _climbers(variation: Variation, best: Population, rng: np.random.Generator) 
     order = np.lexsort((best.hashes, -best.lower_bound))
     first = order[occurrences(variation.designs(best.codes[order])) == 0][:POLISHED]
     return [Polish(variation, best.codes[i], float(best.lower_bound[i]), rng) for i in first]
-
-
-def _cycle(climbers: Sequence[Polish]) -> Iterator[Polish]:
-    while climbers:
-        yield from climbers

@@ -6,7 +6,8 @@ import torch
 from effsearch.export.check import difference
 from effsearch.latency import DeviceTable
 from effsearch.onnx_io.compact import with_pattern_weights, with_weights
-from effsearch.onnx_io.onnx_files import read_graph, to_onnx
+from effsearch.onnx_io.onnx_files import to_onnx
+from effsearch.onnx_io.reading import read_graph
 from searchspace import build, zoo
 from searchspace.operators import from_graph
 
