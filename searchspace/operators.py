@@ -110,6 +110,8 @@ _NORM_MACS_PER_VALUE = {"BatchNormalization": 2, "LayerNormalization": 5, "Group
 class Operator:
     """One operator of a network, for one image, in float32.
 
+    Of many units at once (`searchspace.templates.alike`), numbers may be arrays (n,).
+
     Attributes:
         name: unique within the network; begins with the unit that it belongs to.
         kind: one of `KINDS`; `other` is an operator that this project does not know.

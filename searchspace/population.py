@@ -16,20 +16,13 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from searchspace import architecture as components
-from searchspace.schema import BLOCKS, CHANNELS_FIRST, CHANNELS_LAST, DOWNSAMPLINGS, HEADS, STEMS
+from searchspace.lookup import LAYOUTS, Choice, Codes, Integers, Part, Table, Variant
+from searchspace.schema import BLOCKS, DOWNSAMPLINGS, HEADS, STEMS
 from searchspace.space import SearchSpace
 from searchspace.space_file import NONE
 from searchspace.units import Unit, block_unit
 
-Codes = NDArray[np.int16]
-Integers = NDArray[np.int64]
 Array = NDArray[np.float64]
-Part = tuple[Unit, ...]
-Variant = tuple[str, dict[str, Any]]
-
-_LAYOUTS = (CHANNELS_FIRST, CHANNELS_LAST)
-_NO_KEY = np.iinfo(np.int64).max
-_DENSE = 1 << 22  # look-up tables of more entries than this are sorted lists
 
 
 class PopulationParts:
@@ -46,7 +39,7 @@ class PopulationParts:
         self.parts: list[Part] = [()]
         self.resolutions = np.asarray(space.spec.resolution, np.int64)
         self._numbers: dict[Part, int] = {(): 0}
-        self._tables: dict[str, _Table] = {}
+        self._tables: dict[str, Table] = {}
         self._columns = {name: i for i, name in enumerate(space.axes)}
 
         spec = space.spec
@@ -146,9 +139,9 @@ class PopulationParts:
 
     def _choice(
         self, axis: str, prefix: str, options: Mapping[str, Iterable[tuple[str, Sequence[Any]]]]
-    ) -> _Choice:
+    ) -> Choice:
         listed = {t: [(f"{prefix}.{t}.{o}", o, v) for o, v in axes] for t, axes in options.items()}
-        return _Choice(self._columns, axis, listed)
+        return Choice(self._columns, axis, listed)
 
     def _values(self, codes: Codes, axis: str, values: Sequence[int]) -> Integers:
         column = self._columns.get(axis)
@@ -171,7 +164,7 @@ class PopulationParts:
     ) -> Integers:
         """Return the part of each row by what it depends on; 0 where `rows` is false."""
         if name not in self._tables:
-            self._tables[name] = _Table()
+            self._tables[name] = Table()
         table = self._tables[name]
         if rows is None:
             return table(key, make, self._number)
@@ -194,147 +187,45 @@ class PopulationTotals:
 
     Args:
         parts: of the space.
-        vectors_of_units: what units add, each (d,).
+        units_rows: what units add, (n, d).
     """
 
     def __init__(
-        self, parts: PopulationParts, vectors_of_units: Callable[[Sequence[Unit]], Sequence[Array]]
+        self, parts: PopulationParts, units_rows: Callable[[Sequence[Unit]], Array]
     ) -> None:
         self.parts = parts
-        self._vectors_of_units = vectors_of_units
-        self._vectors: Array | None = None
+        self._units_rows = units_rows
+        self._rows = np.zeros((0, 0))
+        self._known = np.zeros(0, bool)
 
     def __call__(self, counts: csr_array) -> Array:
         """Return the totals (n, d) of networks, from how often they have each part."""
-        known = 0 if self._vectors is None else len(self._vectors)
         needed = counts.shape[1]
-        if self._vectors is None or needed > known:
-            fresh = self.parts.parts[max(known, 1) : needed]
-            units = list(dict.fromkeys(unit for part in fresh for unit in part))
-            vector = dict(zip(units, self._vectors_of_units(units), strict=True))
-            rows = np.array([np.sum([vector[u] for u in part], axis=0) for part in fresh])
-            nothing = np.zeros((1, rows.shape[1]))
-            before = nothing if self._vectors is None else self._vectors
-            self._vectors = np.concatenate([before, rows])
-        return np.asarray(counts @ self._vectors[:needed])
+        wanted = np.zeros(needed, bool)
+        wanted[counts.indices] = True
+        wanted[: len(self._known)] &= ~self._known[:needed]
+        wanted[0] = False  # the part of no units
+        fresh = np.flatnonzero(wanted)
+        if len(fresh):
+            self._learn(fresh, needed)
+        return np.asarray(counts @ self._rows[:needed])
 
-
-class _Choice:
-    """Which component networks have at a place, with all its options, as one number."""
-
-    def __init__(
-        self,
-        columns: Mapping[str, int],
-        axis: str,
-        options: Mapping[str, Sequence[tuple[str, str, Sequence[Any]]]],
-    ) -> None:
-        self.variants: list[Variant] = []
-        self._column = columns.get(axis)
-        self._offsets: list[int] = []
-        self._steps: list[tuple[int, int]] = []  # column, step of the number by its code
-        self._properties: dict[object, Integers] = {}
-        for type_, axes in options.items():
-            self._offsets.append(len(self.variants))
-            settings: list[dict[str, Any]] = [{}]
-            step = math.prod(len(values) for _, _, values in axes)
-            for name, option, values in axes:
-                step //= len(values)
-                if name in columns:
-                    self._steps.append((columns[name], step))
-                settings = [{**setting, option: value} for setting in settings for value in values]
-            self.variants += [(type_, setting) for setting in settings]
-
-    def index(self, codes: Codes) -> Integers:
-        """Return each row's variant; that of an inactive place is any."""
-        offsets = np.asarray(self._offsets, np.int64)
-        index = offsets[0 if self._column is None else codes[:, self._column]]
-        index = np.array(np.broadcast_to(index, len(codes)))
-        for column, step in self._steps:  # options of other types are inactive, -1
-            index += np.maximum(codes[:, column], 0).astype(np.int64) * step
-        return index
-
-    def property(self, of: Callable[[Variant], int]) -> Integers:
-        """Return an integer of each variant."""
-        if of not in self._properties:
-            self._properties[of] = np.array([of(variant) for variant in self.variants], np.int64)
-        return self._properties[of]
-
-    def layouts(self, specs: Mapping[str, Any]) -> Integers:
-        """Return the number of each variant's memory layout."""
-        if "layouts" not in self._properties:
-            found = [0 if t == NONE else _LAYOUTS.index(specs[t].layout) for t, _ in self.variants]
-            self._properties["layouts"] = np.array(found, np.int64)
-        return self._properties["layouts"]
-
-    def kinds(self, types: Iterable[str]) -> Integers:
-        """Return the number of each variant's type, 0 for none."""
-        if "kinds" not in self._properties:
-            numbers = {type_: i for i, type_ in enumerate((NONE, *types))}
-            self._properties["kinds"] = np.array([numbers[t] for t, _ in self.variants], np.int64)
-        return self._properties["kinds"]
-
-
-class _Table:
-    """Numbers by keys of a few integers: a dense array where that is small, else a sorted list."""
-
-    def __init__(self) -> None:
-        self._sizes: tuple[int, ...] = ()
-        self._dense: Integers | None = None
-        self._keys = np.array([_NO_KEY])
-        self._found = np.zeros(1, np.int64)
-
-    def __call__(
-        self, key: Sequence[Integers], make: Callable[..., Part], number: Callable[[Part], int]
-    ) -> Integers:
-        highest = [int(k.max()) + 1 for k in key]
-        sizes = self._sizes or (0,) * len(key)
-        if any(high > size for high, size in zip(highest, sizes, strict=True)):
-            self._resize([max(pair) for pair in zip(highest, sizes, strict=True)])
-        packed = key[0]
-        for values, size in zip(key[1:], self._sizes[1:], strict=True):
-            packed = packed * size + values
-        if self._dense is not None:
-            found = self._dense[packed]
-            missing = np.flatnonzero(found < 0)
-        else:
-            position = np.minimum(np.searchsorted(self._keys, packed), len(self._keys) - 1)
-            missing = np.flatnonzero(self._keys[position] != packed)
-            found = self._found[position]
-        if len(missing):
-            fresh, first, inverse = np.unique(
-                packed[missing], return_index=True, return_inverse=True
-            )
-            rows = missing[first]
-            made = [number(make(*(int(k[row]) for k in key))) for row in rows]
-            numbers = np.array(made, np.int64)
-            if self._dense is not None:
-                self._dense[fresh] = numbers
-            else:
-                keys = np.concatenate([self._keys, fresh])
-                order = np.argsort(keys)
-                self._keys, self._found = keys[order], np.append(self._found, numbers)[order]
-            found[missing] = numbers[inverse]
-        return found
-
-    def _resize(self, sizes: Sequence[int]) -> None:
-        """Make room for higher keys."""
-        if self._dense is None:
-            old, found = self._keys[:-1], self._found[:-1]
-        else:
-            old = np.flatnonzero(self._dense >= 0)
-            found = self._dense[old]
-        keys = old
-        if len(old):
-            keys = np.ravel_multi_index(np.unravel_index(old, self._sizes), tuple(sizes))
-        self._sizes = tuple(sizes)
-        self._dense = None
-        if math.prod(sizes) <= _DENSE:
-            self._dense = np.full(math.prod(sizes), -1, np.int64)
-            self._dense[keys] = found
-        else:
-            order = np.argsort(keys)
-            self._keys = np.append(keys[order], _NO_KEY)
-            self._found = np.append(found[order], 0)
+    def _learn(self, fresh: Integers, needed: int) -> None:
+        """Find what parts add."""
+        lists = [self.parts.parts[number] for number in fresh.tolist()]
+        units = list(dict.fromkeys(unit for part in lists for unit in part))
+        place = {unit: row for row, unit in enumerate(units)}
+        rows = self._units_rows(units)
+        if needed > len(self._known):
+            room = 2 * needed
+            grown = np.zeros((room, rows.shape[1]))
+            grown[: len(self._known)] = self._rows.reshape(-1, rows.shape[1])
+            self._known = np.append(self._known, np.zeros(room - len(self._known), bool))
+            self._rows = grown
+        owners = np.repeat(fresh, [len(part) for part in lists])
+        places = np.array([place[unit] for part in lists for unit in part], np.int64)
+        np.add.at(self._rows, owners, rows[places])
+        self._known[fresh] = True
 
 
 def _matrix(columns: Sequence[tuple[Integers, Any]], parts: int) -> csr_array:
@@ -362,13 +253,13 @@ def _pattern_length(block: Variant) -> int:
 
 
 def _change(wanted: str, layout: int, side: int, width: int) -> Part:
-    if _LAYOUTS[layout] == wanted:
+    if LAYOUTS[layout] == wanted:
         return ()
     return (Unit("layout", wanted, width, width, side),)
 
 
 def _change_part(wanted: int, side: int, width: int) -> Part:
-    return (Unit("layout", _LAYOUTS[wanted], width, width, side),)
+    return (Unit("layout", LAYOUTS[wanted], width, width, side),)
 
 
 def _down_part(variant: Variant, layout: int, side: int, in_width: int, width: int) -> Part:

@@ -6,13 +6,13 @@ The rules are those of `SearchSpace.sample`, `mutate` and `crossover`, for many 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from searchspace.space import STEP, SearchSpace
+from searchspace.size_steps import Size
+from searchspace.space import SearchSpace
 from searchspace.space_file import NONE
 
 Codes = NDArray[np.int16]
@@ -20,27 +20,6 @@ Rows = NDArray[np.bool_]
 Integers = NDArray[np.int64]
 
 INACTIVE = -1
-
-
-@dataclass(frozen=True)
-class _Size:
-    """A size's values that are drawn, and where a step leads.
-
-    Attributes:
-        codes: of the values that are drawn, ascending.
-        logs: their logarithms.
-        middles: half-way between neighbouring logarithms.
-        every: logarithms of all values.
-        first: for each code, the first position in `codes` that a step reaches.
-        last: the last such position.
-    """
-
-    codes: Integers
-    logs: NDArray[np.float64]
-    middles: NDArray[np.float64]
-    every: NDArray[np.float64]
-    first: Integers
-    last: Integers
 
 
 class Variation:
@@ -59,7 +38,7 @@ class Variation:
         self._columns = {name: i for i, name in enumerate(self._names)}
         self._lengths = np.array([len(v) for v in self._values], np.int64)
         self._sizes = {
-            i: _size(np.array(values, float), _ratio(name, ratio))
+            i: Size.of(np.array(values, float), _ratio(name, ratio))
             for i, (name, values) in enumerate(space.axes.items())
             if name in space.sizes
         }
@@ -138,9 +117,7 @@ class Variation:
             others = np.arange(low, high + 1)
             size = self._sizes.get(axis)
             if size is not None:
-                near = size.codes[size.first[code[axis]] : size.last[code[axis]] + 1]
-                near = near[(near >= low) & (near <= high)]
-                others = near[_spread(near - code[axis])]
+                others = size.near(int(code[axis]), low, high)
             others = others[others != code[axis]]
             rows = np.repeat(code[None], len(others), axis=0)
             rows[:, axis] = others
@@ -151,9 +128,8 @@ class Variation:
         """Return members with their widths moved to the nearest that are drawn."""
         moved = codes.copy()
         for axis, size in self._sizes.items():
-            nearest = size.codes[np.searchsorted(size.middles, size.every)]
             active = codes[:, axis] >= 0
-            moved[active, axis] = nearest[codes[active, axis]]
+            moved[active, axis] = size.nearest[codes[active, axis]]
         return self.complete(moved, rng)
 
     def merged(self, base: Codes, first: Codes, second: Codes, rng: np.random.Generator) -> Codes:
@@ -326,52 +302,18 @@ class Variation:
         if drawn.any():
             a, b = least[drawn], most[drawn]
             size = self._sizes.get(axis)
-            if size is None:
-                code[drawn] = rng.integers(a, b + 1)
-            else:
-                code[drawn] = _drawn(size, a, b, rng)
+            code[drawn] = rng.integers(a, b + 1) if size is None else size.draw(a, b, rng)
         return np.clip(code, least, most, out=code)
 
     def _step(
         self, axis: int, code: NDArray[Any], low: Integers, high: Integers, rng: Any
     ) -> Integers:
         """Return other codes of an axis, one step away."""
-        code = code.astype(np.int64)
         size = self._sizes.get(axis)
-        if size is None:
-            other: Integers = rng.integers(low, high)
-            return other + (other >= code)
-        first = np.maximum(size.first[code], np.searchsorted(size.codes, low))
-        last = np.minimum(size.last[code], np.searchsorted(size.codes, high, side="right") - 1)
-        at = np.searchsorted(size.codes, code)
-        inside = (at < len(size.codes)) & (at >= first) & (at <= last)
-        own = inside & (size.codes[np.minimum(at, len(size.codes) - 1)] == code)
-        choices = last - first + 1 - own
-        position = first + (rng.random(len(code)) * np.maximum(choices, 1)).astype(np.int64)
-        position += own & (position >= at)
-        found: Integers = size.codes[np.clip(position, 0, len(size.codes) - 1)]
-        # Where nothing that is drawn lies in reach, the nearest value there is.
-        beside = np.where(code < high, code + 1, code - 1)
-        found[choices <= 0] = beside[choices <= 0]
-        return found
-
-
-def _spread(offsets: Integers) -> Rows:
-    """Return which of a size's neighbours to look at: powers of two away, and the farthest."""
-    distance = np.abs(offsets)
-    ends: Rows = (offsets == offsets.min(initial=0)) | (offsets == offsets.max(initial=0))
-    return ends | ((distance & (distance - 1)) == 0)
-
-
-def _drawn(size: _Size, low: Integers, high: Integers, rng: np.random.Generator) -> Integers:
-    """Return codes between limits, even in the logarithm of their values."""
-    first = np.searchsorted(size.codes, low)
-    last = np.searchsorted(size.codes, high, side="right") - 1
-    some = last >= first
-    first = np.minimum(first, len(size.codes) - 1)
-    start, end = size.logs[first], size.logs[np.maximum(last, 0)]
-    position = np.searchsorted(size.middles, start + (end - start) * rng.random(len(low)))
-    return np.where(some, size.codes[position], low)
+        if size is not None:
+            return size.step(code.astype(np.int64), low, high, rng)
+        other: Integers = rng.integers(low, high)
+        return other + (other >= code)
 
 
 def _ratio(name: str, ratio: float) -> float:
@@ -379,20 +321,3 @@ def _ratio(name: str, ratio: float) -> float:
     if not name.endswith("width"):
         return 1.0
     return ratio**2 if name.startswith("head.") else ratio
-
-
-def _size(values: NDArray[np.float64], ratio: float) -> _Size:
-    """Return what is drawn of a size's ascending values, and how far its steps go."""
-    kept: list[int] = []
-    for code, value in enumerate(values):
-        if not kept or value >= ratio * values[kept[-1]] or code == len(values) - 1:
-            kept.append(code)
-    codes = np.array(kept, np.int64)
-    drawn = values[codes]
-    logs = np.log(drawn)
-    at = np.searchsorted(codes, np.arange(len(values)))
-    # A step reaches a factor of STEP, and the next values where that is none.
-    first = np.minimum(np.searchsorted(drawn, values / STEP), np.maximum(at - 1, 0))
-    last = np.searchsorted(drawn, values * STEP, side="right") - 1
-    last = np.maximum(last, np.minimum(at + 1, len(codes) - 1))
-    return _Size(codes, logs, (logs[1:] + logs[:-1]) / 2, np.log(values), first, last)

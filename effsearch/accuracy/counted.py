@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
 
 from effsearch.accuracy.score import Array, Score, TotalsScore
 from searchspace import Architecture
-from searchspace.operators import unit_operators
+from searchspace.templates import unit_counts
 from searchspace.units import Unit, units
 
 # Means and standard deviations of log MACs and log depth over the 16 published networks: a fixed
@@ -39,15 +40,13 @@ class Counted(TotalsScore):
 
     def score(self, architecture: Architecture) -> Score:
         """Return the count; its standard deviation is 0."""
-        rows = [self.unit_features(placed.unit) for placed in units(architecture)]
-        mean, _ = self.score_features(np.sum(rows, axis=0)[None])
+        rows = self.units_features([placed.unit for placed in units(architecture)])
+        mean, _ = self.score_features(rows.sum(axis=0, keepdims=True))
         return Score(float(mean[0]), 0.0)
 
-    def unit_features(self, unit: Unit) -> Array:
-        """Return a unit's parameters and multiply-accumulates, and 1 for a block, (3,)."""
-        parts = unit_operators(unit, "train")
-        counts = sum(o.params for o in parts), sum(o.macs for o in parts), unit.role == "block"
-        return np.array(counts, float)
+    def units_features(self, units: Sequence[Unit]) -> Array:
+        """Return units' parameters and multiply-accumulates, and 1 for a block, (n, 3)."""
+        return np.column_stack([unit_counts(units), [unit.role == "block" for unit in units]])
 
     def score_features(self, matrix: Array) -> tuple[Array, Array]:
         """Return the counts (n,) of totals (n, 3), and zeros."""

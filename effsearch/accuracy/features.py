@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from searchspace import Architecture
-from searchspace.operators import Operator, unit_operators
+from searchspace.operators import Operator
 from searchspace.schema import BLOCKS, OptionValue, linear_heads, partial_width
+from searchspace.templates import Alike, rows_of_alike
 from searchspace.units import Unit, units
 
 Array = NDArray[np.float64]
@@ -68,38 +69,60 @@ _LARGEST_KERNEL = 7  # larger ones gain nothing that is published here
 WIDENING = (0.0, 1.6)  # octaves by which a downsampling widens; published: 0.19 to 1.27
 
 
-def operator_totals(operators: Iterable[Operator]) -> Array:
-    """Return what operators add to the totals, shape (len(TOTALS),), wherever they are."""
-    total = np.zeros(len(TOTALS))
+def operator_totals(operators: Iterable[Operator], count: int) -> Array:
+    """Return what operators add to the totals, wherever they are.
+
+    Args:
+        operators: of units that differ in numbers alone, which are arrays (count,) then.
+        count: of the units.
+
+    Returns:
+        Array of shape (len(TOTALS), count).
+    """
+    total = np.zeros((len(TOTALS), count))
     for operator in operators:
         total[_INDEX["gmacs"]] += operator.macs / 1e9
         total[_INDEX["mparams"]] += operator.params / 1e6
         if operator.kind in _WEIGHTED or operator.kind in _PRODUCTS:
             total[_INDEX["mactivations"]] += math.prod(operator.output_shape) / 1e6
-        tokens = _tokens(operator)
-        if operator.kind not in _WEIGHTED or tokens <= 1:
+        if operator.kind not in _WEIGHTED:
             continue
-        gmacs, log2_side = operator.macs / 1e9, math.log2(tokens) / 2
-        total[_INDEX["layers"]] += 1
+        tokens = _tokens(operator)
+        spatial = tokens > 1
+        log2_side = np.log2(np.maximum(tokens, 1)) / 2
+        gmacs = spatial * (operator.macs / 1e9)
+        total[_INDEX["layers"]] += spatial
         total[_INDEX["layers.gmacs"]] += gmacs
         total[_INDEX["layers.gmacs.log2_side"]] += gmacs * log2_side
         total[_INDEX["layers.gmacs.log2_side_squared"]] += gmacs * log2_side**2
-        if operator.kernel > 1:
-            total[_INDEX["mixers"]] += 1
-            kernel = min(operator.kernel, _LARGEST_KERNEL)
-            total[_INDEX["mixers.log2_kernel"]] += math.log2(kernel)
+        mixes = spatial & (operator.kernel > 1)
+        kernel = np.clip(operator.kernel, 1, _LARGEST_KERNEL)
+        total[_INDEX["mixers"]] += mixes
+        total[_INDEX["mixers.log2_kernel"]] += mixes * np.log2(kernel)
     return total
 
 
-def unit_totals(unit: Unit, ranges: OptionRanges) -> Array:
-    """Return what a unit adds to the totals, shape (len(TOTALS),).
+def units_totals(units: Sequence[Unit], ranges: OptionRanges) -> Array:
+    """Return what units add to the totals, shape (n, len(TOTALS)).
 
     Args:
-        unit: its signature.
+        units: their signatures.
         ranges: published range of each block option, by its name in `block_options`.
     """
-    operators = unit_operators(unit, "deploy")
-    total = operator_totals(operators)
+
+    def rows(group: Alike) -> Array:
+        totals = operator_totals(group.operators, len(group.rows)).T
+        weighted = [o for o in group.operators if o.kind in _WEIGHTED]
+        width = np.broadcast_to(_input_width(weighted[-1]) if weighted else 0, len(totals))
+        for row, index in enumerate(group.rows):
+            _add_unit(totals[row], units[index], int(width[row]), ranges)
+        return totals
+
+    return rows_of_alike(units, rows)
+
+
+def _add_unit(total: Array, unit: Unit, classifier_width: int, ranges: OptionRanges) -> None:
+    """Add to a unit's totals what its operators do not say."""
     gmacs = total[_INDEX["gmacs"]]
 
     def add(name: str, amount: float) -> None:
@@ -112,8 +135,7 @@ def unit_totals(unit: Unit, ranges: OptionRanges) -> Array:
         add("head.gmacs", gmacs)
         add("head.mparams", total[_INDEX["mparams"]])
         add("last.log2_side", math.log2(unit.side))
-        linear = [o for o in operators if o.kind in _WEIGHTED]
-        add("classifier.log2_width", math.log2(_input_width(linear[-1])))
+        add("classifier.log2_width", math.log2(classifier_width))
     elif unit.role == "downsample":
         add("widening.octaves", outside(math.log2(unit.width / unit.in_width), WIDENING))
     elif unit.role == "block":
@@ -132,7 +154,6 @@ def unit_totals(unit: Unit, ranges: OptionRanges) -> Array:
                 low, high = (math.log2(v) for v in ranges[name])
                 add("option.octaves_below", max(low - math.log2(value), 0.0))
                 add("option.octaves_above", max(math.log2(value) - high, 0.0))
-    return total
 
 
 def attention_amount(attended: float) -> float:
@@ -159,7 +180,7 @@ def graph_totals(operators: Sequence[Operator], side: int, classes: int = CLASSE
     Raises:
         ValueError: where no layer works on more than one token.
     """
-    total = operator_totals(operators)
+    total = operator_totals(operators, 1)[:, 0]
     spatial = [o for o in operators if o.kind in _WEIGHTED and _tokens(o) > 1]
     if not spatial:
         raise ValueError("no layer works on more than one token")
@@ -201,15 +222,12 @@ class Features:
 
     def __call__(self, architecture: Architecture) -> Array:
         """Return an architecture's totals, shape (len(TOTALS),)."""
-        total: Array = np.add.reduce([self.of_unit(p.unit) for p in units(architecture)])
+        found = [placed.unit for placed in units(architecture)]
+        fresh = [unit for unit in dict.fromkeys(found) if unit not in self._cache]
+        if fresh:
+            self._cache |= zip(fresh, units_totals(fresh, self.ranges), strict=True)
+        total: Array = np.add.reduce([self._cache[unit] for unit in found])
         return total
-
-    def of_unit(self, unit: Unit) -> Array:
-        """Return one unit's part of the totals; computed once."""
-        row = self._cache.get(unit)
-        if row is None:
-            row = self._cache[unit] = unit_totals(unit, self.ranges)
-        return row
 
 
 def family_shares(totals: Array) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import BeforeValidator
 
 from effsearch.accuracy.estimate import COEFFICIENTS, RANGES, Estimate, top1_of
-from effsearch.accuracy.features import Array, Features
+from effsearch.accuracy.features import Array, Features, units_totals
 from effsearch.accuracy.graph_features import graph_features
 from effsearch.accuracy.options import Flag, ScoreOptions
 from effsearch.accuracy.score import Score, TotalsScore
@@ -112,9 +112,9 @@ class ImagenetEstimate(TotalsScore):
         """Return the totals that `score_features` takes, (len(TOTALS),)."""
         return self._features(architecture)
 
-    def unit_features(self, unit: Unit) -> Array:
-        """Return one unit's part of the totals; an architecture's are the sum of its units'."""
-        return self._features.of_unit(unit)
+    def units_features(self, units: Sequence[Unit]) -> Array:
+        """Return units' parts of the totals (n, d); an architecture's are the sum of its units'."""
+        return units_totals(units, self._features.ranges)
 
     def score_features(self, matrix: Array) -> tuple[Array, Array]:
         """Return scores and standard deviations in percent, (n,) each, of totals (n, d).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import NormalDist
 from types import MappingProxyType
@@ -107,8 +108,8 @@ class TotalsScore(ScoreSource):
     """
 
     @abstractmethod
-    def unit_features(self, unit: Unit) -> Array:
-        """Return what a unit adds to the totals, (d,)."""
+    def units_features(self, units: Sequence[Unit]) -> Array:
+        """Return what units add to the totals, (n, d)."""
 
     @abstractmethod
     def score_features(self, matrix: Array) -> tuple[Array, Array]:

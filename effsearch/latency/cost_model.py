@@ -38,11 +38,11 @@ class CostModel(Protocol):
         ...
 
     def as_transferred(self, features: Array, block: str) -> Array:
-        """Return the features (d,) of a block of a type not measured here: no cheaper, less sure.
+        """Return features (n, d) of blocks of a type not measured here: no cheaper, less sure.
 
         Args:
-            features: of the block's operators, (d,).
-            block: its type.
+            features: of the blocks' operators, (n, d).
+            block: their type.
         """
         ...
 
@@ -80,6 +80,20 @@ class PricedTotals:
 
 @runtime_checkable
 class ManyAtOnce(Protocol):
+    """A cost model whose features of many parts are found at once."""
+
+    def features_of_many(self, operators: Sequence[Operator], count: int) -> Array:
+        """Return `features` of parts that differ in numbers alone, (count, d).
+
+        Args:
+            operators: of the parts; numbers that differ are arrays (count,).
+            count: of the parts.
+        """
+        ...
+
+
+@runtime_checkable
+class PreparedPrices(Protocol):
     """A cost model that prices many operators faster than one by one."""
 
     def prepare(self, operators: Sequence[Operator]) -> None:

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from effsearch.latency.cost_model import Array, CostModel, ManyAtOnce
+from effsearch.latency.cost_model import Array, CostModel, ManyAtOnce, PreparedPrices
 from effsearch.latency.models.registry import load_model
 from searchspace import Architecture, Operator, SearchSpace
 from searchspace.graph import CONTROL_FLOW
 from searchspace.operators import unit_operators
 from searchspace.population import PopulationParts, PopulationTotals
-from searchspace.templates import prepare
+from searchspace.templates import Alike, prepare, rows_of_alike
 from searchspace.units import Unit, units
 
 Z80 = NormalDist().inv_cdf(0.9)  # half-width of an 80 % interval in standard deviations
@@ -158,6 +158,11 @@ class DeviceTable:
 
     def _features_of(self, unit: Unit) -> Array:
         features = self.model.features(unit_operators(unit, "deploy"))
+        row: Array = self._marked(features[None], unit)[0]
+        return row
+
+    def _marked(self, features: Array, unit: Unit) -> Array:
+        """Return features (n, d) of units of a type, less sure where it is not measured here."""
         if self._is_transferred(unit):
             return self.model.as_transferred(features, unit.type)
         return features
@@ -165,12 +170,20 @@ class DeviceTable:
     def _is_transferred(self, unit: Unit) -> bool:
         return unit.role == "block" and unit.type not in self.model.measured_blocks
 
-    def units_features(self, units: Sequence[Unit]) -> list[Array]:
-        """Return the features (d,) of each of many units."""
-        prepare(units)
+    def units_features(self, units: Sequence[Unit]) -> Array:
+        """Return the features (n, d) of many units."""
         if isinstance(self.model, ManyAtOnce):
+            many = self.model.features_of_many
+
+            def rows(group: Alike) -> Array:
+                features = many(group.operators, len(group.rows))
+                return self._marked(features, units[group.rows[0]])
+
+            return rows_of_alike(units, rows)
+        prepare(units)
+        if isinstance(self.model, PreparedPrices):
             self.model.prepare([o for unit in units for o in unit_operators(unit)])
-        return [self._features_of(unit) for unit in units]
+        return np.stack([self._features_of(unit) for unit in units])
 
     def features(self, architecture: Architecture) -> Array:
         """Return a network's features (d,)."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +45,7 @@ FEATURES = (
 
 _INDEX = {name: i for i, name in enumerate(FEATURES)}
 
+TRAITS = ("linear_attention", "channels_last")
 _CONVOLUTIONS = ("conv", "pointwise_conv", "depthwise_conv", "grouped_conv", "linear")
 _COPIES = ("Concat", "Split", "Slice", "Expand", "Gather")
 _BYTES_PER_VALUE = 2  # float16
@@ -78,28 +80,56 @@ def features(operators: Sequence[Operator], hardware: Hardware) -> NDArray[np.fl
     Returns:
         Array of shape (len(FEATURES),).
     """
-    total = np.zeros(len(FEATURES))
+    row: NDArray[np.float64] = features_of_many(operators, hardware, 1)[0]
+    return row
+
+
+def features_of_many(
+    operators: Sequence[Operator], hardware: Hardware, count: int
+) -> NDArray[np.float64]:
+    """Return `features` of parts that differ in numbers alone, (count, len(FEATURES)).
+
+    Args:
+        operators: of the parts; numbers that differ are arrays (count,).
+        hardware: of the device.
+        count: of the parts.
+    """
+    total = np.zeros((len(FEATURES), count))
     for operator in operators:
         for name, amount in operator_totals(operator, hardware):
             total[_INDEX[name]] += amount
-    return total
+    return total.T
 
 
-def operator_totals(operator: Operator, hardware: Hardware) -> list[tuple[str, float]]:
-    """Return what one operator adds to the totals: names of `FEATURES` with amounts."""
+def operator_totals(operator: Operator, hardware: Hardware) -> list[tuple[str, Any]]:
+    """Return what one operator adds to the totals: names of `FEATURES` with amounts.
+
+    Amounts are arrays where the operator's numbers are.
+    """
     gmacs = operator.macs / 1e9
     mb = (operator.input_bytes + operator.output_bytes) * _SCALE
     weight_mb = operator.weight_bytes * _SCALE
-    floor = max(gmacs / hardware.peak_gmacs_per_ms, weight_mb / hardware.weight_mb_per_ms)
-    amounts = [("floor.ms", floor)]
-    if is_fused(operator):
-        return [*amounts, ("gelu.mb" if operator.op == "Gelu" else "fused.mb", mb)]
+    floor = np.maximum(gmacs / hardware.peak_gmacs_per_ms, weight_mb / hardware.weight_mb_per_ms)
+    amounts: list[tuple[str, Any]] = [("floor.ms", floor)]
+    fused = is_fused(operator)
+    if np.any(fused):
+        amounts.append(("gelu.mb" if operator.op == "Gelu" else "fused.mb", fused * mb))
+    if np.all(fused):
+        return amounts
+    apart = _apart_totals(operator, hardware, gmacs, mb)
+    return [*amounts, *((name, amount * np.logical_not(fused)) for name, amount in apart)]
+
+
+def _apart_totals(
+    operator: Operator, hardware: Hardware, gmacs: float, mb: float
+) -> list[tuple[str, Any]]:
+    """Return what an operator adds that runs by itself."""
     kind = operator.kind
     product = kind in ("matmul", "attention", "softmax")
-    amounts.append(("matmul.count" if product else "dispatch.count", 1.0))
-    spilled = max(0.0, mb - hardware.on_chip_mb)
-    if spilled:
-        amounts.append(("spill.mb", spilled))
+    amounts: list[tuple[str, Any]] = [
+        ("matmul.count" if product else "dispatch.count", 1.0),
+        ("spill.mb", np.maximum(0.0, mb - hardware.on_chip_mb)),
+    ]
     if kind in _CONVOLUTIONS:
         grouped = kind in ("depthwise_conv", "grouped_conv")
         amounts += [
@@ -108,8 +138,12 @@ def operator_totals(operator: Operator, hardware: Hardware) -> list[tuple[str, f
         ]
     elif kind in ("matmul", "attention"):
         amounts += [("matmul.gmacs", gmacs), ("matmul.mb", mb)]
-        if is_linear_attention(operator):
-            amounts += [("linear_attention.gmacs", gmacs), ("linear_attention.mb", mb)]
+        linear = is_linear_attention(operator)
+        if np.any(linear):
+            amounts += [
+                ("linear_attention.gmacs", linear * gmacs),
+                ("linear_attention.mb", linear * mb),
+            ]
     elif kind == "softmax":
         amounts.append(("matmul.mb", mb))
     elif kind == "norm" and operator.op != "BatchNormalization":
@@ -124,8 +158,8 @@ def operator_totals(operator: Operator, hardware: Hardware) -> list[tuple[str, f
     return amounts
 
 
-def is_fused(operator: Operator) -> bool:
-    """Whether Core ML runs an operator inside its producer."""
+def is_fused(operator: Operator) -> Any:
+    """Whether Core ML runs an operator inside its producer; an array where its numbers are."""
     if operator.kind not in ("activation", "elementwise"):
         return False
     if operator.follows in _CONVOLUTIONS:
@@ -133,12 +167,13 @@ def is_fused(operator: Operator) -> bool:
     # x * sigmoid(x): the sigmoid shares its input with the product, and the product alone reads it.
     if operator.op == "Sigmoid":
         return not operator.follows
-    twice = operator.input_bytes == 2 * operator.output_bytes
-    return operator.op == "Mul" and operator.follows == "activation" and twice
+    if operator.op != "Mul" or operator.follows != "activation":
+        return False
+    return operator.input_bytes == 2 * operator.output_bytes
 
 
-def is_linear_attention(operator: Operator) -> bool:
-    """Whether a product is ReLU linear attention's of values and keys.
+def is_linear_attention(operator: Operator) -> Any:
+    """Whether a product is ReLU linear attention's of values and keys; an array as above.
 
     It contracts over tokens, and one side has a row of ones more for the normaliser (EfficientViT,
     arXiv 2205.14756, official code): d + 1 by d, unlike any product of softmax attention.
@@ -146,8 +181,8 @@ def is_linear_attention(operator: Operator) -> bool:
     if len(operator.output_shape) < 2:
         return False
     rows, columns = operator.output_shape[-2:]
-    depth = operator.macs // max(1, math.prod(operator.output_shape))
-    return abs(rows - columns) == 1 and depth not in (rows, columns)
+    depth = operator.macs // np.maximum(1, math.prod(operator.output_shape))
+    return (abs(rows - columns) == 1) & (depth != rows) & (depth != columns)
 
 
 def trait(operator: Operator) -> str:
@@ -156,16 +191,19 @@ def trait(operator: Operator) -> str:
     Some phones have no measured network with such operators, so their prices come from related
     phones: `linear_attention`, and `channels_last`, linear layers on (N, H, W, C) maps.
     """
-    if operator.kind == "matmul" and is_linear_attention(operator):
-        return "linear_attention"
-    if operator.kind == "linear" and len(operator.input_shape) == 4:
-        return "channels_last"
-    return ""
+    return next((name for name in TRAITS if np.any(has_trait(operator, name))), "")
 
 
-def _padded_mb(shape: Sequence[int]) -> float:
+def has_trait(operator: Operator, name: str) -> Any:
+    """Whether an operator has one of `TRAITS`; an array where its numbers are."""
+    if name == "linear_attention":
+        return operator.kind == "matmul" and is_linear_attention(operator)
+    return operator.kind == "linear" and len(operator.input_shape) == 4
+
+
+def _padded_mb(shape: Sequence[int]) -> Any:
     """Return MB of a float16 tensor whose last axis is padded to 64 bytes."""
     if not shape:
         return 0.0
-    last = math.ceil(shape[-1] / _LAST_AXIS) * _LAST_AXIS
+    last = -(-shape[-1] // _LAST_AXIS) * _LAST_AXIS
     return math.prod(shape[:-1]) * last * _BYTES_PER_VALUE / 1e6

@@ -105,7 +105,7 @@ class CalibratedTable:
         return dict(self.card)
 
     def as_transferred(self, features: Array, block: str) -> Array:
-        """Return the features (J,) as they are: the prices' covariance says how sure they are."""
+        """Return the features (n, J) as they are: the prices' covariance says how sure they are."""
         return features
 
     def features(self, operators: Sequence[Operator]) -> Array:

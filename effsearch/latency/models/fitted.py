@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,8 +18,10 @@ import numpy as np
 from effsearch.latency.cost_model import Array, PricedTotals
 from effsearch.latency.models.accelerator_features import (
     FEATURES,
+    TRAITS,
     Hardware,
-    features,
+    features_of_many,
+    has_trait,
     operator_totals,
     trait,
 )
@@ -146,12 +149,20 @@ class FittedTable:
             The totals of `FEATURES`, then the ms in operators whose prices are transferred: shape
             (len(FEATURES) + 1,).
         """
-        totals = features(operators, self.hardware)
-        foreign = [o for o in operators if self._is_transferred(o)]
-        return np.append(totals, self.operator_ms(foreign).sum() if foreign else 0.0)
+        row: Array = self.features_of_many(operators, 1)[0]
+        return row
+
+    def features_of_many(self, operators: Sequence[Operator], count: int) -> Array:
+        """Return `features` of parts that differ in numbers alone, (count, d)."""
+        foreign = np.zeros(count)
+        for operator in operators:
+            transferred = self._is_transferred(operator)
+            if np.any(transferred):
+                foreign += transferred * self._ms(operator)
+        return np.column_stack([features_of_many(operators, self.hardware, count), foreign])
 
     def as_transferred(self, features: Array, block: str) -> Array:
-        """Return a block's features (d,), all of its ms taken for transferred.
+        """Return blocks' features (n, d), all of their ms taken for transferred.
 
         Where no related device measured the type either, the interval has nothing to be widened
         by, and they stay as they are.
@@ -159,7 +170,7 @@ class FittedTable:
         if block not in self.transferred_blocks:
             return features
         changed = features.copy()
-        changed[-1] = self._parts_ms(features[None])[0]
+        changed[:, -1] = self._parts_ms(features)
         return changed
 
     def priced_totals(self, networks: Sequence[Sequence[Operator]]) -> PricedTotals:
@@ -221,21 +232,26 @@ class FittedTable:
 
     def operator_ms(self, operators: Sequence[Operator]) -> Array:
         """Return what each operator costs (the median), shape (len(operators),)."""
-        prices = dict(zip(PRICED, self.price.tolist(), strict=True)) | {"floor.ms": 1.0}
-        return np.array(
-            [
-                sum(prices[n] * amount for n, amount in operator_totals(o, self.hardware))
-                for o in operators
-            ]
-        )
+        return np.array([self._ms(operator) for operator in operators])
 
     def floor_ms(self, operators: Sequence[Operator]) -> Array:
         """Return what the hardware needs at least for each operator, shape (len(operators),)."""
         return np.array([dict(operator_totals(o, self.hardware))["floor.ms"] for o in operators])
 
-    def _is_transferred(self, operator: Operator) -> bool:
-        unusual = trait(operator)
-        return bool(unusual) and unusual not in self.measured_traits
+    def _ms(self, operator: Operator) -> Any:
+        totals = operator_totals(operator, self.hardware)
+        return sum(self._prices[name] * amount for name, amount in totals)
+
+    @cached_property
+    def _prices(self) -> dict[str, float]:
+        return dict(zip(PRICED, self.price.tolist(), strict=True)) | {"floor.ms": 1.0}
+
+    def _is_transferred(self, operator: Operator) -> Any:
+        found: Any = False
+        for name in TRAITS:
+            if name not in self.measured_traits:
+                found = found | has_trait(operator, name)
+        return found
 
     def _parts_ms(self, features: Array) -> Array:
         return np.asarray(features[:, 0] + features[:, 1:-1] @ self.price[1:])

@@ -205,7 +205,7 @@ class MeasuredTable:
         return frozenset(self.card.get("blocks", {}).get("measured", ()))
 
     def as_transferred(self, features: Array, block: str) -> Array:
-        """Return the features (d,) as they are: doubt comes from operators not measured."""
+        """Return the features (n, d) as they are: doubt comes from operators not measured."""
         return features
 
     @property

@@ -15,10 +15,8 @@ from effsearch.search.candidates import Outcome
 from effsearch.search.evaluation import finite
 from effsearch.search.limits import Limits
 from searchspace import SearchSpace
-from searchspace.operators import unit_operators
 from searchspace.population import PopulationParts, PopulationTotals
-from searchspace.templates import prepare
-from searchspace.units import Unit
+from searchspace.templates import unit_counts
 from searchspace.variation import Codes
 
 Array = NDArray[np.float64]
@@ -100,8 +98,8 @@ class Assessor:
         self._confidence, self._hashes = confidence, hashes
         self._parts = PopulationParts(space)
         self._latency = PopulationTotals(self._parts, table.units_features)
-        self._score = PopulationTotals(self._parts, self._units_scores)
-        self._counts = PopulationTotals(self._parts, units_counts)
+        self._score = PopulationTotals(self._parts, source.units_features)
+        self._counts = PopulationTotals(self._parts, unit_counts)
 
     def __call__(self, codes: Codes) -> Population:
         """Return what is known of some networks, which may occur more than once."""
@@ -135,10 +133,6 @@ class Assessor:
         rows = np.column_stack([mean, std, quantile, counts, score, deviation]).tolist()
         return [_outcome(*row) for row in rows]
 
-    def _units_scores(self, units: Sequence[Unit]) -> list[Array]:
-        prepare(units)
-        return [self._source.unit_features(unit) for unit in units]
-
 
 def _outcome(
     mean: float,
@@ -157,14 +151,3 @@ def _outcome(
         return Outcome(**latency, **known, **scores)
     except ArithmeticError as error:
         return Outcome(**known, error=str(error))
-
-
-def units_counts(units: Sequence[Unit]) -> list[Array]:
-    """Return each unit's parameters and multiply-accumulates."""
-    prepare(units, "train")
-    found = []
-    for unit in units:
-        operators = unit_operators(unit, "train")
-        counts = sum(o.params for o in operators), sum(o.macs for o in operators)
-        found.append(np.array(counts, float))
-    return found

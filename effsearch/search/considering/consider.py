@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from effsearch.search.considering.assessment import Array, Assessor, Population, joined
-from effsearch.search.considering.islands import SIZE, Island
+from effsearch.search.considering.islands import SIZE, Islands
 from effsearch.search.considering.polish import Polish
-from effsearch.search.considering.selection import occurrences
+from effsearch.search.considering.selection import Indices, occurrences
 from effsearch.search.pareto import non_dominated
 from searchspace.variation import Codes, Variation
 
@@ -78,21 +78,28 @@ class _Seen:
     def number(self) -> int:
         return len(self._hashes)
 
-    def assess(self, codes: Codes) -> Population:
-        """Return what is known of those networks that are new, as far as there is room."""
+    def assess(self, codes: Codes) -> tuple[Population, Indices]:
+        """Return what is known of those networks that are new, as far as there is room.
+
+        Args:
+            codes: (n, axes).
+
+        Returns:
+            The new ones, (m,), and which rows they are, (m,).
+        """
         hashes = self._variation.hashes(codes)
         _, first = np.unique(hashes, return_index=True)
         first.sort()
         known = self._hashes
         pairs = zip(first.tolist(), hashes[first].tolist(), strict=True)
         new = [row for row, value in pairs if value not in known]
-        new = new[: self.limit - len(known)]
-        if not new:
-            return self._nothing
-        found = self._assessor(codes[new])
+        rows = np.array(new[: self.limit - len(known)], np.intp)
+        if not len(rows):
+            return self._nothing, rows
+        found = self._assessor(codes[rows])
         known.update(found.hashes.tolist())
         self._keep(found)
-        return found
+        return found, rows
 
     def _keep(self, found: Population) -> None:
         fits = found.take(found.feasible)
@@ -158,29 +165,26 @@ def consider(
         tell(seen.number, float(front.lower_bound.max(initial=-np.inf)))
         return stop()
 
+    known, _ = seen.assess(np.concatenate(beginnings))
+    if note():
+        return None
     begun = []
-    for codes in beginnings:
-        begun.append(seen.assess(codes))
-        if note():
-            return None
-    known = joined(begun)
-    islands = []
     for begin in beginnings:
         own = np.flatnonzero(np.isin(known.hashes, fine.hashes(begin)))
         near = own[np.argsort(known.violation[own], kind="stable")[:SIZE]]
-        rounded = coarse.rounded(known.codes[near], rng)
-        islands.append(Island(coarse, seen.assess(rounded), rng))
-    for apart, share in ((True, APART), (False, TOGETHER)):
-        if not apart:
-            everyone = joined([island.population for island in islands])
-            islands = [Island(medium, everyone, rng) for _ in range(2)]
+        rounded, _ = seen.assess(coarse.rounded(known.codes[near], rng))
+        begun.append(joined([rounded, known.take(near)]))
+    islands = Islands(coarse, [population for population in begun if len(population)], rng)
+    for share in (APART, TOGETHER):
+        if share == TOGETHER:
+            everyone = joined(islands.populations)
+            islands = Islands(medium, [everyone, everyone], rng)
         before = -1
         while before < seen.number < share * number:
             before = seen.number
-            children = [island.children() for island in islands]
-            found = seen.assess(np.concatenate(children))
-            for island, made in zip(islands, children, strict=True):
-                island.take(found.take(np.isin(found.hashes, fine.hashes(made))))
+            children, owners = islands.children()
+            found, rows = seen.assess(children)
+            islands.take(found, owners[rows])
             if note():
                 return None
     climbers = _climbers(fine, seen.best, rng)
@@ -188,7 +192,7 @@ def consider(
     while climbers and seen.number < number and idle < PATIENCE * len(climbers):
         for climber in climbers:
             before = seen.number
-            climber.take(seen.assess(climber.proposals()))
+            climber.take(seen.assess(climber.proposals())[0])
             idle = 0 if seen.number > before else idle + 1
             if note():
                 return None

@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 
 from effsearch.accuracy.estimate import COEFFICIENTS, TERMS, columns, shapes, top1_of
-from effsearch.accuracy.features import FAMILIES, TOTALS, Features, attention_amount, option_ranges
+from effsearch.accuracy.features import (
+    FAMILIES,
+    TOTALS,
+    attention_amount,
+    option_ranges,
+    units_totals,
+)
 from effsearch.accuracy.imagenet import DATA, ImagenetEstimate, ImagenetOptions
 from effsearch.accuracy.registry import load_source
 from effsearch.latency import DeviceTable
@@ -238,10 +244,10 @@ def test_what_grows_without_bound_never_gains(source):
 def test_a_block_type_of_another_package_gets_the_mean_level_and_more_doubt(source, monkeypatch):
     spec = BLOCKS["shvit_conv"]
     unit = next(p.unit for p in units(zoo.load("shvit_s3")) if p.unit.type == "shvit_conv")
-    ours = Features(source.card["option_ranges"]).of_unit(unit)
+    ours = units_totals([unit], source.card["option_ranges"])[0]
     other = {"shvit_conv": replace(spec, family="Theirs")}
     monkeypatch.setattr("effsearch.accuracy.features.BLOCKS", other)
-    theirs = Features(source.card["option_ranges"]).of_unit(unit)
+    theirs = units_totals([unit], source.card["option_ranges"])[0]
     assert theirs[TOTALS.index("other.blocks")] == 1
     assert ours[TOTALS.index("SHViT.blocks")] == 1
     same = [i for i, name in enumerate(TOTALS) if not name[0].isupper() and "other" not in name]
@@ -288,7 +294,7 @@ def test_scores_do_not_depend_on_the_other_candidates(source):
 
 def test_totals_of_units_add_up(source):
     network = zoo.load("efficientvit_b1")
-    parts = [source.unit_features(p.unit) for p in units(network)]
+    parts = source.units_features([p.unit for p in units(network)])
     np.testing.assert_allclose(np.sum(parts, axis=0), source.features(network))
     assert isinstance(next(iter(units(network))).unit, Unit)
 
