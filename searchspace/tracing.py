@@ -374,7 +374,11 @@ def _reduction(op: str) -> Handler:
     return handler
 
 
-_handles(Tensor.mean, torch.mean)(_reduction("ReduceMean"))
+def _mean_shape(x: Tensor, dim: Any, keepdim: bool = False) -> Sequence[int]:
+    return x.sum(dim, keepdim).shape  # a mean on the meta device imports much of torch first
+
+
+_handles(Tensor.mean, torch.mean, shape=_mean_shape)(_reduction("ReduceMean"))
 _handles(Tensor.sum, torch.sum)(_reduction("ReduceSum"))
 
 

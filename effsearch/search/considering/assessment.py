@@ -17,6 +17,7 @@ from effsearch.search.limits import Limits
 from searchspace import SearchSpace
 from searchspace.population import PopulationParts, PopulationTotals
 from searchspace.templates import unit_counts
+from searchspace.units import Unit
 from searchspace.variation import Codes
 
 Array = NDArray[np.float64]
@@ -97,14 +98,15 @@ class Assessor:
         self._table, self._source, self._limits = table, source, limits
         self._confidence, self._hashes = confidence, hashes
         self._parts = PopulationParts(space)
-        self._latency = PopulationTotals(self._parts, table.units_features)
-        self._score = PopulationTotals(self._parts, source.units_features)
+        self._totals = PopulationTotals(self._parts, self._units_rows)
+        self._priced = 0  # columns of the totals that latency is a function of
         self._counts = PopulationTotals(self._parts, unit_counts)
 
     def __call__(self, codes: Codes) -> Population:
         """Return what is known of some networks, which may occur more than once."""
         parts = self._parts(codes)
-        mean, std = self._table.model.evaluate(self._latency(parts))
+        totals = self._totals(parts)
+        mean, std = self._table.model.evaluate(totals[:, : self._priced])
         quantile = np.asarray(quantile_ms(mean, std, self._confidence))
         violation = np.maximum(quantile / self._limits.budget_ms - 1, 0)
         if self._limits.counted:
@@ -118,7 +120,7 @@ class Assessor:
         lower = np.full(len(codes), -np.inf)
         fits = np.flatnonzero(violation == 0)
         if len(fits):
-            score, deviation = self._source.score_features(self._score(parts[fits]))
+            score, deviation = self._source.score_features(totals[fits, self._priced :])
             bound = score - Z * deviation
             lower[fits] = np.where(np.isfinite(bound), bound, -np.inf)
         return Population(codes, self._hashes(codes), quantile, violation, lower)
@@ -126,12 +128,18 @@ class Assessor:
     def outcomes(self, codes: Codes) -> list[Outcome]:
         """Return all numbers of some networks, scored whether they meet the limits or not."""
         parts = self._parts(codes)
-        mean, std = self._table.model.evaluate(self._latency(parts))
+        totals = self._totals(parts)
+        mean, std = self._table.model.evaluate(totals[:, : self._priced])
         quantile = np.asarray(quantile_ms(mean, std, self._confidence))
         counts = np.rint(self._counts(parts))
-        score, deviation = self._source.score_features(self._score(parts))
+        score, deviation = self._source.score_features(totals[:, self._priced :])
         rows = np.column_stack([mean, std, quantile, counts, score, deviation]).tolist()
         return [_outcome(*row) for row in rows]
+
+    def _units_rows(self, units: Sequence[Unit]) -> Array:
+        latency = self._table.units_features(units)
+        self._priced = latency.shape[1]
+        return np.hstack([latency, self._source.units_features(units)])
 
 
 def _outcome(
