@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from effsearch.accuracy.zero_cost_source import NOTE, ZeroCost, combine, member_scores
 from searchspace import Architecture
 
 
-def second_opinion(networks: Mapping[str, Architecture], seed: int = 0) -> dict[str, Any]:
+def second_opinion(
+    networks: Mapping[str, Architecture], seed: int = 0, apply: Callable[..., Iterable[Any]] = map
+) -> dict[str, Any]:
     """Return zero-cost scores of some networks, and their order by them.
 
     About a second a network on one core. A score that is not defined is None.
@@ -18,11 +20,12 @@ def second_opinion(networks: Mapping[str, Architecture], seed: int = 0) -> dict[
     Args:
         networks: by name.
         seed: of the images and the weights.
+        apply: calls a function for each of some arguments, as `map` does.
     """
     scale = ZeroCost(seed).scale
     rows: dict[str, dict[str, Any]] = {}
-    for name, architecture in networks.items():
-        members = member_scores(architecture, seed)
+    found = apply(member_scores, networks.values(), [seed] * len(networks))
+    for name, members in zip(networks, found, strict=True):
         mean, error = combine(members, scale)
         rows[name] = {
             "scores": {score: _defined(value) for score, value in members.items()},

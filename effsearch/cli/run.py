@@ -33,7 +33,7 @@ def run(
         str | None, typer.Option("--space", help="Space by name or YAML file.  [default: mobile]")
     ] = None,
     trials: Annotated[
-        int | None, typer.Option("--trials", help="Candidates to record.  [default: 3000]")
+        int | None, typer.Option("--trials", help="Candidates to record.  [default: 1000]")
     ] = None,
     consider: Annotated[
         int | None,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from effsearch.errors import NoArchitectureFitsError
 from effsearch.report.write import regenerate
 from effsearch.run.by_hand import best_published
+from effsearch.run.helpers import Helpers
 from effsearch.run.nothing_fits import nothing_fits
 from effsearch.run.searching import Searched, searched
 from effsearch.run.start import Start
@@ -20,14 +21,16 @@ from effsearch.run.winner_facts import winner_facts
 from effsearch.run.winner_files import drop_beyond
 from effsearch.run.winner_folder import write_winner
 from effsearch.search.candidates import Record
-from effsearch.search.executors import one_thread
 from effsearch.search.measured_here import MeasuredHere
+from effsearch.search.processes import one_thread
 from effsearch.search.progress import Progress, Silent
 from effsearch.search.study import StudyStore
 from effsearch.search.winners import choose_winners
 
 if TYPE_CHECKING:
     from effsearch.refine.refinement import Refinement
+
+_MOST_HELPERS = 4  # processes of half a gigabyte
 
 
 def run(
@@ -56,11 +59,13 @@ def run(
     one_thread()
     progress = progress or Silent()
     store = StudyStore(start.folder, start.space)
+    helpers = Helpers(min(start.resources.workers, start.request.winners, _MOST_HELPERS))
     try:
         found = searched(start, store, progress, say, stop)
         say(f"{found.considered} networks considered; writing {start.folder}")
-        return _write(start, found, began, say, stop)
+        return _write(start, found, began, helpers, say, stop)
     finally:
+        helpers.close()
         store.close()
 
 
@@ -68,6 +73,7 @@ def _write(
     start: Start,
     found: Searched,
     began: float,
+    helpers: Helpers,
     say: Callable[[str], None],
     stop: Callable[[], bool],
 ) -> dict[str, Any]:
@@ -91,13 +97,12 @@ def _write(
             f"{request.winners} winners were asked for; {len(winners)} that differ enough meet the "
             "limits."
         )
-    summary["second_opinion"] = opinion = _second_opinion(start, records, winners)
+    summary["second_opinion"] = opinion = _second_opinion(start, records, winners, helpers)
     if refinement is not None:
         from effsearch.run.refined_entries import add_refined
 
         add_refined(summary, refinement, winners, best_published(records))
-    for rank, record in enumerate(winners, 1):
-        _export(start, record, rank, here, opinion, refinement)
+    _export(start, winners, here, opinion, refinement, helpers)
     write_summary(folder, summary)
     regenerate(folder)
     return summary
@@ -123,32 +128,40 @@ def _choose(
 
 def _export(
     start: Start,
-    record: Record,
-    rank: int,
+    winners: list[Record],
     here: MeasuredHere,
     opinion: dict[str, Any] | None,
     refinement: Refinement | None,
+    helpers: Helpers,
 ) -> None:
     evaluator, request = start.evaluator, start.request
-    architecture = record.candidate.architecture.renamed(f"{evaluator.table.name}-winner-{rank}")
-    measured = here.found.get(record.candidate.digest)
-    facts = winner_facts(request, evaluator, record, architecture, rank, opinion, measured)
-    weights = None
-    if refinement is not None:
-        from effsearch.run.refined_entries import trained_numbers, trained_weights
+    untrained = []
+    for rank, record in enumerate(winners, 1):
+        name = f"{evaluator.table.name}-winner-{rank}"
+        architecture = record.candidate.architecture.renamed(name)
+        measured = here.found.get(record.candidate.digest)
+        facts = winner_facts(request, evaluator, record, architecture, rank, opinion, measured)
+        weights = None
+        if refinement is not None:
+            from effsearch.run.refined_entries import trained_numbers, trained_weights
 
-        trained = trained_numbers(refinement, record.candidate.digest)
-        if trained is not None:
-            facts["trained"] = trained
-        weights = trained_weights(refinement, architecture)
-    place = start.folder / "winners" / str(rank)
-    with tempfile.TemporaryDirectory(dir=start.folder) as scratch:
-        weights = weights or evaluator.source.weights_for(architecture, Path(scratch))
-        write_winner(place, architecture, facts, request.seed, weights)
+            trained = trained_numbers(refinement, record.candidate.digest)
+            if trained is not None:
+                facts["trained"] = trained
+            weights = trained_weights(refinement, architecture)
+        place = start.folder / "winners" / str(rank)
+        with tempfile.TemporaryDirectory(dir=start.folder) as scratch:
+            weights = weights or evaluator.source.weights_for(architecture, Path(scratch))
+            if weights is None:
+                untrained.append((place, architecture, facts, request.seed))
+            else:
+                write_winner(place, architecture, facts, request.seed, weights)
+    if untrained:
+        helpers.map(write_winner, *zip(*untrained, strict=True))
 
 
 def _second_opinion(
-    start: Start, records: list[Record], winners: list[Record]
+    start: Start, records: list[Record], winners: list[Record], helpers: Helpers
 ) -> dict[str, Any] | None:
     """Return zero-cost scores of the winners and the baseline, unless they were the score."""
     from effsearch.accuracy.second_opinion import second_opinion
@@ -160,4 +173,4 @@ def _second_opinion(
     baseline = best_published(records)
     if baseline is not None:
         networks[baseline.candidate.source] = baseline.candidate.architecture
-    return second_opinion(networks, start.request.seed)
+    return second_opinion(networks, start.request.seed, helpers.map)

@@ -24,7 +24,7 @@ from searchspace.errors import short
 
 FILE = "request.json"
 FORMAT = 3
-DEFAULT_TRIALS = 3000
+DEFAULT_TRIALS = 1000
 DEFAULT_CONSIDER = 1_000_000
 # A source that runs networks takes a second or so for each.
 DEFAULT_TRIALS_SLOW = 300

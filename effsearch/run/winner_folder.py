@@ -56,22 +56,22 @@ def write_winner(
         WorkFailedError: where the files do not give back the same network.
     """
     label = architecture.name or architecture.digest()
-    torch.manual_seed(seed)
-    network = build(architecture) if weights is None else weights.network
     side = architecture.resolution
     if weights is not None and weights.side is not None:
         side = weights.side
-    proven = build(architecture, network.num_classes)
+    torch.manual_seed(seed)
+    proven = build(architecture, *([] if weights is None else [weights.network.num_classes]))
     randomise(proven, seed)
-    parity = check_onnx(proven, to_onnx(proven, side=side), seed)
+    model = to_onnx(proven, side=side)
+    parity = check_onnx(proven, model, seed)
     require_parity(label, parity)
-    model = to_onnx(network, side=side)
     if weights is None:
         plain = model
         model, values = with_pattern_weights(plain, seed)
         shipped = difference(with_weights(plain, values), model, seed)
     else:
-        shipped = check_onnx(network, model, seed)
+        model = to_onnx(weights.network, side=side)
+        shipped = check_onnx(weights.network, model, seed)
     require_parity(label, shipped)
 
     measured = {}
@@ -98,7 +98,7 @@ def write_winner(
             "opset": OPSET,
             "bytes": len(data),
             "input": ["input", [1, 3, side, side]],
-            "output": ["logits", [1, network.num_classes]],
+            "output": ["logits", [1, proven.num_classes]],
             "weights": UNTRAINED if weights is None else weights.text,
             **measured,
             "parity": number(

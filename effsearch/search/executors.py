@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
 import sys
-import threading
-import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures import Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import pairwise
 from typing import Protocol
@@ -17,6 +13,7 @@ from typing import Protocol
 from effsearch.errors import WorkFailedError
 from effsearch.search.candidates import Outcome
 from effsearch.search.evaluation import Evaluator, EvaluatorSpec
+from effsearch.search.processes import process_pool, stop_now
 from searchspace import Architecture
 
 _LARGEST_PART = 4  # candidates in one parcel of work; what a kill may lose of each worker
@@ -61,36 +58,9 @@ class SerialExecutor:
 _worker: Evaluator | None = None
 
 
-def _start_worker(spec: EvaluatorSpec, parent: int) -> None:
+def _start_worker(spec: EvaluatorSpec) -> None:
     global _worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
-    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
-    one_thread()
     _worker = spec.make()
-
-
-def _die_with(parent: int) -> None:
-    """End this process when its parent was killed; nothing else would end it."""
-    while _alive(parent):
-        time.sleep(1)
-    os._exit(1)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
-def one_thread() -> None:
-    """Keep torch to one thread in this process: parallel work here is many small networks."""
-    import torch
-
-    torch.set_num_threads(1)
 
 
 def _evaluate(architectures: Sequence[Architecture]) -> list[Outcome]:
@@ -102,15 +72,8 @@ class LocalExecutor:
     """Evaluates in processes of this machine."""
 
     def __init__(self, spec: EvaluatorSpec, workers: int) -> None:
-        # Forked from a clean server where that exists: forking a process with threads may hang.
-        methods = multiprocessing.get_all_start_methods()
-        context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-        if context.get_start_method() == "forkserver":
-            context.set_forkserver_preload(["effsearch.search.executors"])
         self.workers = workers
-        self._pool = ProcessPoolExecutor(
-            workers, context, initializer=_start_worker, initargs=(spec, os.getpid())
-        )
+        self._pool = process_pool(workers, __name__, _start_worker, (spec,))
         self._futures: list[Future[list[Outcome]]] = []
 
     def start(self, architectures: Sequence[Architecture]) -> Arrivals:
@@ -136,11 +99,10 @@ class LocalExecutor:
 
     def close(self) -> None:
         """See `Executor`."""
-        busy = not all(future.done() for future in self._futures)
-        workers = list((self._pool._processes or {}).values()) if busy else []
-        self._pool.shutdown(wait=not busy, cancel_futures=True)
-        for worker in workers:
-            worker.kill()
+        if all(future.done() for future in self._futures):
+            self._pool.shutdown()
+        else:
+            stop_now(self._pool)
 
 
 _DIED = "a worker process died (out of memory?); try fewer --workers"

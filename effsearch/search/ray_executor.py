@@ -11,7 +11,8 @@ from typing import Any
 from effsearch.errors import WorkFailedError
 from effsearch.search.candidates import Outcome
 from effsearch.search.evaluation import EvaluatorSpec
-from effsearch.search.executors import LOOK_UP_S, RAY_WAIT_S, Arrivals, one_thread, parcels
+from effsearch.search.executors import LOOK_UP_S, RAY_WAIT_S, Arrivals, parcels
+from effsearch.search.processes import one_thread
 from searchspace import Architecture, UserError
 from searchspace.errors import first_line
 

@@ -12,8 +12,8 @@ from searchspace.scaling import scaled_families
 
 BEST = 24
 BEST_OF_EACH = 2  # of those that come of one published network
-# Of each published network, the widest that fit at any depth: a new width is slow to price, and
-# narrower ones leave budget unused even at the greatest depth.
+# Of each published network, the widest that fit at any depth: narrower ones leave budget unused
+# even at the greatest depth.
 WIDTHS = 4
 
 Priced = tuple[Architecture, Outcome]
@@ -30,7 +30,9 @@ def scaled_starts(space: SearchSpace, screen: Evaluator, limits: Limits) -> list
         limits: of the search.
     """
     fits: list[Priced] = []
-    for groups in _by_width(space).values():
+    by_width = _by_width(space)
+    screen.prepare(group[0] for groups in by_width.values() for group in groups)
+    for groups in by_width.values():
         fits += _that_fit(groups, screen, limits)
     fits.sort(key=lambda pair: (-pair[1].lower_bound, pair[0].name))
     of_each: dict[str, int] = {}

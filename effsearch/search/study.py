@@ -11,10 +11,16 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.distributions import (
+    CategoricalDistribution,
+    IntDistribution,
+    json_to_distribution,
+)
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
@@ -43,7 +49,7 @@ class _BatchedBackend(JournalFileBackend):
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         if self._batching:
-            self._pending.extend(logs)
+            self._pending.extend(_shortened(entry) for entry in logs)
             return
         super().append_logs(logs)
         self._written = None
@@ -72,6 +78,31 @@ class _BatchedBackend(JournalFileBackend):
         pending, self._pending = self._pending, []
         if pending:
             super().append_logs(pending)
+
+
+def _shortened(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return an entry with its distributions in the abbreviated format that Optuna reads too.
+
+    A journal repeats them for every trial, so that they are most of it.
+    """
+    if "distributions" not in entry:
+        return entry
+    named = {name: _abbreviated(text) for name, text in entry["distributions"].items()}
+    return {**entry, "distributions": named}
+
+
+@lru_cache(maxsize=4096)
+def _abbreviated(text: str) -> str:
+    found = json_to_distribution(text)
+    if isinstance(found, CategoricalDistribution):
+        body: dict[str, Any] = {"type": "categorical", "choices": found.choices}
+    elif isinstance(found, IntDistribution) and not found.log:
+        body = {"type": "int", "low": found.low, "high": found.high}
+        if found.step != 1:
+            body["step"] = found.step
+    else:
+        return text
+    return json.dumps(body, separators=(",", ":"))
 
 
 class StudyStore:

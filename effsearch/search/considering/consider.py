@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from effsearch.search.considering.assessment import Array, Assessor, Population, joined
+from effsearch.search.considering.families import MIXED, Families
 from effsearch.search.considering.islands import SIZE, Islands
 from effsearch.search.considering.polish import Polish
 from effsearch.search.considering.selection import Indices, occurrences
@@ -25,7 +26,7 @@ TOGETHER = 0.8  # share that is considered when polishing begins
 POLISHED = 8  # networks that are
 PATIENCE = 20  # turns of each without a new network, before polishing ends
 NEAREST = 50
-ELITES = 1500  # best networks kept, of different designs first
+OF_EACH_FAMILY = 3  # best networks kept whose blocks are of one family alone
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ class Considered:
 
     Attributes:
         number: how many different networks were considered.
-        best: the best of them that meet the limits, in no order.
+        best: the best of them that meet the limits, of different designs first; in no order.
+        families: the best that have blocks of one family alone, in no order.
         front: those that no other beats in score and latency, fastest first.
         sampled: a uniform random sample of all.
         nearest: where nothing meets the limits, those that exceed them least.
@@ -58,6 +60,7 @@ class Considered:
 
     number: int
     best: Population
+    families: Population
     front: Population
     sampled: Population
     nearest: Population
@@ -67,12 +70,15 @@ class Considered:
 class _Seen:
     """Counts different networks, and keeps what is worth recording."""
 
-    def __init__(self, assessor: Assessor, variation: Variation, limit: int, sampled: int) -> None:
+    def __init__(
+        self, assessor: Assessor, variation: Variation, limit: int, sampled: int, elites: int
+    ) -> None:
         self._assessor, self._variation = assessor, variation
-        self.limit, self._sample_size = limit, sampled
+        self.limit, self._sample_size, self._elites = limit, sampled, elites
+        self._family = Families(variation.space)
         self._hashes: set[int] = set()
         self._nothing = Population.nobody(len(variation.space.axes))
-        self.best = self.front = self.sampled = self.nearest = self._nothing
+        self.best = self.families = self.front = self.sampled = self.nearest = self._nothing
 
     @property
     def number(self) -> int:
@@ -107,6 +113,8 @@ class _Seen:
             pool = joined([self.front, fits])
             self.front = pool.take(non_dominated(pool.lower_bound, pool.quantile_ms))
             self.best = self._best(joined([self.best, fits]))
+            pure = fits.take(self._family(fits.codes) != MIXED)
+            self.families = self._of_families(joined([self.families, pure]))
         elif not len(self.best):
             pool = joined([self.nearest, found])
             order = np.lexsort((pool.hashes, pool.violation))
@@ -117,13 +125,20 @@ class _Seen:
 
     def _best(self, pool: Population) -> Population:
         """Return the best of each design, of the best designs; then the best of all."""
-        if len(pool) <= ELITES:
+        count = self._elites
+        if len(pool) <= count:
             return pool
         order = np.lexsort((pool.hashes, -pool.lower_bound))
         again = occurrences(self._variation.designs(pool.codes[order]))
-        rank = np.argsort(again >= 2, kind="stable")[: ELITES // 2]
-        rest = np.setdiff1d(np.arange(ELITES), rank)[: ELITES - len(rank)]
+        rank = np.argsort(again >= 2, kind="stable")[: count // 2]
+        rest = np.setdiff1d(np.arange(count), rank)[: count - len(rank)]
         return pool.take(order[np.concatenate([rank, rest])])
+
+    def _of_families(self, pool: Population) -> Population:
+        """Return the best of each family."""
+        order = np.lexsort((pool.hashes, -pool.lower_bound))
+        rank = occurrences(self._family(pool.codes[order]))
+        return pool.take(order[rank < OF_EACH_FAMILY])
 
 
 def consider(
@@ -134,6 +149,7 @@ def consider(
     beginnings: Sequence[Codes],
     number: int,
     sampled: int,
+    elites: int,
     seed: int,
     stop: Callable[[], bool] = lambda: False,
     tell: Callable[[int, float], None] = lambda number, best: None,
@@ -148,6 +164,7 @@ def consider(
         beginnings: what each island begins with.
         number: of different networks to consider.
         sampled: size of the uniform sample.
+        elites: how many of the best to keep, at least 2.
         seed: of every random choice; the result depends on nothing else.
         stop: asked several times a second whether to end early.
         tell: told how many were considered, and the best lower bound.
@@ -156,7 +173,7 @@ def consider(
         What was considered; None where `stop` said so.
     """
     rng = np.random.default_rng([seed, 0xC0])
-    seen = _Seen(assessor, fine, number, sampled)
+    seen = _Seen(assessor, fine, number, sampled, elites)
     progress: list[Point] = []
 
     def note() -> bool:
@@ -196,7 +213,8 @@ def consider(
             idle = 0 if seen.number > before else idle + 1
             if note():
                 return None
-    return Considered(seen.number, seen.best, seen.front, seen.sampled, seen.nearest, progress)
+    kept = seen.best, seen.families, seen.front, seen.sampled, seen.nearest
+    return Considered(seen.number, *kept, progress)
 
 
 def _climbers(variation: Variation, best: Population, rng: np.random.Generator) -> list[Polish]:

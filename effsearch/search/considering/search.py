@@ -23,14 +23,12 @@ from effsearch.search.planner import published
 from searchspace import SearchSpace
 from searchspace.scaling import scaled_families
 from searchspace.schema import FAMILIES
-from searchspace.templates import prepare
-from searchspace.units import units
 from searchspace.variation import Codes, Variation
 
 COARSE, MEDIUM = 1.5, 1.25  # least factors between widths while networks still differ a lot
 STRANGERS = 300  # random networks to begin with
-# Shares of what is recorded: by hand at most, the front at most, the uniform sample.
-BY_HAND, FRONT, SAMPLE = 0.1, 0.15, 0.2
+# Shares of what is recorded: by hand, the uniform sample, the front, the best.
+BY_HAND, SAMPLE, FRONT, BEST = 0.1, 0.2, 0.15, 0.53
 POINTS = 50
 
 
@@ -93,6 +91,7 @@ def search_by_totals(
         _beginnings(inside, codes, coarse.sample(STRANGERS, rng)),
         number,
         sample_size,
+        max(2, round(BEST * trials)),
         seed,
         stop,
         tell,
@@ -106,7 +105,7 @@ def search_by_totals(
     ]
     rows = _best_by_hand(rows, limits, max(room, 1))[:trials]
     seen = {candidate.digest for candidate, _ in rows}
-    for population, origin in _worth_recording(found, trials - len(rows), sample_size):
+    for population, origin in _worth_recording(found, round(FRONT * trials)):
         for code, outcome in zip(
             population.codes, assessor.outcomes(population.codes), strict=True
         ):
@@ -150,10 +149,8 @@ def _outside(
     evaluator: Evaluator, candidates: Sequence[Candidate]
 ) -> list[tuple[Candidate, Outcome]]:
     """Return networks that are not in the space, one by one."""
-    placed = [p.unit for c in candidates for p in units(c.architecture)]
-    for form in ("deploy", "train"):
-        prepare(placed, form)
-    return [(c, evaluator.evaluate(c.architecture)) for c in candidates]
+    outcomes = evaluator([candidate.architecture for candidate in candidates])
+    return list(zip(candidates, outcomes, strict=True))
 
 
 def _best_by_hand(
@@ -173,21 +170,21 @@ def _best_by_hand(
     return ordered[: max(count, room)]
 
 
-def _worth_recording(
-    found: Considered, room: int, sample_size: int
-) -> list[tuple[Population, str]]:
-    """Return what is recorded besides, in order: sample, front, the best."""
-    sampled = found.sampled.take(np.arange(min(len(found.sampled), max(0, room))))
-    room -= len(sampled)
+def _worth_recording(found: Considered, most: int) -> list[tuple[Population, str]]:
+    """Return what is recorded besides, in order; of the front so many, evenly spaced."""
     if not len(found.best):
-        return [(found.nearest, EVOLVED), (sampled, SAMPLED)]
-    front = found.front
-    most = min(len(front), round(FRONT * room) + 1)
-    front = front.take(np.unique(np.linspace(0, len(front) - 1, most).astype(int)))
-    order = np.lexsort((found.best.hashes, -found.best.lower_bound))
-    best = found.best.take(order[: max(1, room)])
-    winner = best.take(np.arange(1))
-    return [(winner, EVOLVED), (sampled, SAMPLED), (front, EVOLVED), (best, EVOLVED)]
+        return [(found.nearest, EVOLVED), (found.sampled, SAMPLED)]
+    front = found.front.take(
+        np.unique(np.linspace(0, len(found.front) - 1, max(1, most)).astype(int))
+    )
+    best = found.best.take(np.lexsort((found.best.hashes, -found.best.lower_bound)))
+    return [
+        (best.take(np.arange(1)), EVOLVED),
+        (found.families, EVOLVED),
+        (found.sampled, SAMPLED),
+        (front, EVOLVED),
+        (best, EVOLVED),
+    ]
 
 
 def _progress(points: Sequence[Point], budget_ms: float) -> list[dict[str, Any]]:

@@ -45,7 +45,7 @@ def survivors(population: Population, size: int, designs: NDArray[np.uint64], mo
     return np.concatenate(chosen)
 
 
-def occurrences(values: NDArray[np.uint64]) -> Indices:
+def occurrences(values: NDArray[np.uint64] | NDArray[np.int64]) -> Indices:
     """Return how often each value occurs before its place."""
     order = np.argsort(values, kind="stable")
     ranked = values[order]
