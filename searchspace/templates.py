@@ -9,7 +9,7 @@ so that a component that is unknown here is slow and never wrong.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -33,7 +33,7 @@ from searchspace.template_fit import Dimension, Fit, Integers, NotAffineError, i
 from searchspace.unit_sizes import LATTICE, Sizes, unit_sizes, units_alike
 from searchspace.units import Unit
 
-FEW = 9  # units of one structure are as quickly traced as their template is found
+FEW = 9  # so many units of one structure are as quickly traced as their template is found
 _CHECKS = 2  # traces beyond as many as there are sizes
 _LEAST = 6  # traces at least: three unknowns at most are found
 
@@ -194,6 +194,7 @@ class _Templates:
     def __init__(self, form: str) -> None:
         self._form = form
         self._found: dict[tuple[Any, ...], _Template | None] = {}
+        self._met: Counter[tuple[Any, ...]] = Counter()
 
     def groups(self, units: Sequence[Unit]) -> Iterator[Alike]:
         """Yield the operators of those units that need no trace of their own."""
@@ -203,8 +204,10 @@ class _Templates:
                 sizes = unit_sizes(unit)
                 structures[sizes.structure].append((index, sizes))
         for structure, pairs in structures.items():
-            if structure not in self._found and len(pairs) >= FEW:
-                self._found[structure] = _make(units[pairs[0][0]], self._form)
+            if structure not in self._found:
+                self._met[structure] += len(pairs)
+                if self._met[structure] >= FEW:
+                    self._found[structure] = _make(units[pairs[0][0]], self._form)
             template = self._found.get(structure)
             if template is None:
                 continue

@@ -200,8 +200,10 @@ def draw_pareto(
         axes.set_axisbelow(True)
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
+        considered = summary.get("considered") or 0
+        of_all = f" of {considered:,}" if considered > len(trials) else ""
         axes.set_title(
-            f"{len(candidates):,} backbones for {summary['device']} in {budget:g} ms",
+            f"{len(candidates):,}{of_all} backbones for {summary['device']} in {budget:g} ms",
             loc="left",
             fontsize=12,
             fontweight="bold",

@@ -43,12 +43,19 @@ class _Named(BaseModel):
     name: str
 
 
+class _Point(BaseModel):
+    considered: int
+    best_lower_bound: float
+    hypervolume: float
+
+
 class _Summary(BaseModel):
     format: Literal[1]
     device: str
     budget_ms: float
     confidence: float
     space: str
+    considered: int | None = None  # absent from older runs, which recorded all
     scored: int
     failed: int
     within_budget: int
@@ -59,6 +66,7 @@ class _Summary(BaseModel):
     score: _ScoreFacts
     baseline: _Named | None
     winners: list[_Winner]
+    progress: list[_Point] = []
 
 
 class _Number(BaseModel):

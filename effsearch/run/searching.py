@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,8 @@ def searched(
     request, space = start.request, start.space
     exhaustive = space.size() <= request.trials
     try:
-        if isinstance(start.evaluator.source, TotalsScore) and not exhaustive:
+        more = request.consider > request.trials  # else all that is considered is recorded
+        if isinstance(start.evaluator.source, TotalsScore) and more and not exhaustive:
             return _by_totals(start, store, progress, stop)
         screen, anywhere = start.screen(), start.evaluator.source.space is None
         starts = [] if exhaustive else scaled_starts(space, screen, request.limits)
@@ -112,8 +114,7 @@ def _by_totals(
         )
         if found is None:
             raise InterruptedSearchError
-        held = {record.candidate.digest for record in records}
-        store.add([record for record in found.records if record.candidate.digest not in held])
+        store.add(_fresh(records, found.records, request.trials))
         records = store.records()
         done = {
             "asked": asked,
@@ -123,6 +124,16 @@ def _by_totals(
         }
         atomic_write_text(kept, json.dumps(done, indent=2) + "\n")
     return Searched(records, done["considered"], done["progress"])
+
+
+def _fresh(held: Sequence[Record], found: Sequence[Record], trials: int) -> list[Record]:
+    """Return what there is room for of what is not held yet, and all that is better than that."""
+    digests = {record.candidate.digest for record in held}
+    best = max((r.outcome.lower_bound for r in held if r.feasible), default=-math.inf)
+    fresh = [record for record in found if record.candidate.digest not in digests]
+    room = max(0, trials - len(held))
+    better = [r for r in fresh[room:] if r.feasible and r.outcome.lower_bound > best]
+    return fresh[:room] + (better if held else [])
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ from searchspace.architecture import block
 from searchspace.operators import clear_caches, traced_operators, unit_operators
 from searchspace.schema import BLOCKS
 from searchspace.space import space_names
-from searchspace.templates import FEW, alike, prepare, unit_counts
+from searchspace.templates import FEW, _Templates, alike, prepare, unit_counts
 from searchspace.units import Unit, block_unit, units
 
 
@@ -93,6 +93,7 @@ def test_counts_are_sums_over_operators():
 
 def test_a_few_units_of_a_kind_not_met_before_are_traced(monkeypatch):
     monkeypatch.setattr("searchspace.templates._make", None)  # nothing calls it
+    monkeypatch.setattr("searchspace.templates._templates", {"deploy": _Templates("deploy")})
     asked = some_units("tiny", 1)[: FEW - 1]
     assert all(len(group.rows) == 1 for group in alike(asked))
 

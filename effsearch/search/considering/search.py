@@ -29,6 +29,7 @@ COARSE, MEDIUM = 1.5, 1.25  # least factors between widths while networks still 
 STRANGERS = 300  # random networks to begin with
 # Shares of what is recorded: by hand, the uniform sample, the front, the best.
 BY_HAND, SAMPLE, FRONT, BEST = 0.1, 0.2, 0.15, 0.53
+SCALED_AT_LEAST = 8  # networks scaled by hand that are recorded, however few trials there are
 POINTS = 50
 
 
@@ -103,7 +104,7 @@ def search_by_totals(
         *zip(inside, assessor.outcomes(codes), strict=True),
         *_outside(evaluator, [c for c in by_hand if not c.member]),
     ]
-    rows = _best_by_hand(rows, limits, max(room, 1))[:trials]
+    rows = _best_by_hand(rows, limits, room)[: trials // 2]
     seen = {candidate.digest for candidate, _ in rows}
     for population, origin in _worth_recording(found, round(FRONT * trials)):
         for code, outcome in zip(
@@ -167,7 +168,7 @@ def _best_by_hand(
 
     ordered = sorted(rows, key=rank)
     count = sum(candidate.reference for candidate, _ in ordered)
-    return ordered[: max(count, room)]
+    return ordered[: max(count + SCALED_AT_LEAST, room)]
 
 
 def _worth_recording(found: Considered, most: int) -> list[tuple[Population, str]]:

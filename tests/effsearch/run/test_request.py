@@ -86,4 +86,4 @@ def test_excess_is_relative_and_only_of_limits_that_are_set():
 
 def test_slow_sources_get_fewer_trials():
     assert default_trials("zero-cost") < default_trials("imagenet")
-    assert default_trials("imagenet") >= 5000
+    assert default_trials("imagenet") < SearchRequest.consider

@@ -122,7 +122,18 @@ def test_kill_9_loses_nothing_that_was_counted(tmp_path, after):
     options = ["--budget-ms", "2", "--device", str(phone), "--space", "small", "--workers", "1"]
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            [*command, *options, "--trials", "100000", "--proxy", "macs", "--out", str(out)],
+            [
+                *command,
+                *options,
+                "--trials",
+                "100000",
+                "--consider",
+                "1",
+                "--proxy",
+                "macs",
+                "--out",
+                str(out),
+            ],
             stderr=stream,
             stdout=subprocess.DEVNULL,
             env={**os.environ, "EFFSEARCH_PROGRESS_SECONDS": "0"},

@@ -1,0 +1,71 @@
+"""What populations cost and score, against one network at a time."""
+
+import numpy as np
+import pytest
+
+from effsearch.accuracy.registry import load_source
+from effsearch.latency import DeviceTable
+from effsearch.search.considering.assessment import Assessor, Population, joined
+from effsearch.search.evaluation import Evaluator
+from effsearch.search.limits import Limits
+from searchspace import SearchSpace
+from searchspace.space import space_names
+from searchspace.variation import Variation
+
+FIELDS = ("mean_ms", "std_ms", "quantile_ms", "score", "score_std", "lower_bound")
+
+
+def assessor_of(space, evaluator, limits):
+    hashes = Variation(space).hashes
+    return Assessor(space, evaluator.table, evaluator.source, limits, evaluator.confidence, hashes)
+
+
+def evaluator_of(device, proxy):
+    return Evaluator(DeviceTable.load(device), load_source(proxy, None), 0.8)
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "proxy"),
+    [
+        *((name, "iphone12", "imagenet") for name in space_names()),
+        ("small", "iphone14", "depth+macs"),
+        ("tiny", "iphone12", "params"),
+    ],
+)
+def test_populations_are_what_their_networks_are_one_by_one(name, device, proxy):
+    space, evaluator = SearchSpace.load(name), evaluator_of(device, proxy)
+    codes = Variation(space).sample(25, np.random.default_rng(8))
+    limits = Limits(2.0, 15.0, 1500.0)
+    assess = assessor_of(space, evaluator, limits)
+    found, outcomes = assess(codes), assess.outcomes(codes)
+    for row, code in enumerate(codes):
+        one = evaluator.evaluate(space.decode(code))
+        for field in FIELDS:
+            assert getattr(outcomes[row], field) == pytest.approx(getattr(one, field), rel=1e-9)
+        assert (outcomes[row].params, outcomes[row].macs) == (one.params, one.macs)
+        excess = sum(max(0.0, value) for value in limits.excess(one).values())
+        assert found.violation[row] == pytest.approx(excess, rel=1e-8, abs=1e-9)
+        assert found.quantile_ms[row] == pytest.approx(one.quantile_ms, rel=1e-9)
+        if excess == 0:
+            assert found.lower_bound[row] == pytest.approx(one.lower_bound, rel=1e-9)
+        else:
+            assert not np.isfinite(found.lower_bound[row])
+
+
+def test_a_cost_model_that_prices_one_by_one_serves_as_well(table):
+    """`table` is none that finds features of many at once."""
+    space = SearchSpace.load("tiny")
+    evaluator = Evaluator(table, load_source("imagenet", None), 0.8)
+    codes = Variation(space).sample(30, np.random.default_rng(1))
+    outcomes = assessor_of(space, evaluator, Limits(2.0, None, None)).outcomes(codes)
+    for outcome, code in zip(outcomes, codes, strict=True):
+        assert outcome.mean_ms == pytest.approx(evaluator.evaluate(space.decode(code)).mean_ms)
+
+
+def test_joined_populations_hold_each_network_once():
+    space, evaluator = SearchSpace.load("tiny"), evaluator_of("iphone12", "macs")
+    codes = Variation(space).sample(40, np.random.default_rng(2))
+    assess = assessor_of(space, evaluator, Limits(1.0, None, None))
+    whole = joined([assess(codes[:25]), assess(codes[15:]), Population.nobody(codes.shape[1])])
+    assert len(whole) == len(np.unique(codes, axis=0))
+    np.testing.assert_array_equal(assess(whole.codes).quantile_ms, whole.quantile_ms)
