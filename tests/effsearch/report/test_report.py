@@ -17,6 +17,7 @@ from effsearch.report.run_files import FRONT, read_card, read_summary, read_tria
 from effsearch.report.write import regenerate
 from effsearch.run.by_hand import best_published
 from effsearch.run.request import SearchRequest
+from effsearch.run.searching import Searched
 from effsearch.run.summary import gain, make_summary, write_summary
 from effsearch.run.tables import write_tables
 from effsearch.search.candidates import SAMPLED, Candidate, Outcome, Record
@@ -53,7 +54,9 @@ def records(evaluator, request_):
 @pytest.fixture
 def folder(records, evaluator, request_, tmp_path):
     write_tables(tmp_path, records)
-    summary = make_summary(request_, evaluator, SearchSpace.load("tiny"), records, [], 1.0)
+    summary = make_summary(
+        request_, evaluator, SearchSpace.load("tiny"), Searched(records, len(records)), [], 1.0
+    )
     write_summary(tmp_path, summary)
     return tmp_path
 
@@ -107,14 +110,21 @@ def test_gain_and_whether_it_is_clear(records, evaluator, request_, score, clear
     assert (low, high) == pytest.approx((score - 80 - 0.6408, score - 80 + 0.6408), abs=1e-3)
     assert found["clear"] is clear
     summary = make_summary(
-        request_, evaluator, SearchSpace.load("tiny"), [baseline, winner], [winner], 1.0
+        request_,
+        evaluator,
+        SearchSpace.load("tiny"),
+        Searched([baseline, winner], 2),
+        [winner],
+        1.0,
     )
     says_no = "has weights: take it" in summary["statement"]
     assert says_no is not clear
 
 
 def test_summary_counts(records, evaluator, request_):
-    summary = make_summary(request_, evaluator, SearchSpace.load("tiny"), records, [], 12.3)
+    summary = make_summary(
+        request_, evaluator, SearchSpace.load("tiny"), Searched(records, len(records)), [], 12.3
+    )
     assert summary["failed"] == 1
     assert summary["scored"] == summary["priced"] == len(records) - 1
     assert summary["kind"] == "fitted"
