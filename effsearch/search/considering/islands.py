@@ -11,7 +11,7 @@ from effsearch.search.considering.selection import Indices, survivors
 from searchspace.variation import Codes, Variation
 
 SIZE = 400
-OFFSPRING = 2000  # of each island
+OFFSPRING = 3000  # of each island
 OF_ONE_DESIGN = 20
 CROSSED = 0.5
 IMMIGRANTS = 0.02
