@@ -1,1 +1,1 @@
-"""Considering a million networks: a search on encoded populations, priced and scored at once."""
+"""Considering very many networks: a search on encoded populations, priced and scored at once."""

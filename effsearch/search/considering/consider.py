@@ -1,4 +1,4 @@
-"""`consider`: an evolutionary search over populations that considers a million networks.
+"""`consider`: an evolutionary search over populations that considers very many networks.
 
 Several islands evolve apart, each from another beginning: one for the scalings of each published
 family, one for all of them, one from random networks. Their best then meet, with sizes in finer

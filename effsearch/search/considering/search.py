@@ -1,6 +1,6 @@
 """`search_by_totals`: a search of a score that is a function of totals, and what it records.
 
-A million networks are considered; the study gets those that carry information: what anyone has by
+Very many networks are considered; the study gets those that carry information: what anyone has by
 hand, the best, the front, and a uniform random sample.
 """
 
