@@ -13,6 +13,8 @@ import typer
 
 from effsearch.cli import JsonFlag, emit_json, say, seed_option
 from effsearch.cli._score_flags import ScoreFlags, with_score_flags
+from searchspace import UserError
+from searchspace.narrowing import Narrowing
 
 
 def register(app: typer.Typer) -> None:
@@ -51,6 +53,15 @@ def run(
     ] = None,
     max_macs: Annotated[
         float | None, typer.Option("--max-macs", help="Multiply-accumulates at most, in millions.")
+    ] = None,
+    blocks: Annotated[
+        str | None, typer.Option("--blocks", help="Block types to keep of the space: a,b.")
+    ] = None,
+    stem_strides: Annotated[
+        str | None, typer.Option("--stem-strides", help="Stem strides to keep of the space: 8,16.")
+    ] = None,
+    resolution: Annotated[
+        str | None, typer.Option("--resolution", help="Resolutions to keep of the space, in px.")
     ] = None,
     workers: Annotated[
         int | None, typer.Option("--workers", help="Processes.  [default: one a core]")
@@ -118,6 +129,7 @@ def run(
             winners=winners,
             max_params_m=max_params,
             max_macs_m=max_macs,
+            narrowing=_narrowing(blocks, stem_strides, resolution),
             workers=workers,
             engine=engine,
             ray_address=ray_address,
@@ -140,6 +152,25 @@ def run(
         emit_json({"folder": str(folder), **summary})
     else:
         show_run(folder, summary)
+
+
+def _narrowing(
+    blocks: str | None, stem_strides: str | None, resolution: str | None
+) -> Narrowing | None:
+    given = Narrowing(
+        tuple(_items("--blocks", blocks, str)),
+        tuple(_items("--stem-strides", stem_strides, int)),
+        tuple(_items("--resolution", resolution, int)),
+    )
+    return given or None
+
+
+def _items(option: str, text: str | None, kind: type) -> Iterator[Any]:
+    for item in () if text is None else text.split(","):
+        try:
+            yield kind(item.strip())
+        except ValueError:
+            raise UserError(f"{option}: {item!r} is not an integer") from None
 
 
 @contextmanager

@@ -220,6 +220,25 @@ def test_limits_on_size_bind(phone, capsys, tmp_path):
     assert all(w["params"] <= 250_000 and w["macs"] <= 12_000_000 for w in winners)
 
 
+def test_a_space_is_narrowed_without_a_file_also_when_resumed(phone, capsys, tmp_path):
+    code, out, _ = call(
+        capsys, *BASE, "--budget-ms", 1, "--device", phone, "--trials", 60, "--winners", 2,
+        "--blocks", "efficient_mod,shsa", "--stem-strides", 8, "--out", tmp_path / "r",
+    )  # fmt: skip
+    assert code == 0
+    assert json.loads(out)["narrowing"]["blocks"] == ["efficient_mod", "shsa"]
+    for winner in json.loads(out)["winners"]:
+        network = Architecture.from_yaml(tmp_path / "r" / winner["path"] / "architecture.yaml")
+        assert {b.type for s in network.stages for b in s.blocks} <= {"efficient_mod", "shsa"}
+        assert network.stem.stride == 8
+    again = call(capsys, "run", "--resume", tmp_path / "r", "--json")
+    assert again[0] == 0
+    assert json.loads(again[1])["winners"] == json.loads(out)["winners"]
+    code, _, err = call(capsys, "run", "--resume", tmp_path / "r", "--blocks", "shsa")
+    assert code == 2
+    assert "--blocks" in err
+
+
 GOOD = {"--budget-ms": "2", "--device": "iphone12", "--space": "tiny"}
 
 
@@ -228,6 +247,9 @@ GOOD = {"--budget-ms": "2", "--device": "iphone12", "--space": "tiny"}
     [
         ({"--device": "iphone21"}, ["iphone21", "iphone12"]),
         ({"--device": None}, ["--device"]),
+        ({"--blocks": "shsa,nope"}, ["--blocks", "nope", "shvit_conv"]),
+        ({"--stem-strides": "8,x"}, ["--stem-strides", "'x'"]),
+        ({"--resolution": "230"}, ["--resolution", "64"]),
         ({"--budget-ms": "0"}, ["--budget-ms"]),
         ({"--budget-ms": "-1"}, ["--budget-ms"]),
         ({"--budget-ms": "nan"}, ["--budget-ms"]),
