@@ -17,6 +17,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from effsearch.accuracy.counted import Counted
+from effsearch.accuracy.function_score import FunctionOptions, FunctionScore
 from effsearch.accuracy.imagenet import ImagenetEstimate, ImagenetOptions
 from effsearch.accuracy.options import ScoreOptions, flag_name
 from effsearch.accuracy.score import ScoreSource
@@ -69,6 +70,7 @@ BUILT_IN = (
     Entry(DEFAULT, _imagenet, ImagenetOptions),
     Entry("zero-cost", _zero_cost, slow=True),
     Entry("supernet", _supernet, SupernetOptions, slow=True),
+    Entry(FunctionScore.name, FunctionScore, FunctionOptions, slow=True),
     *(Entry(name, partial(_counted, name)) for name in Counted.UNITS),
 )
 

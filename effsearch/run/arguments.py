@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from effsearch.accuracy.function_score import FunctionScore
 from effsearch.accuracy.registry import find, read_options
 from effsearch.refine.options import RefineOptions
 from effsearch.run.request import SearchRequest, default_trials
@@ -115,7 +116,8 @@ class RunArguments:
             raise UserError("--budget-ms: missing")
         if self.device is None:
             raise UserError("--device: missing")
-        proxy = _or(self.proxy, SearchRequest.proxy)
+        own = FunctionScore.name if self.score_flags.get("score") else SearchRequest.proxy
+        proxy = _or(self.proxy, own)
         options = read_options(proxy, self.score_flags, SHARED)
         device, space = Path(self.device), self.space
         is_file = device.suffix == ".json" and device.is_file()
