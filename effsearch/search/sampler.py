@@ -11,14 +11,12 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from effsearch.latency.table import DeviceTable
+from effsearch.latency.table import DeviceTable, quantile_ms
 from effsearch.search.candidates import SAMPLED, Candidate, Outcome, Record
+from effsearch.search.guided import BATCH, INITIAL, GuidedPlanner
 from effsearch.search.parameters import Params, from_params, to_params
-from effsearch.search.planner import Planner, published
+from effsearch.search.planner import published
 from searchspace import Architecture, SearchSpace, UserError
-
-STARTUP_TRIALS = 50
-_DRAWS = 20  # looked at for each trial where there is a budget: latency is free
 
 
 class SpaceSampler(BaseSampler):
@@ -28,9 +26,8 @@ class SpaceSampler(BaseSampler):
         study.optimize(lambda trial: accuracy_of(space.suggest(trial)), n_trials=200)
 
     It begins with the published networks of the space (those within the budget, where there is one)
-    and random members, and goes on by NSGA-II
-    with the space's own mutation and crossover (`Planner`), on the study's first objective and the
-    table's latency. With a budget, of several proposals the first that is within it is taken.
+    and random members, and goes on with what may add most to the front of the study's first
+    objective and the table's latency (`GuidedPlanner`).
     Parameters that are not the space's are sampled at random.
 
     Args:
@@ -52,7 +49,7 @@ class SpaceSampler(BaseSampler):
         table: DeviceTable | str | None = None,
         budget_ms: float | None = None,
         confidence: float = 0.8,
-        startup_trials: int = STARTUP_TRIALS,
+        startup_trials: int = INITIAL,
         seed: int = 0,
     ) -> None:
         self._space = SearchSpace.load(space) if isinstance(space, str) else space
@@ -61,7 +58,9 @@ class SpaceSampler(BaseSampler):
             raise UserError("budget_ms: give a positive number of milliseconds, and a table")
         self._budget_ms, self._confidence = budget_ms, confidence
         self._startup_trials, self._seed = startup_trials, seed
-        self._planner = Planner(self._space, seed, trials=0, outsiders=False)
+        self._planner = GuidedPlanner(
+            self._space, seed, 0, lambda network: (self._latency_ms(network),), budget_ms
+        )
         known = {c.digest: c for c in published(self._space) if c.member}
         self._published = [
             c for c in known.values() if self._excess(self._latency_ms(c.architecture)) <= 0
@@ -69,6 +68,7 @@ class SpaceSampler(BaseSampler):
         self._independent = RandomSampler(seed=seed)
         self._known: dict[int, Record | None] = {}  # of finished trials; None for foreign ones
         self._planned: dict[int, Candidate] = {}
+        self._ahead: list[Candidate] = []  # to be taken next
 
     def reseed_rng(self) -> None:
         """Take another seed, as Optuna asks of each process of a parallel study."""
@@ -114,18 +114,13 @@ class SpaceSampler(BaseSampler):
         first = [c for c in self._published if c.digest not in seen]
         if first and number < len(self._published):
             return first[0]
-        draws = 1 if self._budget_ms is None else _DRAWS
         if number < self._startup_trials:
-            proposals = [Candidate(self._space.sample(rng), SAMPLED) for _ in range(draws)]
-        else:
-            proposals = self._planner.evolved(rng, records, seen, draws)
-        if not proposals:  # everything was seen
-            return Candidate(self._space.sample(rng), SAMPLED)
-        if self._budget_ms is None:
-            return proposals[0]
-        over = [self._excess(self._latency_ms(c.architecture)) for c in proposals]
-        within = (c for c, excess in zip(proposals, over, strict=True) if excess <= 0)
-        return next(within, proposals[int(np.argmin(over))])
+            return self._planner.sampled(rng, seen, 1)[0]
+        self._ahead = [c for c in self._ahead if c.digest not in seen]
+        if not self._ahead:
+            self._ahead = self._planner.evolved(rng, records, seen, BATCH)
+        # Where everything was seen, something is seen again.
+        return self._ahead.pop(0) if self._ahead else Candidate(self._space.sample(rng), SAMPLED)
 
     def _records(self, study: Study) -> list[Record]:
         """Return the finished trials whose parameters make a network of the space."""
@@ -152,7 +147,8 @@ class SpaceSampler(BaseSampler):
     def _latency_ms(self, architecture: Architecture) -> float:
         if self._table is None:
             return 0.0
-        return self._table.predict(architecture).quantile(self._confidence)
+        mean, std = self._table.model.evaluate(self._table.features(architecture)[None])
+        return float(quantile_ms(float(mean[0]), float(std[0]), self._confidence))
 
     def _excess(self, ms: float) -> float:
         return 0.0 if self._budget_ms is None else ms / self._budget_ms - 1
