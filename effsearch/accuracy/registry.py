@@ -36,7 +36,8 @@ class Entry:
         name: as in `--proxy NAME`.
         make: makes the source of its options.
         options: what it takes; the flags of the command line are among its fields.
-        slow: whether a score takes about a second or more, so that a search tries fewer networks.
+        slow: whether a score takes about a second or more. A search then tries fewer networks, each
+            in a process that it can drop, so that Ctrl-C need not wait for a score.
     """
 
     name: str

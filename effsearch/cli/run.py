@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
 
-from effsearch.cli import JsonFlag, emit_json, say, seed_option
+from effsearch.cli import INTERRUPTED, JsonFlag, emit_json, say, seed_option
+from effsearch.cli._interrupt import Stop
 from effsearch.cli._score_flags import ScoreFlags, with_score_flags
 from searchspace import UserError
 from searchspace.narrowing import Narrowing
@@ -138,16 +136,19 @@ def run(
         say,
     )
     folder = begun.folder
-    with _interruptible() as stop:
+    going_on = f"continue with: effsearch run --resume {folder}"
+    with Stop(going_on) as stop:
         try:
             summary = run_search(begun, make_progress(), say, stop)
         except NoArchitectureFitsError:
             if as_json:
                 emit_json({"folder": str(folder), **read_summary(folder)})
             raise
-        except InterruptedSearchError:
-            say(f"stopped; continue with: effsearch run --resume {folder}")
-            raise typer.Exit(130) from None
+        except BaseException as error:
+            if not stop.forced and not isinstance(error, InterruptedSearchError):
+                raise
+            say(f"stopped; {going_on}")
+            raise typer.Exit(INTERRUPTED) from None
     if as_json:
         emit_json({"folder": str(folder), **summary})
     else:
@@ -171,22 +172,3 @@ def _items(option: str, text: str | None, kind: type) -> Iterator[Any]:
             yield kind(item.strip())
         except ValueError:
             raise UserError(f"{option}: {item!r} is not an integer") from None
-
-
-@contextmanager
-def _interruptible() -> Iterator[Any]:
-    """Turn the first Ctrl-C into a request to stop; the second one ends at once."""
-    asked = False
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-        say("\nstopping; what is evaluated is kept (Ctrl-C again ends at once)")
-
-    previous = signal.signal(signal.SIGINT, handle)
-    try:
-        yield lambda: asked
-    finally:
-        signal.signal(signal.SIGINT, previous)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from effsearch.accuracy.options import ScoreOptions
-from effsearch.accuracy.registry import load_source
+from effsearch.accuracy.registry import find, load_source
 from effsearch.accuracy.score import ScoreSource
 from effsearch.latency.table import DeviceTable, quantile_ms
 from effsearch.search.candidates import Outcome
@@ -34,6 +34,11 @@ class EvaluatorSpec:
     proxy: str
     confidence: float
     options: ScoreOptions | None = None
+
+    @property
+    def slow(self) -> bool:
+        """Whether a score takes about a second or more."""
+        return find(self.proxy).slow
 
     def make(self) -> Evaluator:
         """Return the evaluator.
