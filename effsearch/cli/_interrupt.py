@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -63,6 +64,8 @@ class Stop:
                 say(f"ended at once; {self._going_on}")
                 if sys.stderr.isatty():
                     os.write(sys.stderr.fileno(), _SHOW_CURSOR)  # a bar hides it
+                for worker in multiprocessing.active_children():
+                    worker.kill()
             finally:
                 os._exit(INTERRUPTED)  # closing pools and clusters takes seconds
         self.asked = True
