@@ -64,6 +64,10 @@ def start(arguments: RunArguments, say: Callable[[str], None]) -> Start:
         UserError: where anything asked for is wrong, missing or changed; nothing is written then.
     """
     arguments.check()
+    if arguments.ray_address is not None:
+        from effsearch.search.ray_executor import check_cluster
+
+        check_cluster(arguments.ray_address)
     begun = _begin(arguments, say) if arguments.resume is None else _resume(arguments, say)
     if begun.refining is not None:
         begun.refining.write(begun.folder)
@@ -77,10 +81,6 @@ def _begin(arguments: RunArguments, say: Callable[[str], None]) -> Start:
     space, text = _space(request)
     evaluator.source.check(space)
     refining = arguments.refining_of(request).make(arguments.ray_address, say)
-    if arguments.ray_address is not None:
-        from effsearch.search.ray_executor import reach
-
-        reach(arguments.ray_address)
     prepare(folder)
     (folder / SPACE_FILE).write_text(text, "utf-8")
     request.write(folder, fingerprints(evaluator))

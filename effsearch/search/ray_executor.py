@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import heapq
 import os
+import re
 import socket
+import subprocess
+import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -18,6 +21,8 @@ from searchspace import Architecture, UserError
 from searchspace.errors import first_line
 
 _REACH_S = 10
+_ANSWER_S = 30
+_CONNECT = "import ray, sys; ray.init(address=sys.argv[1], logging_level='ERROR'); ray.shutdown()"
 _TRIES = 3  # of a candidate whose worker died
 _AHEAD = 4  # parts that a worker has at most, so that it need not wait for this process
 
@@ -56,18 +61,37 @@ def connect_ray(address: str | None, cpus: int) -> tuple[Any, bool]:
         TimeoutError,
         ray.exceptions.RayError,
     ) as error:
-        reason = first_line(error)
-        if "token" in str(error).lower() or "authenticat" in str(error).lower():
-            raise UserError(
-                f"--ray-address: the Ray cluster at {address!r} wants a token ({reason}); "
-                "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
-            ) from None
-        raise UserError(f"--ray-address: no Ray cluster at {address!r} ({reason})") from None
+        raise _no_cluster(address, first_line(error)) from None
     return ray, owner
 
 
+def check_cluster(address: str) -> None:
+    """Check that a Ray cluster answers at an address and lets this person in.
+
+    Another process connects first: Ray itself tries for many minutes where something else
+    listens, and tells of tokens in its log alone.
+
+    Raises:
+        UserError: where none does.
+    """
+    reach(address)
+    command = [sys.executable, "-c", _CONNECT, address]
+    try:
+        subprocess.run(command, capture_output=True, timeout=_ANSWER_S, check=True)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        said = (error.stderr or b"").decode("utf-8", "replace")
+        if re.search(r"auth\w* ?token|unauthenticated", said, re.IGNORECASE):
+            raise UserError(
+                f"--ray-address: the Ray cluster at {address!r} wants a token, or another one; "
+                "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
+            ) from None
+        reasons = re.findall(r"^[\w.]+(?:Error|Exception): (.+)$", said, re.MULTILINE)
+        silent = f"what listens there gave no answer in {_ANSWER_S} s"
+        raise _no_cluster(address, reasons[-1] if reasons else silent) from None
+
+
 def reach(address: str) -> None:
-    """Check that something listens at a cluster's port; Ray itself would wait for minutes.
+    """Check that something listens at a cluster's port.
 
     Raises:
         UserError: where nothing does.
@@ -78,7 +102,11 @@ def reach(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_S).close()
     except (OSError, OverflowError) as error:
-        raise UserError(f"--ray-address: no Ray cluster at {address!r} ({error})") from None
+        raise _no_cluster(address, str(error)) from None
+
+
+def _no_cluster(address: str | None, reason: str) -> UserError:
+    return UserError(f"--ray-address: no Ray cluster at {address!r} ({reason})")
 
 
 class _RayWorker:
