@@ -73,11 +73,7 @@ class Evaluator:
         """Return an architecture's latency, counts and score, or why it has none."""
         found: dict[str, Any] = {}
         try:
-            mean, std = self.table.model.evaluate(self.table.features(architecture)[None])
-            mean_ms, std_ms = float(mean[0]), float(std[0])
-            quantile = float(quantile_ms(mean_ms, std_ms, self.confidence))
-            found = _finite("latency", mean_ms=mean_ms, std_ms=std_ms, quantile_ms=quantile)
-            found["params"], found["macs"] = self.counts(architecture)
+            found = self._price(architecture)
             score = self.source.score(architecture)
             found |= _finite(
                 "score", score=score.score, score_std=score.std, lower_bound=score.lower_bound
@@ -86,6 +82,22 @@ class Evaluator:
         except (UserError, ArithmeticError, ValueError, RuntimeError) as error:
             reason = str(error).strip().splitlines() or [type(error).__name__]
             return Outcome(**found, error=reason[0][:200])
+
+    def price(self, architecture: Architecture) -> Outcome:
+        """Return an architecture's latency and counts; its score is not known.
+
+        Raises:
+            ArithmeticError: where the latency is not a finite number.
+        """
+        return Outcome(**self._price(architecture))
+
+    def _price(self, architecture: Architecture) -> dict[str, Any]:
+        mean, std = self.table.model.evaluate(self.table.features(architecture)[None])
+        mean_ms, std_ms = float(mean[0]), float(std[0])
+        quantile = float(quantile_ms(mean_ms, std_ms, self.confidence))
+        params, macs = self.counts(architecture)
+        found = _finite("latency", mean_ms=mean_ms, std_ms=std_ms, quantile_ms=quantile)
+        return found | {"params": params, "macs": macs}
 
     def counts(self, architecture: Architecture) -> tuple[int, int]:
         """Return parameters and multiply-accumulates of the module, with 1000 classes."""
