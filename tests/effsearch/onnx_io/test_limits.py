@@ -232,3 +232,30 @@ def test_what_the_runtime_cannot_run_is_one_line(path):
     save(path, [helper.make_node("Reshape", ["x", "s"], ["y"])], [constant("s", [7], np.int64)])
     with pytest.raises(UserError, match="ONNX Runtime"):
         run_measure(path)
+
+
+@pytest.mark.parametrize("axis", [0, 2])
+def test_a_scan_s_body_is_priced_once_and_marked_estimated(path, axis):
+    """A state goes in and out; of a sequence of images each turn gets one."""
+    nodes = [
+        helper.make_node("Add", ["state", "image"], ["sum"]),
+        helper.make_node("Conv", ["sum", "w"], ["next"], pads=[1] * 4),
+        helper.make_node("Conv", ["sum", "w"], ["given"], pads=[1] * 4),
+    ]
+    body = helper.make_graph(
+        nodes, "body", [info("state"), info("image")], [info("next"), info("given")]
+    )
+    scan = helper.make_node(
+        "Scan", ["x", "images"], ["y", "all"], body=body, num_scan_inputs=1,
+        scan_input_axes=[axis],
+    )  # fmt: skip
+    shape = [1, 3, 8, 8]
+    shape.insert(axis, 5)
+    save(path, [scan], [WEIGHT, constant("images", np.zeros(shape), np.float32)])
+    found = read_operators(path)
+    assert sum(o.macs for o in found) == 2 * 3 * 3 * 3 * 3 * 8 * 8
+    shapes = read_graph(path).shapes
+    assert shapes["y/body/state"] == shapes["y/body/image"] == (1, 3, 8, 8)
+    prediction = DeviceTable.load("iphone12").predict_operators(found)
+    assert prediction.kind == "estimated"
+    assert "Scan" in prediction.estimated_operators
