@@ -12,4 +12,4 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 settings.register_profile("effsearch", deadline=None, derandomize=True)
 settings.load_profile("effsearch")
 
-pytest_plugins = ["tests.fixtures.good_files"]
+pytest_plugins = ["tests.fixtures.good_files", "tests.fixtures.killing"]
