@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -49,6 +50,13 @@ def trials(executor, tiny, folder, progress=None):
         executor.close()
 
 
+def answers(ray, actor):
+    try:
+        return ray.get(actor.evaluate.remote([])) == []
+    except ray.exceptions.RayError:
+        return False
+
+
 @pytest.mark.slow
 def test_few_cpus_are_told_and_a_killed_node_changes_no_trial(cluster, tiny, tmp_path, monkeypatch):
     monkeypatch.setattr("effsearch.search.loop._WRITE_S", 0.0)
@@ -60,6 +68,8 @@ def test_few_cpus_are_told_and_a_killed_node_changes_no_trial(cluster, tiny, tmp
         def advance(self, done, records):
             if len(cluster.working) == 2:
                 cluster.remove_node(cluster.working.pop(), allow_graceful=False)
+                while all(answers(executor._ray, actor) for actor in executor._actors.values()):
+                    time.sleep(0.1)  # the node's workers follow it
 
     said = []
     executor = RayExecutor(SPEC, 5, cluster.address, say=said.append)
