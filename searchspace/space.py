@@ -12,7 +12,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,22 @@ class Trial(Protocol):
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int:
         """Return an integer from `low` to `high`, a number of steps above `low`."""
         ...
+
+
+class Change(NamedTuple):
+    """A member of a space that differs from another in one axis (and what that opens).
+
+    Attributes:
+        axis: the axis.
+        before: its value in the other.
+        after: its value here.
+        architecture: the member.
+    """
+
+    axis: str
+    before: Any
+    after: Any
+    architecture: Architecture
 
 
 class SearchSpace:
@@ -136,18 +152,22 @@ class SearchSpace:
 
         return self._axes.construct(choose)
 
-    def neighbours(self, architecture: Architecture) -> Iterator[Architecture]:
+    def changes(self, architecture: Architecture) -> Iterator[Change]:
         """Yield the members that differ in one axis, sizes by one step (and what that opens).
 
         Raises:
             UserError: where the architecture is not in the space.
         """
         choices = self._required_choices(architecture)
-        for changed, others in self._alternatives(choices).items():
+        for axis, others in self._alternatives(choices).items():
             for other in others:
-                made = self._axes.construct(partial(_given, {**choices, changed: other}))
+                made = self._axes.construct(partial(_given, {**choices, axis: other}))
                 if made != architecture:  # as with a tail of the blocks' own type
-                    yield made
+                    yield Change(axis, choices[axis], other, made)
+
+    def neighbours(self, architecture: Architecture) -> Iterator[Architecture]:
+        """Yield the architectures of `changes`."""
+        return (change.architecture for change in self.changes(architecture))
 
     def ends(self, architecture: Architecture) -> dict[str, tuple[str, int]]:
         """Return the sizes of a member that are the least or the most that the space has.

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
+import torch
 
+from effsearch.training.checkpoint import save_tensors
 from tests.fixtures.good_files import inside
 
 TRAIN = "train net.yaml --data images.zip --out o --recipe recipe.yaml --device cpu --workers 0"
+SUPERNET = (
+    "supernet train --space tiny --data images.zip --out o --device cpu --workers 0 "
+    "--recipe recipe.yaml --save-steps 1"
+)
 RUN = "run --budget-ms 5 --device iphone12 --space tiny --trials 24 --workers 1 --winners 1"
 # Each writer, and bytes of a file at which the disk is full: before, within, and late.
 WRITERS = {
@@ -29,6 +34,7 @@ WRITERS = {
     "report": ("report run", [0, 50_000, 1_000_000]),
     "resume": ("run --resume run --trials 26 --workers 1", [0, 600, 20_000]),
     "train": (TRAIN, [0, 5000]),
+    "supernet": (SUPERNET, [0, 5000]),
 }
 CASES = [(name, size) for name, (_, sizes) in WRITERS.items() for size in sizes]
 
@@ -81,14 +87,20 @@ def test_a_full_disk_is_one_line_and_what_was_there_stays(name, size, work, caps
     for path in damaged:
         assert after[path].startswith(before[path]) or path in REPLACED
     assert [path for path in after if path.endswith(".tmp")] == []
-    if name != "train":  # what it can't write when there is room again, it writes
-        with inside(work) as run:
-            again = WRITERS[name][0]
-            if name == "run" and (work / "o" / "request.json").exists():
-                again = "run --resume o --workers 1"
-            elif name in ("run", "kit"):
-                shutil.rmtree(work / "o", ignore_errors=True)
-            assert run(again) == 0
+    with inside(work) as run:  # what it can't write, it writes when there is room again
+        again = WRITERS[name][0]
+        if name == "run" and (work / "o" / "request.json").exists():
+            again = "run --resume o --workers 1"
+        elif name in ("run", "kit"):
+            shutil.rmtree(work / "o", ignore_errors=True)
+        assert run(again) == 0
+
+
+def test_a_full_disk_is_told_as_one_where_a_checkpoint_meets_it(tmp_path):
+    """Trainings of `--refine` say why they failed in the error's own words."""
+    with full_beyond(5000), pytest.raises(OSError, match="too large"):
+        save_tensors({"weights": torch.zeros(10_000)}, tmp_path / "x.pt")
+    assert list(tmp_path.iterdir()) == []
 
 
 # Files that a run may have written before the disk was full.
@@ -129,7 +141,12 @@ def test_out_of_the_wrong_kind_is_a_wrong_request(
 
 
 @pytest.mark.parametrize(
-    "command", ["sample --space tiny --out OUT", "export net.yaml --out OUT/x"]
+    "command",
+    [
+        "sample --space tiny --out OUT",
+        "export net.yaml --out OUT/x",
+        SUPERNET.replace("--out o", "--out OUT/x"),
+    ],
 )
 def test_a_folder_that_cannot_be_written_is_a_wrong_request(command, work, tmp_path):
     place = tmp_path / "locked"
@@ -166,45 +183,48 @@ def test_a_clock_that_goes_back_changes_nothing(seconds, work, monkeypatch, caps
         assert run("run --resume run --trials 26 --workers 1") == 0
 
 
+# Each writer: its command, what goes on after a kill, by the file that must be there for that, and
+# what is in the end as if nothing had happened.
+LONGER = [f"{command} --epochs 3" for command in (TRAIN, SUPERNET)]
+KILLED = {
+    "run": (f"{RUN} --out o", {"o/request.json": "run --resume o --workers 1"}, "o/trials.csv"),
+    "train": (LONGER[0], {"o/last.pt": f"{LONGER[0]} --resume"}, "o/model.pt"),
+    "supernet": (LONGER[1], {"o/supernet.pt": f"{LONGER[1]} --resume"}, "o/supernet.pt"),
+    "calibrate": ("calibrate rows.csv --device new", {}, "home/devices/new.json"),
+    "export": ("export net.yaml --out o.onnx --force", {}, "o.onnx"),
+    "report": ("report run", {}, "run/report.html"),
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("delay", [0.5, 2, 4, 8])
-@pytest.mark.parametrize(
-    "command", [f"{RUN} --out o", TRAIN, "report run", "export net.yaml --out x.onnx"]
-)
-def test_a_kill_leaves_what_can_be_gone_on_with(command, delay, work, tmp_path):
-    kept = contents(work)
-    environment = {
-        **os.environ,
-        "EFFSEARCH_HOME": str(work / "home"),
-        "EFFSEARCH_CACHE": str(tmp_path / "cache"),
-    }
+@pytest.mark.parametrize("name", KILLED)
+def test_a_kill_at_any_write_changes_nothing_in_the_end(name, good, tmp_path, command_in):
+    command, resumed, result = KILLED[name]
+    whole = tmp_path / "whole"
+    shutil.copytree(good, whole)
+    status, writes = command_in(whole, command)
+    assert status == 0, (tmp_path / "said").read_text()
+    assert writes > 1
+    for at in (writes // 2, writes):
+        folder = tmp_path / f"at {at}"
+        shutil.copytree(good, folder)
+        before = contents(folder)
+        assert command_in(folder, command, at) == (-9, at)
+        after = contents(folder)
+        damaged = {path for path in before if after.get(path) != before[path]}
+        assert damaged <= REPLACED | {"o.onnx"}
+        again = [line for file, line in resumed.items() if (folder / file).exists()]
+        if not again:
+            shutil.rmtree(folder / "o", ignore_errors=True)
+        status, _ = command_in(folder, *again or [command])
+        assert status == 0, (tmp_path / "said").read_text()
+        assert content(folder / result) == content(whole / result), at
 
-    def start(line):
-        return subprocess.Popen(
-            [sys.executable, "-m", "effsearch", *line.split(" ")],
-            cwd=work,
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
 
-    process = start(command)
-    time.sleep(delay)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    for path, content in kept.items():
-        if not path.startswith("run/"):
-            assert (work / path).read_bytes() == content
-    again = command
-    if (work / "o" / "request.json").exists():
-        again = "run --resume o --workers 1"
-    elif (work / "o" / "last.pt").exists():
-        again = f"{command} --resume"
-    elif command.startswith("run"):
-        shutil.rmtree(work / "o", ignore_errors=True)
-    elif Path(work / "x.onnx").exists():
-        again = f"{command} --force"
-    process = start(again)
-    _, err = process.communicate()
-    assert process.returncode == 0, err
+def content(path):
+    """What a file says, without when it was written."""
+    if path.suffix != ".pt":
+        return re.sub(rb"\d\d\d\d-\d\d-\d\d", b"", path.read_bytes())
+    held = torch.load(path, weights_only=True)
+    weights = held["weights"] if "weights" in held else held["state_dict"]
+    return {name: tensor.tolist() for name, tensor in weights.items()}

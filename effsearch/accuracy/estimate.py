@@ -205,6 +205,10 @@ class Estimate:
         variance = variance + 2 * self.mixing_std**2 * (1 - (shares**2).sum(1))
         return mean, np.sqrt(variance)
 
+    def contributions(self, totals: Array, distilled: bool = False) -> Array:
+        """Return what each of `COEFFICIENTS` but the last adds to the log error, (n, k - 1)."""
+        return self._design(totals, family_shares(totals), distilled) * self.mean[:-1]
+
     def foreign_log_error(self, totals: Array, distilled: bool = False) -> tuple[Array, Array]:
         """Return the same of networks of which only the graph is known.
 

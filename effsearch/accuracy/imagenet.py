@@ -128,6 +128,21 @@ class ImagenetEstimate(TotalsScore):
         mean, std = self.score_features(self.features(architecture)[None])
         return Score(float(mean[0]), float(std[0]))
 
+    def reasons(self, before: Architecture, after: Architecture) -> dict[str, float]:
+        """Return the points that each term of the model adds to the score from one to another.
+
+        A family's own slopes count with the term that they bend. To first order in the log error,
+        so that the points add up to the difference but for its curvature.
+        """
+        totals = np.stack([self.features(before), self.features(after)])
+        logs = self.estimate.contributions(totals, self.options.recipe_distilled)
+        error = 100 - self.score(before).score
+        points: dict[str, float] = {}
+        for name, value in zip(COEFFICIENTS, -error * (logs[1] - logs[0]), strict=False):
+            term = name.split(".")[0]
+            points[term] = points.get(term, 0.0) + float(value)
+        return points
+
     def score_graph(self, path: str | Path) -> Score:
         """Return the estimate for any image classifier, from its ONNX graph alone.
 

@@ -17,6 +17,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from effsearch.accuracy.counted import Counted
+from effsearch.accuracy.function_score import FunctionOptions, FunctionScore
 from effsearch.accuracy.imagenet import ImagenetEstimate, ImagenetOptions
 from effsearch.accuracy.options import ScoreOptions, flag_name
 from effsearch.accuracy.score import ScoreSource
@@ -35,7 +36,8 @@ class Entry:
         name: as in `--proxy NAME`.
         make: makes the source of its options.
         options: what it takes; the flags of the command line are among its fields.
-        slow: whether a score takes about a second or more, so that a search tries fewer networks.
+        slow: whether a score takes about a second or more. A search then tries fewer networks, each
+            in a process that it can drop, so that Ctrl-C need not wait for a score.
     """
 
     name: str
@@ -69,6 +71,7 @@ BUILT_IN = (
     Entry(DEFAULT, _imagenet, ImagenetOptions),
     Entry("zero-cost", _zero_cost, slow=True),
     Entry("supernet", _supernet, SupernetOptions, slow=True),
+    Entry(FunctionScore.name, FunctionScore, FunctionOptions, slow=True),
     *(Entry(name, partial(_counted, name)) for name in Counted.UNITS),
 )
 

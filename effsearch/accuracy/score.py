@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import NormalDist
 from types import MappingProxyType
@@ -82,6 +82,13 @@ class ScoreSource(ABC):
             f"{path}: {self.name} scores published networks and architecture YAMLs only; "
             "--proxy imagenet takes an ONNX file"
         )
+
+    def reasons(self, before: Architecture, after: Architecture) -> Mapping[str, float]:
+        """Return why two networks score differently: points that each cause adds to the score.
+
+        Empty where the source can't say.
+        """
+        return {}
 
     def check(self, space: SearchSpace) -> None:  # noqa: B027 (most sources have nothing to check)
         """Check, before a search starts, that networks of a space can be scored on this machine.

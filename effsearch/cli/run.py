@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
 
-from effsearch.cli import JsonFlag, emit_json, say, seed_option
+from effsearch.cli import INTERRUPTED, JsonFlag, emit_json, say, seed_option
+from effsearch.cli._interrupt import Stop
 from effsearch.cli._score_flags import ScoreFlags, with_score_flags
+from searchspace import UserError
+from searchspace.narrowing import Narrowing
 
 
 def register(app: typer.Typer) -> None:
@@ -59,6 +59,15 @@ def run(
     ] = None,
     max_macs: Annotated[
         float | None, typer.Option("--max-macs", help="Multiply-accumulates at most, in millions.")
+    ] = None,
+    blocks: Annotated[
+        str | None, typer.Option("--blocks", help="Block types to keep of the space: a,b.")
+    ] = None,
+    stem_strides: Annotated[
+        str | None, typer.Option("--stem-strides", help="Stem strides to keep of the space: 8,16.")
+    ] = None,
+    resolution: Annotated[
+        str | None, typer.Option("--resolution", help="Resolutions to keep of the space, in px.")
     ] = None,
     workers: Annotated[
         int | None, typer.Option("--workers", help="Processes.  [default: one a core]")
@@ -127,6 +136,7 @@ def run(
             winners=winners,
             max_params_m=max_params,
             max_macs_m=max_macs,
+            narrowing=_narrowing(blocks, stem_strides, resolution),
             workers=workers,
             engine=engine,
             ray_address=ray_address,
@@ -135,36 +145,39 @@ def run(
         say,
     )
     folder = begun.folder
-    with _interruptible() as stop:
+    going_on = f"continue with: effsearch run --resume {folder}"
+    with Stop(going_on) as stop:
         try:
             summary = run_search(begun, make_progress(), say, stop)
         except NoArchitectureFitsError:
             if as_json:
                 emit_json({"folder": str(folder), **read_summary(folder)})
             raise
-        except InterruptedSearchError:
-            say(f"stopped; continue with: effsearch run --resume {folder}")
-            raise typer.Exit(130) from None
+        except BaseException as error:
+            if not stop.forced and not isinstance(error, InterruptedSearchError):
+                raise
+            say(f"stopped; {going_on}")
+            raise typer.Exit(INTERRUPTED) from None
     if as_json:
         emit_json({"folder": str(folder), **summary})
     else:
         show_run(folder, summary)
 
 
-@contextmanager
-def _interruptible() -> Iterator[Any]:
-    """Turn the first Ctrl-C into a request to stop; the second one ends at once."""
-    asked = False
+def _narrowing(
+    blocks: str | None, stem_strides: str | None, resolution: str | None
+) -> Narrowing | None:
+    given = Narrowing(
+        tuple(_items("--blocks", blocks, str)),
+        tuple(_items("--stem-strides", stem_strides, int)),
+        tuple(_items("--resolution", resolution, int)),
+    )
+    return given or None
 
-    def handle(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-        say("\nstopping; what is evaluated is kept (Ctrl-C again ends at once)")
 
-    previous = signal.signal(signal.SIGINT, handle)
-    try:
-        yield lambda: asked
-    finally:
-        signal.signal(signal.SIGINT, previous)
+def _items(option: str, text: str | None, kind: type) -> Iterator[Any]:
+    for item in () if text is None else text.split(","):
+        try:
+            yield kind(item.strip())
+        except ValueError:
+            raise UserError(f"{option}: {item!r} is not an integer") from None

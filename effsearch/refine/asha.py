@@ -17,16 +17,27 @@ from effsearch.refine.ranking import FAILED, FINISHED, STOPPED, Training
 from effsearch.training.recipe import Recipe
 
 REDUCTION = 2  # half of the networks go on at each rung
-_SPAN = 8  # all epochs of a training over those that every network gets
+# All epochs of a training over those that every network gets, and these at least: after one epoch
+# of four, the order of eight networks had tau 0.29 with the last one, after two 0.64.
+_SPAN = 8
+_LEAST = 2
 _NOBODY: Any = None  # ASHA asks nothing of Tune's controller
 
 OnEntry = Callable[[Entry, bool], None]
 
 
 def grace_epochs(recipe: Recipe) -> int:
-    """Return the epochs that every network gets: an eighth of all, and the warm-up at least."""
-    least: int = max(math.ceil(recipe.epochs / _SPAN), math.ceil(recipe.warmup_epochs))
-    return max(1, min(least, recipe.epochs))
+    """Return the epochs that every network gets before any is stopped.
+
+    An eighth of all, the warm-up, and one at the recipe's full side: in 9 epochs of `evidence-cpu`
+    the order of ten networks had tau 0.38 with the last one after 3 and after 5 epochs of small
+    images, and 0.96 after the first whole epoch of large ones (results/accuracy).
+    """
+    epochs = range(recipe.epochs)
+    at_full_side = 1 + sum(recipe.side_at(epoch) != recipe.image_side for epoch in epochs)
+    eighth = math.ceil(recipe.epochs / _SPAN)
+    least: int = max(_LEAST, eighth, math.ceil(recipe.warmup_epochs), at_full_side)
+    return min(least, recipe.epochs)
 
 
 class JournaledASHA(ASHAScheduler):

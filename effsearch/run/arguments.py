@@ -7,18 +7,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from effsearch.accuracy.function_score import FunctionScore
 from effsearch.accuracy.registry import find, read_options
 from effsearch.refine.options import RefineOptions
 from effsearch.run.request import SearchRequest, default_trials
 from effsearch.search.engines import ENGINES
 from effsearch.search.executors import RAY_WAIT_S, usable_cores
 from searchspace.errors import UserError
+from searchspace.narrowing import Narrowing
 
 # Flags of a score source that say something else too.
 SHARED = ("data",)
 _ASKED = (
     "budget_ms", "device", "space", "trials", "consider", "seed", "confidence", "proxy", "winners",
-    "max_params_m", "max_macs_m",
+    "max_params_m", "max_macs_m", "narrowing",
 )  # fmt: skip
 _MAY_GROW = ("trials", "consider", "winners")
 
@@ -46,7 +48,7 @@ class Resources:
 class RunArguments:
     """What the command line says of a run; None where it says nothing.
 
-    The fields from `budget_ms` to `max_macs_m` are those of `SearchRequest`, the last four those
+    The fields from `budget_ms` to `narrowing` are those of `SearchRequest`, the last four those
     of `Resources`.
 
     Attributes:
@@ -71,6 +73,7 @@ class RunArguments:
     winners: int | None = None
     max_params_m: float | None = None
     max_macs_m: float | None = None
+    narrowing: Narrowing | None = None
     workers: int | None = None
     engine: str = "local"
     ray_address: str | None = None
@@ -114,7 +117,8 @@ class RunArguments:
             raise UserError("--budget-ms: missing")
         if self.device is None:
             raise UserError("--device: missing")
-        proxy = _or(self.proxy, SearchRequest.proxy)
+        own = FunctionScore.name if self.score_flags.get("score") else SearchRequest.proxy
+        proxy = _or(self.proxy, own)
         options = read_options(proxy, self.score_flags, SHARED)
         device, space = Path(self.device), self.space
         is_file = device.suffix == ".json" and device.is_file()
@@ -130,6 +134,7 @@ class RunArguments:
             winners=_or(self.winners, SearchRequest.winners),
             max_params_m=self.max_params_m,
             max_macs_m=self.max_macs_m,
+            narrowing=_or(self.narrowing, Narrowing()),
             options=options,
         )
 
@@ -152,6 +157,8 @@ class RunArguments:
             if name in _MAY_GROW or value == held:
                 continue
             option = "--" + name.removesuffix("_m").replace("_", "-")
+            if name == "narrowing":
+                option = "--blocks, --stem-strides, --resolution"
             raise UserError(
                 f"{option}: {value} differs from {held} of the run in {folder}; leave it away, or "
                 "start a new run"

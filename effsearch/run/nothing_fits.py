@@ -9,7 +9,7 @@ from effsearch.run.request import SearchRequest
 from effsearch.search.candidates import Record
 from effsearch.search.evaluation import Evaluator
 from effsearch.search.measured_here import MeasuredHere
-from searchspace import SearchSpace
+from searchspace import SearchSpace, zoo
 
 
 def nothing_fits(
@@ -21,7 +21,7 @@ def nothing_fits(
 ) -> tuple[dict[str, Any] | None, str]:
     """Return the fastest architecture found, as data, and a message on it."""
     members = [r for r in records if r.candidate.member and not r.failed]
-    published = _published(records)
+    published = _published(request, evaluator)
     if not members:
         reason = (
             "could be priced and scored"
@@ -68,12 +68,14 @@ def nothing_fits(
     return data, message
 
 
-def _published(records: list[Record]) -> str:
-    """Return a line on the published networks that meet the limits; empty where none does."""
-    fits = [r for r in records if r.candidate.reference and r.feasible]
+def _published(request: SearchRequest, evaluator: Evaluator) -> str:
+    """Return a line on the published networks that meet the limits, or on the fastest of all."""
+    priced = {name: evaluator.price(zoo.load(name)) for name in zoo.names()}
+    names = sorted(priced, key=lambda name: priced[name].mean_ms)
+    limits = request.limits
+    fits = [name for name in names if max(limits.excess(priced[name]).values()) <= 0]
+    named = [f"{name} ({priced[name].mean_ms:.3f} ms)" for name in (fits or names)]
     if not fits:
-        return ""
-    fits.sort(key=lambda r: (r.outcome.mean_ms, r.number))
-    named = ", ".join(f"{r.candidate.source} ({r.outcome.mean_ms:.3f} ms)" for r in fits[:3])
+        return f"\nNo published network fits; the fastest is {named[0]}."
     more = f" and {len(fits) - 3} more" if len(fits) > 3 else ""
-    return f"\nPublished networks that fit: {named}{more}."
+    return f"\nPublished networks that fit: {', '.join(named[:3])}{more}."

@@ -21,6 +21,7 @@ from effsearch.search.limits import Limits
 from effsearch.validation import MAX_SEED
 from searchspace import UserError
 from searchspace.errors import short
+from searchspace.narrowing import Narrowing
 
 FILE = "request.json"
 FORMAT = 3
@@ -47,6 +48,7 @@ class SearchRequest:
         winners: how many to hand back.
         max_params_m: limit on parameters in millions, or None.
         max_macs_m: limit on multiply-accumulates in millions, or None.
+        narrowing: what is kept of the space.
         options: what the score source takes; its defaults where left out.
 
     Raises:
@@ -64,6 +66,7 @@ class SearchRequest:
     winners: int = 5
     max_params_m: float | None = None
     max_macs_m: float | None = None
+    narrowing: Narrowing = field(default_factory=Narrowing)
     options: ScoreOptions = field(default_factory=ScoreOptions)
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")

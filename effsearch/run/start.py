@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+import yaml
+
 from effsearch.accuracy.registry import find, load_source
 from effsearch.refine.request import RefineRequest
 from effsearch.run.arguments import Resources, RunArguments
@@ -16,7 +18,9 @@ from effsearch.run.folder import default_folder, prepare
 from effsearch.run.request import SearchRequest
 from effsearch.search.evaluation import Evaluator
 from searchspace import SearchSpace, UserError
+from searchspace.narrowing import narrowed
 from searchspace.space import space_names
+from searchspace.space_file import parse_space
 from searchspace.yaml_text import read_yaml
 
 SPACE_FILE = "space.yaml"
@@ -60,6 +64,10 @@ def start(arguments: RunArguments, say: Callable[[str], None]) -> Start:
         UserError: where anything asked for is wrong, missing or changed; nothing is written then.
     """
     arguments.check()
+    if arguments.ray_address is not None:
+        from effsearch.search.ray_executor import check_cluster
+
+        check_cluster(arguments.ray_address)
     begun = _begin(arguments, say) if arguments.resume is None else _resume(arguments, say)
     if begun.refining is not None:
         begun.refining.write(begun.folder)
@@ -70,13 +78,9 @@ def _begin(arguments: RunArguments, say: Callable[[str], None]) -> Start:
     request = arguments.request()
     folder = arguments.out or default_folder(request)
     evaluator = request.evaluator_spec(folder).make()
-    space, text = SearchSpace.load(request.space), _space_text(request.space)
+    space, text = _space(request)
     evaluator.source.check(space)
     refining = arguments.refining_of(request).make(arguments.ray_address, say)
-    if arguments.ray_address is not None:
-        from effsearch.search.ray_executor import reach
-
-        reach(arguments.ray_address)
     prepare(folder)
     (folder / SPACE_FILE).write_text(text, "utf-8")
     request.write(folder, fingerprints(evaluator))
@@ -115,13 +119,15 @@ def fingerprints(evaluator: Evaluator) -> dict[str, str]:
     }
 
 
-def _space_text(name: str) -> str:
-    """Return a space's file, with its name in it."""
-    space = SearchSpace.load(name)
+def _space(request: SearchRequest) -> tuple[SearchSpace, str]:
+    """Return the space of a request, and the file that says what it is."""
+    space, name = SearchSpace.load(request.space), request.space
     shipped = Path(str(files("searchspace"))) / "spaces" / f"{name}.yaml"
     path = shipped if name in space_names() else Path(name)
-    text = path.read_text("utf-8")
     data = read_yaml(path, "space")
-    if isinstance(data, dict) and "name" not in data:
-        text = f"name: {space.name}\n{text}"
-    return text
+    assert isinstance(data, dict)
+    if request.narrowing:
+        body = narrowed({**data, "name": space.name}, space.spec, request.narrowing)
+        return SearchSpace(parse_space(body)), yaml.safe_dump(body, sort_keys=False)
+    text = path.read_text("utf-8")
+    return space, text if "name" in data else f"name: {space.name}\n{text}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,7 @@ def make_summary(
         "confidence": request.confidence,
         "seed": request.seed,
         "space": request.space,
+        "narrowing": asdict(request.narrowing) if request.narrowing else None,
         "proxy": source.name,
         "trials": request.trials,
         "max_params_m": request.max_params_m,

@@ -25,7 +25,8 @@ def make_executor(
     Args:
         engine: one of `ENGINES`.
         spec: what workers make their evaluators from.
-        evaluator: this process's own, which serves where one local worker is asked for.
+        evaluator: this process's own, which serves where one local worker is asked for, and no
+            score takes long: what is under way in a process of its own can be dropped.
         workers: processes or actors.
         address: of a Ray cluster; None starts one here.
         ray_wait_s: how long to wait for a cluster's first free CPU.
@@ -44,6 +45,6 @@ def make_executor(
         from effsearch.search.ray_executor import RayExecutor
 
         return RayExecutor(spec, workers, address, ray_wait_s, say)
-    if workers == 1:
+    if workers == 1 and not spec.slow:
         return SerialExecutor(evaluator)
     return LocalExecutor(spec, workers)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from effsearch.accuracy.options import ScoreOptions
-from effsearch.accuracy.registry import load_source
+from effsearch.accuracy.registry import find, load_source
 from effsearch.accuracy.score import ScoreSource
 from effsearch.latency.table import DeviceTable, quantile_ms
 from effsearch.search.candidates import Outcome
@@ -35,6 +35,11 @@ class EvaluatorSpec:
     proxy: str
     confidence: float
     options: ScoreOptions | None = None
+
+    @property
+    def slow(self) -> bool:
+        """Whether a score takes about a second or more."""
+        return find(self.proxy).slow
 
     def make(self) -> Evaluator:
         """Return the evaluator.
@@ -76,11 +81,7 @@ class Evaluator:
         """Return an architecture's latency, counts and score, or why it has none."""
         found: dict[str, Any] = {}
         try:
-            mean, std = self.table.model.evaluate(self.table.features(architecture)[None])
-            mean_ms, std_ms = float(mean[0]), float(std[0])
-            quantile = float(quantile_ms(mean_ms, std_ms, self.confidence))
-            found = finite("latency", mean_ms=mean_ms, std_ms=std_ms, quantile_ms=quantile)
-            found["params"], found["macs"] = self.counts(architecture)
+            found = self._price(architecture)
             score = self.source.score(architecture)
             found |= finite(
                 "score", score=score.score, score_std=score.std, lower_bound=score.lower_bound
@@ -89,6 +90,22 @@ class Evaluator:
         except (UserError, ArithmeticError, ValueError, RuntimeError) as error:
             reason = str(error).strip().splitlines() or [type(error).__name__]
             return Outcome(**found, error=reason[0][:200])
+
+    def price(self, architecture: Architecture) -> Outcome:
+        """Return an architecture's latency and counts; its score is not known.
+
+        Raises:
+            ArithmeticError: where the latency is not a finite number.
+        """
+        return Outcome(**self._price(architecture))
+
+    def _price(self, architecture: Architecture) -> dict[str, Any]:
+        mean, std = self.table.model.evaluate(self.table.features(architecture)[None])
+        mean_ms, std_ms = float(mean[0]), float(std[0])
+        quantile = float(quantile_ms(mean_ms, std_ms, self.confidence))
+        params, macs = self.counts(architecture)
+        found = finite("latency", mean_ms=mean_ms, std_ms=std_ms, quantile_ms=quantile)
+        return found | {"params": params, "macs": macs}
 
     def counts(self, architecture: Architecture) -> tuple[int, int]:
         """Return parameters and multiply-accumulates of the module, with 1000 classes."""

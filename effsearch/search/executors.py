@@ -16,7 +16,7 @@ from effsearch.search.evaluation import Evaluator, EvaluatorSpec
 from effsearch.search.processes import process_pool, stop_now
 from searchspace import Architecture
 
-_LARGEST_PART = 4  # candidates in one parcel of work; what a kill may lose of each worker
+_LARGEST_PART = 4  # candidates in one parcel of work; what a stop may lose of each worker
 LOOK_UP_S = 0.5
 RAY_WAIT_S = 30.0
 
@@ -73,15 +73,15 @@ class LocalExecutor:
 
     def __init__(self, spec: EvaluatorSpec, workers: int) -> None:
         self.workers = workers
+        self._slow = spec.slow
         self._pool = process_pool(workers, __name__, _start_worker, (spec,))
         self._futures: list[Future[list[Outcome]]] = []
 
     def start(self, architectures: Sequence[Architecture]) -> Arrivals:
         """See `Executor`."""
         try:
-            self._futures = [
-                self._pool.submit(_evaluate, part) for part in parcels(architectures, self.workers)
-            ]
+            parts = parcels(architectures, self.workers, self._slow)
+            self._futures = [self._pool.submit(_evaluate, part) for part in parts]
         except (BrokenProcessPool, EOFError, OSError):  # the last two of a fork server that died
             raise WorkFailedError(_DIED) from None
         return self._arrive(self._futures)
@@ -115,9 +115,17 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def parcels(items: Sequence[Architecture], workers: int) -> list[Sequence[Architecture]]:
-    """Return contiguous parts, small enough that workers finish together and little is lost."""
-    return chunks(items, max(4 * workers, -(-len(items) // _LARGEST_PART)))
+def parcels(
+    items: Sequence[Architecture], workers: int, slow: bool = False
+) -> list[Sequence[Architecture]]:
+    """Return contiguous parts, small enough that workers finish together and little is lost.
+
+    Args:
+        items: what is to be evaluated.
+        workers: among whom.
+        slow: whether each takes so long that it is a part of its own.
+    """
+    return chunks(items, max(4 * workers, -(-len(items) // (1 if slow else _LARGEST_PART))))
 
 
 def chunks(items: Sequence[Architecture], count: int) -> list[Sequence[Architecture]]:

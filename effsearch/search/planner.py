@@ -47,7 +47,12 @@ class Planner:
         trials: candidates in all.
         outsiders: whether published networks outside of the space are candidates too.
         starts: members that the first batch begins with, behind the published networks.
+        initial: size of the first batch at least.
+        batch: of those that follow.
     """
+
+    initial = INITIAL
+    batch = BATCH
 
     def __init__(
         self,
@@ -84,16 +89,17 @@ class Planner:
             if self.exhaustive:
                 return first
             seen |= {c.digest for c in first}
-            count = min(INITIAL - len(known), self.trials - len(first))
-            return first + self._sampled(rng, seen, count)
+            count = min(self.initial - len(known), self.trials - len(first))
+            return first + self.sampled(rng, seen, count)
         if self.exhaustive:
             everything = (Candidate(a, ENUMERATED) for a in enumerate_space(self.space))
-            return _new(everything, seen, min(BATCH, room))
+            return _new(everything, seen, min(self.batch, room))
         if len(records) >= PATIENCE and not any(r.feasible for r in records):
             return self._descent(records, seen)[:room]
-        return self.evolved(rng, records, seen, min(BATCH, room))
+        return self.evolved(rng, records, seen, min(self.batch, room))
 
-    def _sampled(self, rng: np.random.Generator, seen: set[str], count: int) -> list[Candidate]:
+    def sampled(self, rng: np.random.Generator, seen: set[str], count: int) -> list[Candidate]:
+        """Return up to `count` unseen random members."""
         draws = (Candidate(self.space.sample(rng), SAMPLED) for _ in range(_TRIES * count))
         return _new(draws, seen, count)
 
@@ -112,7 +118,7 @@ class Planner:
         """Return up to `count` unseen children of the best records; random ones without any."""
         members = [r for r in records if r.candidate.member and not r.failed]
         if not members:
-            return self._sampled(rng, seen, count)
+            return self.sampled(rng, seen, count)
         population, ranks = survivors(members, PARENTS)
         elites = sorted(
             (r for r in members if r.feasible),

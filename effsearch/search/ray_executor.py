@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import heapq
 import os
+import re
 import socket
+import subprocess
+import sys
 import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,7 +22,10 @@ from searchspace import Architecture, UserError
 from searchspace.errors import first_line
 
 _REACH_S = 10
+_ANSWER_S = 30
+_CONNECT = "import ray, sys; ray.init(address=sys.argv[1], logging_level='ERROR'); ray.shutdown()"
 _TRIES = 3  # of a candidate whose worker died
+_AHEAD = 4  # parts that a worker has at most, so that it need not wait for this process
 
 
 def connect_ray(address: str | None, cpus: int) -> tuple[Any, bool]:
@@ -54,18 +62,37 @@ def connect_ray(address: str | None, cpus: int) -> tuple[Any, bool]:
         TimeoutError,
         ray.exceptions.RayError,
     ) as error:
-        reason = first_line(error)
-        if "token" in str(error).lower() or "authenticat" in str(error).lower():
-            raise UserError(
-                f"--ray-address: the Ray cluster at {address!r} wants a token ({reason}); "
-                "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
-            ) from None
-        raise UserError(f"--ray-address: no Ray cluster at {address!r} ({reason})") from None
+        raise _no_cluster(address, first_line(error)) from None
     return ray, owner
 
 
+def check_cluster(address: str) -> None:
+    """Check that a Ray cluster answers at an address and lets this person in.
+
+    Another process connects first: Ray itself tries for many minutes where something else
+    listens, and tells of tokens in its log alone.
+
+    Raises:
+        UserError: where none does.
+    """
+    reach(address)
+    command = [sys.executable, "-c", _CONNECT, address]
+    try:
+        subprocess.run(command, capture_output=True, timeout=_ANSWER_S, check=True)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        said = (error.stderr or b"").decode("utf-8", "replace")
+        if re.search(r"auth\w* ?token|unauthenticated", said, re.IGNORECASE):
+            raise UserError(
+                f"--ray-address: the Ray cluster at {address!r} wants a token, or another one; "
+                "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
+            ) from None
+        reasons = re.findall(r"^[\w.]+(?:Error|Exception): (.+)$", said, re.MULTILINE)
+        silent = f"what listens there gave no answer in {_ANSWER_S} s"
+        raise _no_cluster(address, reasons[-1] if reasons else silent) from None
+
+
 def reach(address: str) -> None:
-    """Check that something listens at a cluster's port; Ray itself would wait for minutes.
+    """Check that something listens at a cluster's port.
 
     Raises:
         UserError: where nothing does.
@@ -76,7 +103,11 @@ def reach(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_S).close()
     except (OSError, OverflowError) as error:
-        raise UserError(f"--ray-address: no Ray cluster at {address!r} ({error})") from None
+        raise _no_cluster(address, str(error)) from None
+
+
+def _no_cluster(address: str | None, reason: str) -> UserError:
+    return UserError(f"--ray-address: no Ray cluster at {address!r} ({reason})")
 
 
 class _RayWorker:
@@ -119,58 +150,102 @@ class RayExecutor:
             UserError: where there is no cluster at the address.
             WorkFailedError: where it has no free CPU.
         """
+        self._slow = spec.slow
         self._ray, self._owner = connect_ray(address, workers)
-        self._actors: list[Any] = []
+        self._actors: dict[int, Any] = {}
         try:
             workers = _free_workers(self._ray, workers, wait_s, say)
         except WorkFailedError:
             self.close()
             raise
         actor = self._ray.remote(num_cpus=1)(_RayWorker)
-        self._actors = [actor.remote(spec) for _ in range(workers)]
+        self._actors = {number: actor.remote(spec) for number in range(workers)}
 
     def start(self, architectures: Sequence[Architecture]) -> Arrivals:
         """See `Executor`."""
-        parts = parcels(architectures, len(self._actors))
-        return self._arrive(parts, [self._send(i, part) for i, part in enumerate(parts)])
+        batch = _Batch(parcels(architectures, len(self._actors), self._slow))
+        self._send(batch)
+        return self._arrive(batch)
 
-    def _send(self, number: int, part: Sequence[Architecture]) -> tuple[Any, Any]:
+    def _send(self, batch: _Batch) -> None:
+        """Give every worker its next parts.
+
+        Raises:
+            WorkFailedError: where no worker lives.
+        """
         if not self._actors:
             raise WorkFailedError("all Ray workers died; continue with --resume")
-        actor = self._actors[number % len(self._actors)]
-        return actor, actor.evaluate.remote(part)
+        for ahead in range(1, _AHEAD + 1):
+            for worker, actor in self._actors.items():
+                sent = batch.sent[worker]
+                while batch.waiting and len(sent) < ahead:
+                    part = heapq.heappop(batch.waiting)
+                    sent[actor.evaluate.remote(batch.parts[part])] = part
 
-    def _arrive(
-        self, parts: Sequence[Sequence[Architecture]], sent: list[tuple[Any, Any]]
-    ) -> Arrivals:
+    def _arrive(self, batch: _Batch) -> Arrivals:
+        given = 0
+        while given < len(batch.parts):
+            self._send(batch)
+            workers = {reference: w for w, sent in batch.sent.items() for reference in sent}
+            for reference in self._ray.wait(list(workers), timeout=LOOK_UP_S)[0]:
+                self._take(batch, workers[reference], reference)
+            outcomes: list[Outcome] = []
+            while given in batch.done:
+                outcomes += batch.done.pop(given)
+                given += 1
+            yield outcomes
+
+    def _take(self, batch: _Batch, worker: int, reference: Any) -> None:
+        """Store what a worker has done; where it died, let the others have its parts.
+
+        Raises:
+            WorkFailedError: where the worker lives and could not do it.
+        """
         errors = self._ray.exceptions
-        for number, part in enumerate(parts):
-            tries = 1
-            while True:
-                actor, reference = sent[number]
-                try:
-                    yield self._ray.get(reference, timeout=LOOK_UP_S)
-                    break
-                except errors.GetTimeoutError:
-                    yield []
-                except errors.RayTaskError as error:
-                    raise WorkFailedError(f"a Ray worker failed: {first_line(error)}") from None
-                except errors.RayError as error:  # its process or its node died
-                    self._actors = [a for a in self._actors if a is not actor]
-                    if tries == _TRIES and self._actors:
-                        yield [Outcome(error=f"its Ray worker died: {first_line(error)}")] * len(
-                            part
-                        )
-                        break
-                    tries += 1
-                    sent[number] = self._send(number, part)
+        try:
+            outcomes = self._ray.get(reference)
+        except errors.RayTaskError as error:
+            raise WorkFailedError(f"a Ray worker failed: {first_line(error)}") from None
+        except errors.RayError as error:  # its process or its node died
+            self._actors.pop(worker, None)
+            under_way, *rest = batch.sent.pop(worker).values()
+            batch.tries[under_way] += 1
+            if batch.tries[under_way] < _TRIES:
+                rest.append(under_way)
+            else:
+                failed = Outcome(error=f"its Ray worker died: {first_line(error)}")
+                batch.done[under_way] = [failed] * len(batch.parts[under_way])
+            for part in rest:
+                heapq.heappush(batch.waiting, part)
+        else:
+            batch.done[batch.sent[worker].pop(reference)] = outcomes
 
     def close(self) -> None:
         """Stop the actors, and Ray where it was started here."""
-        for actor in self._actors:
+        for actor in self._actors.values():
             self._ray.kill(actor)
         if self._owner:
             self._ray.shutdown()
+
+
+class _Batch:
+    """Which parts of a batch wait, are sent, and are done; by their numbers.
+
+    Attributes:
+        parts: the batch.
+        waiting: a heap of those that no worker has.
+        sent: of each worker, what it has by the reference to what will come of it; a worker does
+            them in this order.
+        done: what came, until all before it did.
+        tries: how many workers died at a part.
+    """
+
+    def __init__(self, parts: Sequence[Sequence[Architecture]]) -> None:
+        self.parts = parts
+        self.waiting = list(range(len(parts)))
+        self.sent: defaultdict[int, dict[Any, int]] = defaultdict(dict)
+        self.done: dict[int, list[Outcome]] = {}
+        self.tries: Counter[int] = Counter()
 
 
 def _free_workers(ray: Any, wanted: int, wait_s: float, say: Callable[[str], None]) -> int:

@@ -121,9 +121,19 @@ class _File(BaseModel):
 
 
 def save_tensors(values: dict[str, Any], path: str | Path) -> None:
-    """Write tensors and plain values to a file, atomically."""
+    """Write tensors and plain values to a file, atomically.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     with atomic_write(path, "wb", sync=True) as file:
-        torch.save(values, file)
+        try:
+            torch.save(values, file)
+        except RuntimeError as error:
+            # Where the disk is full, torch's own end of the file fails too, in words of its own.
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 def load_tensors(path: str | Path) -> Any:

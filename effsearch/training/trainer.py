@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from effsearch.errors import WorkFailedError
+from effsearch.files import check_writable
 from effsearch.messages import say
 from effsearch.training import checkpoint as checkpoints
 from effsearch.training.checkpoint import Checkpoint
@@ -192,6 +193,8 @@ class _Run:
         on_epoch: Callable[[int, float, float], None] | None = None,
     ) -> TrainResult:
         first, result = self._resume(log)
+        if self.group.leads:
+            check_writable(self.config.out)
         epochs = self.recipe.epochs
         last = epochs if self.config.stop_after is None else min(epochs, self.config.stop_after)
         for epoch in range(first, last):

@@ -5,7 +5,8 @@
 Reads the campaign's table and writes `judge.json`, `judge.md` and `judge.png`: for every recipe on
 every data set Kendall's tau between the top-1 that it gave and the published one, over all pairs
 and over pairs of one family, with 95 % intervals by bootstrap over the networks, the chance of such
-a tau without any relation, the same for networks ranked by their MACs, and tau after each epoch.
+a tau without any relation, the same for networks ranked by their MACs, and tau after each epoch,
+also with the recipe's own order after its last epoch: what a rung of `--refine` knows of the end.
 """
 
 from __future__ import annotations
@@ -126,6 +127,10 @@ def judged(
     last = {name: max(curves[name]) for name in names}
     final = np.array([curves[name][last[name]] for name in names])
     shared = sorted(set.intersection(*(set(curve) for curve in curves.values())))
+
+    def after(epoch: int) -> Values:
+        return np.array([curves[name][epoch] for name in names])
+
     images = int(known[0].data.split(":")[1].split("+")[0])
     return {
         "data": known[0].data,
@@ -145,7 +150,8 @@ def judged(
         "curve": [
             {
                 "epoch": epoch,
-                **agreement(np.array([curves[name][epoch] for name in names]), truth, families),
+                **agreement(after(epoch), truth, families),
+                "of_last": round(pair_tau(after(epoch), final, all_pairs(len(names))), 4),
             }
             for epoch in shared
         ],

@@ -48,6 +48,8 @@ def text(results: Sequence[dict[str, Any]]) -> str:
             if point["all"]
         )
         lines += ["", f"tau after each epoch: {curve}"]
+        own = ", ".join(f"{point['epoch']}: {point['of_last']:.2f}" for point in result["curve"])
+        lines += ["", f"tau with the order after the last epoch: {own}"]
     return "\n".join(lines) + "\n"
 
 

@@ -126,7 +126,9 @@ class Supernet(nn.Module):
         return x
 
     def extract(self, architecture: Architecture | None = None) -> Network:
-        """Return a stand-alone network with a copy of its weights, in the supernet's mode.
+        """Return a stand-alone network with a copy of its weights.
+
+        It has the supernet's mode, device and data type.
 
         Args:
             architecture: a member of the space; the active one by default.
@@ -137,14 +139,14 @@ class Supernet(nn.Module):
         architecture = architecture or self.active
         if architecture is None:
             raise UserError("the supernet has no active architecture; name one to extract")
-        device = next(self.parameters()).device
+        weight = next(self.parameters())
         with torch.device("meta"):
-            network = build(architecture, self.num_classes)
+            network = build(architecture, self.num_classes).to(weight.dtype)
         state = {
             key: where.read(shared).detach().clone(memory_format=torch.contiguous_format)
             for key, where, shared in self.slices(architecture)
         }
-        network = network.to_empty(device=device)
+        network = network.to_empty(device=weight.device)
         network.load_state_dict(state)
         return network.train(self.training)
 

@@ -10,7 +10,7 @@ import pytest
 from effsearch.accuracy.registry import load_source
 from effsearch.latency import DeviceTable
 from effsearch.latency.catalogue import table_paths
-from searchspace import SearchSpace, zoo
+from searchspace import Architecture, SearchSpace, zoo
 from tests.fixtures.outside_package import SPACE, forget_blocks, install
 
 
@@ -36,7 +36,31 @@ def test_counts_score_it(architecture):
     assert load_source("macs").score(architecture).score > 0
 
 
-def test_the_default_score_promises_nothing_of_a_family_it_does_not_know(architecture):
+@pytest.mark.parametrize(
+    "known",
+    [
+        {"type": "shvit_conv", "expansion": 2.0, "kernel": 3},
+        {"type": "swiftformer_conv", "expansion": 4.0, "kernel": 3},
+        {"type": "efficient_mod", "expansion": 1.0, "kernel": 7},
+        {"type": "mbconv", "expansion": 4.0, "kernel": 3},
+    ],
+    ids=lambda block: block["type"],
+)
+def test_the_default_score_is_less_sure_of_it_than_of_a_known_block(architecture, known):
+    """On the scale that the score is learnt on: points shrink where the error is near chance."""
+    data = architecture.to_dict()
+    for stage in data["stages"]:
+        assert {block["type"] for block in stage["blocks"]} == {"gated_conv"}
+        stage["blocks"] = [{**known, "depth": block["depth"]} for block in stage["blocks"]]
+    source = load_source("imagenet")
+    foreign, twin = (
+        source.estimate.log_error(source.features(network)[None])[1][0]
+        for network in (architecture, Architecture.from_dict(data))
+    )
+    assert foreign > twin
+
+
+def test_the_default_score_promises_less_of_it_than_of_a_published_network(architecture):
     source = load_source("imagenet")
     score = source.score(architecture)
     assert math.isfinite(score.score)

@@ -10,6 +10,7 @@ import torch
 import yaml
 
 import searchspace
+from effsearch.search.parameters import enumerate_space
 from results.supernet.counts import largest, parameter_count, summary
 from searchspace import SearchSpace, UserError, build, zoo
 from searchspace.space_file import parse_space
@@ -20,7 +21,12 @@ CLASSES = 7
 
 
 def randomise(supernet):
-    """Gives norms and layer scales random gains, and running statistics random values."""
+    """Gives norms and layer scales random gains, and running statistics random values.
+
+    In float64, where equal sums in another order stay equal to many digits: a norm over a few
+    positions makes float32's last digit large.
+    """
+    supernet.double()
     generator = torch.Generator().manual_seed(1)
     for name, tensor in itertools.chain(supernet.named_parameters(), supernet.named_buffers()):
         if not tensor.is_floating_point():
@@ -33,7 +39,7 @@ def randomise(supernet):
 
 
 def images(seed=0, side=64, count=3):
-    return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(seed)).double()
 
 
 def check_equality(supernet, architecture, x):
@@ -42,17 +48,17 @@ def check_equality(supernet, architecture, x):
     assert not network.training
     with torch.no_grad():
         expected, found = network(x), supernet.activate(architecture)(x)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
     supernet.train()
     network = supernet.extract(architecture)
     assert network.training
     with torch.no_grad():
         expected, found = network(x), supernet(x)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
     # The batch moved the running statistics of both alike.
     after = supernet.extract(architecture).state_dict()
     for key, value in network.state_dict().items():
-        torch.testing.assert_close(after[key], value, rtol=0, atol=1e-5, msg=key)
+        torch.testing.assert_close(after[key], value, rtol=0, atol=1e-9, msg=key)
 
 
 def check_gradients(supernet, architecture, x):
@@ -68,7 +74,7 @@ def check_gradients(supernet, architecture, x):
             continue
         scale = max(1e-3, float(own[key].abs().max()))
         torch.testing.assert_close(
-            where.read(shared.grad), own[key], rtol=0, atol=1e-5 * scale, msg=key
+            where.read(shared.grad), own[key], rtol=0, atol=1e-9 * scale, msg=key
         )
         inside[id(shared)] = where.mark(shared.shape)
     for name, parameter in supernet.named_parameters():
@@ -79,13 +85,10 @@ def check_gradients(supernet, architecture, x):
 
 
 def members(space):
-    """All architectures of a small space."""
-    rng = np.random.default_rng(0)
-    found = {}
-    while len(found) < space.size():
-        architecture = space.sample(rng)
-        found[architecture.digest()] = architecture
-    return list(found.values())
+    """All architectures of a small space, in no telling order."""
+    found = list(enumerate_space(space))
+    np.random.default_rng(0).shuffle(found)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -100,15 +103,16 @@ def shipped():
     return randomise(Supernet(SearchSpace.load("supernet"), CLASSES))
 
 
-def test_every_tiny_network_equals_its_extract(tiny):
+@pytest.mark.parametrize("part", [0, *(pytest.param(i, marks=pytest.mark.slow) for i in (1, 2, 3))])
+def test_every_tiny_network_equals_its_extract(tiny, part):
     x = images(side=32)
-    for architecture in members(tiny.space):
+    for architecture in members(tiny.space)[part::4]:
         check_equality(tiny, architecture, x)
 
 
 def test_gradients_of_tiny_networks_reach_exactly_their_slices(tiny):
     x = images(side=32)
-    for architecture in members(tiny.space)[::15]:
+    for architecture in members(tiny.space)[:30]:
         check_gradients(tiny, architecture, x)
 
 
@@ -121,9 +125,9 @@ def test_shipped_networks_equal_their_extracts(shipped):
 
 
 @pytest.mark.slow
-def test_200_shipped_networks_equal_their_extracts(shipped):
+def test_50_shipped_networks_equal_their_extracts(shipped):
     rng = np.random.default_rng(3)
-    for _ in range(200):
+    for _ in range(50):
         architecture = shipped.space.sample(rng)
         check_equality(shipped, architecture, images())
         check_gradients(shipped, architecture, images())
@@ -235,7 +239,7 @@ def test_statistics_are_left_alone_where_asked(tiny):
     architecture = supernet.space.sample(np.random.default_rng(0))
     x = images(side=32)
     y = supernet.activate(architecture)(x)
-    torch.testing.assert_close(y, supernet.extract(architecture)(x), rtol=0, atol=1e-5)
+    torch.testing.assert_close(y, supernet.extract(architecture)(x), rtol=0, atol=1e-9)
     for key, value in supernet.named_buffers():
         assert torch.equal(value, before[key])
 
@@ -246,7 +250,7 @@ def test_copies_and_saved_states_are_independent(tiny):
     tiny.eval()
     expected = tiny.activate(architecture)(x)
     other = copy.deepcopy(tiny)
-    fresh = Supernet(tiny.space, CLASSES).eval()
+    fresh = Supernet(tiny.space, CLASSES).double().eval()
     fresh.load_state_dict(tiny.state_dict())
     with torch.no_grad():
         for parameter in tiny.parameters():
@@ -256,10 +260,10 @@ def test_copies_and_saved_states_are_independent(tiny):
         for parameter in tiny.parameters():
             parameter.sub_(0.25)
     assert not torch.allclose(changed, expected, atol=1e-3)
-    torch.testing.assert_close(other.activate(architecture)(x), expected, rtol=0, atol=1e-5)
-    torch.testing.assert_close(fresh.activate(architecture)(x), expected, rtol=0, atol=1e-5)
-    double = other.double()
-    torch.testing.assert_close(double(x.double()).float(), expected, rtol=0, atol=1e-4)
+    torch.testing.assert_close(other.activate(architecture)(x), expected, rtol=0, atol=1e-9)
+    torch.testing.assert_close(fresh.activate(architecture)(x), expected, rtol=0, atol=1e-9)
+    single = other.float()
+    torch.testing.assert_close(single(x.float()).double(), expected, rtol=0, atol=1e-4)
 
 
 def test_extracted_network_shares_no_memory(tiny):
@@ -281,7 +285,7 @@ def test_supernet_is_at_most_four_times_its_largest_network(shipped):
     top = largest(shipped.space, CLASSES)
     rng = np.random.default_rng(0)
     count = parameter_count(top, CLASSES)
-    assert all(parameter_count(shipped.space.sample(rng), CLASSES) <= count for _ in range(100))
+    assert all(parameter_count(shipped.space.sample(rng), CLASSES) <= count for _ in range(30))
     total = sum(p.numel() for p in shipped.parameters())
     assert total <= 4 * count
     with torch.device("meta"):
@@ -292,13 +296,17 @@ def test_supernet_is_at_most_four_times_its_largest_network(shipped):
 
 
 def test_every_shared_value_is_used_by_some_network(tiny):
-    used = {}
+    tensors = dict(itertools.chain(tiny.named_parameters(), tiny.named_buffers()))
+    unused = {id(tensor): torch.ones(tensor.shape, dtype=torch.bool) for tensor in tensors.values()}
     for architecture in members(tiny.space):
         for _, where, shared in tiny.slices(architecture):
-            mark = where.mark(shared.shape)
-            used[id(shared)] = used.get(id(shared), torch.zeros_like(mark)) | mark
-    for name, tensor in itertools.chain(tiny.named_parameters(), tiny.named_buffers()):
-        assert used[id(tensor)].all(), name
+            if id(shared) in unused:
+                unused[id(shared)] &= ~where.mark(shared.shape)
+                if not unused[id(shared)].any():
+                    del unused[id(shared)]
+        if not unused:
+            break
+    assert [name for name, tensor in tensors.items() if id(tensor) in unused] == []
 
 
 def test_a_stage_too_large_to_share_is_named():

@@ -68,7 +68,8 @@ class Store:
     """Raw measurements in a folder: `plan.json` and `networks.jsonl`.
 
     Raises:
-        UserError: where the folder holds another plan's, another machine's, or can't be written.
+        UserError: where the folder holds another plan's or another machine's.
+        OSError: where it can't be written.
     """
 
     def __init__(self, folder: Path, plan: ProfilePlan) -> None:
@@ -92,8 +93,6 @@ class Store:
                 card.write_text(json.dumps(body, indent=2) + "\n", encoding="utf-8")
         except UserError:
             raise
-        except OSError as error:
-            raise UserError(f"{folder}: cannot write measurements here: {error.strerror}") from None
         except ValueError:
             raise UserError(f"{folder}/plan.json: not JSON; remove this folder") from None
 

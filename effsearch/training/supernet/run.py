@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from effsearch.errors import WorkFailedError
+from effsearch.files import check_writable
 from effsearch.messages import say
 from effsearch.training.data.pixels import PixelSource
 from effsearch.training.data.reader import ImageReader
@@ -174,6 +175,8 @@ class SupernetRun:
     def train(self, log: Callable[[str], None], started: float) -> float:
         """Train to the end; return the last mean loss of the largest networks."""
         step, config = self.step, self.config
+        if self.group.leads:
+            check_writable(config.out)
         log(
             f"supernet of {config.space.name}: "
             f"{sum(p.numel() for p in self.supernet.parameters()) / 1e6:.1f} M shared parameters "

@@ -12,8 +12,9 @@ from effsearch.cli import score as command
 from searchspace import SearchSpace, UserError, build, operators, zoo
 from tests.fixtures.score_contract import keeps_the_contract
 
-# `supernet` needs a checkpoint: tests/effsearch/run/test_supernet_run.py has one.
-NEEDY = {"supernet"}
+# `supernet` needs a checkpoint: tests/effsearch/run/test_supernet_run.py has one; `function` a
+# function: test_function_score.py.
+NEEDY = {"supernet", "function"}
 ALONE = tuple(name for name in entries() if name not in NEEDY)
 CHEAP = tuple(name for name in ALONE if not find(name).slow)
 

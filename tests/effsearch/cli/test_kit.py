@@ -119,3 +119,14 @@ def test_what_remains_uncertain_is_said(capsys, home, filled_in):
     assert status == 0
     assert "median error of" in out
     assert "uncertain" in out
+
+
+def test_a_table_that_stands_before_a_shipped_one_is_told(capsys, home, filled_in):
+    status, _, err = call(capsys, "calibrate", str(filled_in), "--device", "iphone12")
+    assert status == 0
+    assert "iphone12 is a shipped table too; the one to be stands before it" in err
+    assert DeviceTable.load("iphone12").meta["kind"] == "fitted"
+    assert json.loads((home / "devices" / "iphone12.json").read_text())["reference_count"] == 12
+    status, _, err = call(capsys, "calibrate", str(filled_in))
+    assert status == 0
+    assert "shipped" not in err

@@ -14,17 +14,18 @@ from effsearch.onnx_io.onnx_files import to_onnx
 from searchspace import SearchSpace, build, zoo
 
 
-def make(architecture, seed=0):
+def make(architecture, seed=0, classes=20):
     torch.manual_seed(seed)
-    network = build(architecture, num_classes=20)
+    network = build(architecture, num_classes=classes)
     randomise(network, seed)
     return network
 
 
+@pytest.mark.parametrize("classes", [1, 2, 3, 4, 20])
 @pytest.mark.parametrize("seed", range(4))
-def test_sampled_networks_agree(seed):
+def test_sampled_networks_agree(seed, classes):
     architecture = SearchSpace.load("tiny").sample(np.random.default_rng(seed))
-    network = make(architecture, seed)
+    network = make(architecture, seed, classes)
     assert check_onnx(network, to_onnx(network), seed) <= TOLERANCE
 
 
@@ -35,9 +36,10 @@ def test_published_networks_agree(name):
     assert check_onnx(network, to_onnx(network)) <= TOLERANCE
 
 
-def test_every_weight_of_the_file_matters():
+@pytest.mark.parametrize("classes", [1, 2, 4, 20])
+def test_every_weight_of_the_file_matters(classes):
     """A change in any of the file's weights shows: nothing is silenced by a zero gain."""
-    network = make(SearchSpace.load("tiny").sample(np.random.default_rng(3)))
+    network = make(SearchSpace.load("tiny").sample(np.random.default_rng(3)), classes=classes)
     model = to_onnx(network)
     weights = [t for t in model.graph.initializer if numpy_helper.to_array(t).size > 16]
     assert len(weights) > 5

@@ -8,7 +8,7 @@ import pytest
 from effsearch.refine.asha import JournaledASHA, grace_epochs
 from effsearch.refine.journal import Entry, Journal
 from effsearch.refine.ranking import FAILED, FINISHED, STOPPED
-from effsearch.training.recipe import Recipe
+from effsearch.training.recipe import Recipe, load
 
 RECIPE = Recipe(epochs=8, warmup_epochs=0.5)
 NAMES = "abcdef"
@@ -79,7 +79,7 @@ def test_the_lower_half_stops_at_a_rung(tmp_path):
     values = {name: [10.0 * (5 - i)] * RECIPE.epochs for i, name in enumerate(NAMES)}
     first, *others = simulate(Journal.open(tmp_path / "j"), values)
     assert (first.state, first.epochs) == (FINISHED, 8)
-    assert {(t.state, t.epochs) for t in others} == {(STOPPED, 1)}
+    assert {(t.state, t.epochs) for t in others} == {(STOPPED, 2)}
 
 
 def test_an_epoch_that_is_known_is_not_noted_twice(tmp_path):
@@ -112,7 +112,16 @@ def test_failures_end_a_training_and_change_no_rung(tmp_path):
 
 @pytest.mark.parametrize(
     ("epochs", "warmup", "grace"),
-    [(1, 0.0, 1), (3, 0.3, 1), (8, 0.0, 1), (12, 1.0, 2), (100, 3.0, 13), (10, 5.0, 5), (2, 5, 2)],
+    [(1, 0.0, 1), (3, 0.3, 2), (8, 0.0, 2), (17, 1.0, 3), (100, 3.0, 13), (10, 5.0, 5), (2, 5, 2)],
 )
-def test_everybody_gets_an_eighth_and_the_warm_up(epochs, warmup, grace):
+def test_everybody_gets_an_eighth_and_the_warm_up_and_two_epochs(epochs, warmup, grace):
     assert grace_epochs(Recipe(epochs=epochs, warmup_epochs=float(warmup))) == grace
+
+
+def test_nobody_is_stopped_before_an_epoch_of_full_size_images():
+    recipe = load("evidence-cpu")
+    assert recipe.side_at(1) < recipe.side_at(2) == recipe.image_side
+    assert grace_epochs(recipe) == recipe.epochs == 3
+    longer = recipe.replace(epochs=20)
+    assert longer.side_at(grace_epochs(longer) - 1) == longer.image_side
+    assert longer.side_at(grace_epochs(longer) - 2) < longer.image_side

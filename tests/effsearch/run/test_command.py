@@ -5,15 +5,18 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 import pytest
 
+import searchspace
 from effsearch.cli import main
 from effsearch.latency import DeviceTable
 from effsearch.latency.catalogue import SHIPPED
@@ -198,6 +201,62 @@ def test_a_budget_that_nothing_meets_is_exit_3(phone, capsys, tmp_path):
     assert call(capsys, "report", out)[0] == 0
 
 
+@pytest.mark.parametrize("trials", [1, 40])
+@pytest.mark.parametrize(("budget", "fit"), [(0.2, 0), (1.7, 3)])
+def test_where_nothing_fits_the_published_networks_that_do_are_named(
+    phone, capsys, tmp_path, trials, budget, fit
+):
+    table = DeviceTable.load(phone)
+    priced = {name: table.predict(zoo.load(name)) for name in zoo.names()}
+    order = sorted(priced, key=lambda name: priced[name].mean_ms)
+    fits = [name for name in order if priced[name].quantile(0.999) <= budget]
+    assert (len(fits) >= fit) if fit else not fits
+    code, _, err = call(
+        capsys, *BASE, "--budget-ms", budget, "--device", phone, "--trials", trials,
+        "--confidence", 0.999, "--space", slow_space(tmp_path), "--out", tmp_path / "r",
+    )  # fmt: skip
+    assert code == 3
+    if trials == 1:
+        assert "was tried" in err
+    else:
+        assert "is 99.9% likely to take" in err
+        assert "100%" not in err
+    if fits:
+        named = ", ".join(f"{name} ({priced[name].mean_ms:.3f} ms)" for name in fits[:3])
+        more = f" and {len(fits) - 3} more" if len(fits) > 3 else ""
+        assert f"Published networks that fit: {named}{more}." in err
+    else:
+        fastest = f"{order[0]} ({priced[order[0]].mean_ms:.3f} ms)"
+        assert f"No published network fits; the fastest is {fastest}." in err
+
+
+def slow_space(folder):
+    """The space `tiny`, of many blocks at 1024 px: nothing of it is fast."""
+    text = (Path(searchspace.__file__).parent / "spaces" / "tiny.yaml").read_text()
+    path = folder / "slow.yaml"
+    text = re.sub(r"resolution: .*", "resolution: [1024]", text)
+    path.write_text(re.sub(r"depth: .*", "depth: [8]", text))
+    return path
+
+
+def test_fewer_winners_than_were_asked_for_are_told(phone, capsys, tmp_path):
+    code, out, _ = call(
+        capsys, *BASE, "--budget-ms", 1, "--device", phone, "--trials", 30, "--winners", 50,
+        "--confidence", 0.999, "--out", tmp_path / "r",
+    )  # fmt: skip
+    assert code == 0
+    body = json.loads(out)
+    found = len(body["winners"])
+    assert 0 < found < 50
+    said = f"50 winners were asked for; {found} that differ enough meet the limits."
+    assert said in body["notes"]
+    assert "99.9%" in (tmp_path / "r" / "report.html").read_text()
+    code, out, _ = call(capsys, "run", "--resume", tmp_path / "r", "--workers", 1)
+    assert code == 0
+    assert said in out
+    assert "99.9% confidence" in out
+
+
 def test_the_evaluator_is_built_once(phone, capsys, tmp_path, monkeypatch):
     made = []
     make = EvaluatorSpec.make
@@ -220,6 +279,25 @@ def test_limits_on_size_bind(phone, capsys, tmp_path):
     assert all(w["params"] <= 250_000 and w["macs"] <= 12_000_000 for w in winners)
 
 
+def test_a_space_is_narrowed_without_a_file_also_when_resumed(phone, capsys, tmp_path):
+    code, out, _ = call(
+        capsys, *BASE, "--budget-ms", 1, "--device", phone, "--trials", 60, "--winners", 2,
+        "--blocks", "efficient_mod,shsa", "--stem-strides", 8, "--out", tmp_path / "r",
+    )  # fmt: skip
+    assert code == 0
+    assert json.loads(out)["narrowing"]["blocks"] == ["efficient_mod", "shsa"]
+    for winner in json.loads(out)["winners"]:
+        network = Architecture.from_yaml(tmp_path / "r" / winner["path"] / "architecture.yaml")
+        assert {b.type for s in network.stages for b in s.blocks} <= {"efficient_mod", "shsa"}
+        assert network.stem.stride == 8
+    again = call(capsys, "run", "--resume", tmp_path / "r", "--json")
+    assert again[0] == 0
+    assert json.loads(again[1])["winners"] == json.loads(out)["winners"]
+    code, _, err = call(capsys, "run", "--resume", tmp_path / "r", "--blocks", "shsa")
+    assert code == 2
+    assert "--blocks" in err
+
+
 GOOD = {"--budget-ms": "2", "--device": "iphone12", "--space": "tiny"}
 
 
@@ -228,6 +306,9 @@ GOOD = {"--budget-ms": "2", "--device": "iphone12", "--space": "tiny"}
     [
         ({"--device": "iphone21"}, ["iphone21", "iphone12"]),
         ({"--device": None}, ["--device"]),
+        ({"--blocks": "shsa,nope"}, ["--blocks", "nope", "shvit_conv"]),
+        ({"--stem-strides": "8,x"}, ["--stem-strides", "'x'"]),
+        ({"--resolution": "230"}, ["--resolution", "64"]),
         ({"--budget-ms": "0"}, ["--budget-ms"]),
         ({"--budget-ms": "-1"}, ["--budget-ms"]),
         ({"--budget-ms": "nan"}, ["--budget-ms"]),

@@ -8,8 +8,8 @@ from searchspace import Architecture, SearchSpace, zoo
 
 
 def test_bands_are_narrow_and_spread_over_types():
-    space, table = SearchSpace.load("mobile"), DeviceTable.load("iphone12")
-    members = evidence_set.choose(space, table, [0.8, 1.1], per_band=6, seed=0, draws=1500)
+    space, table = SearchSpace.load("small"), DeviceTable.load("iphone12")
+    members = evidence_set.choose(space, table, [0.8, 1.1], per_band=6, seed=0, draws=600)
     assert {m.band for m in members} == {0, 1}
     for member, centre in ((m, (0.8, 1.1)[m.band]) for m in members):
         assert abs(np.log(member.mean_ms / centre)) <= np.log(evidence_set.BAND_WIDTH)

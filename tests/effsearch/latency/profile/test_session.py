@@ -1,6 +1,9 @@
 """Profiles: kernels credited to operators, sequences, resuming, noise, and the whole command."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import islice
 
@@ -235,27 +238,63 @@ def test_a_batch_measures_networks_and_their_operators(prepared):
         assert sum(ms) > 0
 
 
+# What is tested is the path from runs to a table; a busy machine must not fail it.
+PATIENT = (
+    (profiling, "BATCH_NOISE_LIMIT", 10.0),
+    (profiling, "MOVED_LIMIT", 10.0),
+    (profiling, "LEAST_CALM", 0.0),
+    (profiling, "BATCH", 24),  # one is enough for a table
+    (profile_batch, "NETWORK_NOISE_LIMIT", 10.0),
+    (profile_batch, "SECONDS_PER_NETWORK", 0.1),
+    (turns, "MIN_CALM_TURNS", 0),
+)
+
+
 @pytest.mark.slow
-def test_the_command_makes_a_table_and_resumes(tmp_path, capsys, monkeypatch):
-    # What is tested is the path from runs to a table; a busy machine must not fail it.
-    for limit in ("BATCH_NOISE_LIMIT", "MOVED_LIMIT"):
-        monkeypatch.setattr(profiling, limit, 10.0)
-    monkeypatch.setattr(profile_batch, "NETWORK_NOISE_LIMIT", 10.0)
-    monkeypatch.setattr(profile_batch, "SECONDS_PER_NETWORK", 0.1)
-    monkeypatch.setattr(profiling, "BATCH", 24)  # one is enough for a table
-    monkeypatch.setattr(profiling, "LEAST_CALM", 0.0)
-    monkeypatch.setattr(turns, "MIN_CALM_TURNS", 0)
-    arguments = [
-        "profile", "--device", "here", "--space", "tiny", "--no-zoo", "--minutes", "0.25",
-        "--work", str(tmp_path / "work"), "--out", str(tmp_path / "tables"), "--json",
-    ]  # fmt: skip
-    for _ in range(2):
-        with pytest.raises(SystemExit) as exit_:
-            main(arguments)
-        assert exit_.value.code == 0
-    body = json.loads(capsys.readouterr().out.split("\n}\n")[0] + "\n}")
+def test_the_command_goes_on_after_a_kill_and_makes_a_table(tmp_path, capsys, monkeypatch):
+    line = (
+        "profile --device here --space tiny --no-zoo --minutes 0.25 --json "
+        f"--work {tmp_path}/home/work --out {tmp_path}/home/tables"
+    )
+    home = tmp_path / "home"
+    home.mkdir()
+    script = "\n".join(
+        [
+            "import importlib",
+            "from pathlib import Path",
+            "from tests.fixtures.killing import run_until",
+            "if __name__ == '__main__':",
+            *(
+                f"    importlib.import_module({module.__name__!r}).{name} = {value}"
+                for module, name, value in PATIENT
+            ),
+            f"    run_until(Path({str(home)!r}), {line!r}, 3)",
+        ]
+    )
+    (tmp_path / "killed.py").write_text(script)
+    path = os.pathsep.join([os.getcwd(), *filter(None, sys.path)])
+    killed = subprocess.run(
+        [sys.executable, str(tmp_path / "killed.py")],
+        env={**os.environ, "PYTHONPATH": path},
+        check=False,
+    )
+    assert killed.returncode == -9, (tmp_path / "said").read_text()
+    # The third write is the table or another batch, after the plan's and the first batch's.
+    assert not list((home / "tables").glob("*.json"))
+    kept = len((home / "work" / "networks.jsonl").read_text().splitlines()) - 1
+    assert kept > 0
+    with (home / "work" / "networks.jsonl").open("a") as file:
+        file.write('{"index": 99, "archi')  # as if it was cut off too
+    for module, name, value in PATIENT:
+        monkeypatch.setattr(module, name, value)
+    with pytest.raises(SystemExit) as exit_:
+        main(line.split(" "))
+    assert exit_.value.code == 0
+    out, err = capsys.readouterr()
+    assert f"resuming: {kept} networks measured before are kept" in err
+    body = json.loads(out)
     assert body["kind"] == "measured"
-    table = DeviceTable.load(tmp_path / "tables" / "here.json")
-    assert table.meta["references"] > body["references"], "the second run went on from the first"
+    assert body["references"] > kept
+    table = DeviceTable.load(home / "tables" / "here.json")
     network = SearchSpace.load("tiny").sample(np.random.default_rng(77))
     assert table.predict(network).mean_ms > 0

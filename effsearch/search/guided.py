@@ -1,0 +1,115 @@
+"""`GuidedPlanner`: for slow scores, plans what may add most to the front."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from effsearch.search.candidates import Candidate, Record
+from effsearch.search.planner import Planner
+from effsearch.search.surrogate import MAX_SCORED, Array, Surrogate, features, most_promising
+from searchspace import Architecture, SearchSpace
+
+INITIAL = 30  # candidates before the first that is learnt from others, behind those given
+BATCH = 10
+_POOL = 400  # children that are looked at for each batch
+_DRAWS = 20  # random members that are looked at for each one taken: latency is free
+
+Screen = Callable[[Architecture], tuple[float, ...]]
+
+
+class GuidedPlanner(Planner):
+    """Plans few candidates at a time, each for what it may add to the front.
+
+    Random members and the children of the best (`Planner`) are looked at in numbers; of those
+    within the budget the ones are taken whose score, at one deviation above what a Gaussian process
+    of the scores so far expects (`Surrogate`), would add most to the front of score and latency.
+
+    Args:
+        space: what may be built.
+        seed: of every random choice.
+        trials: candidates in all.
+        screen: what is free to know of a member: its latency in ms, and what else may tell its
+            score; equally many numbers for each.
+        budget_ms: highest latency; None for no limit, and score alone where all latencies are 0.
+        outsiders: whether published networks outside of the space are candidates too.
+        starts: members that the first batch begins with, behind the published networks.
+    """
+
+    initial = INITIAL
+    batch = BATCH
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        seed: int,
+        trials: int,
+        screen: Screen,
+        budget_ms: float | None,
+        outsiders: bool = True,
+        starts: Sequence[Candidate] = (),
+    ) -> None:
+        super().__init__(space, seed, trials, outsiders, starts)
+        self._screen, self._budget_ms = screen, budget_ms
+        self._screened: dict[str, tuple[float, ...]] = {}
+
+    def evolved(
+        self, rng: np.random.Generator, records: Sequence[Record], seen: set[str], count: int
+    ) -> list[Candidate]:
+        """Return up to `count` unseen children of the best records that may add most."""
+        scored = _informative(records)
+        if len(scored) < 2:
+            return self.sampled(rng, seen, count)
+        pool = super().evolved(rng, records, seen, _POOL)
+        known, free = self._free(scored), self._free([*pool])
+        budget = self._budget_ms or 1.001 * float(max(known[:, 0].max(), free[:, 0].max()))
+        fits = np.flatnonzero(free[:, 0] <= budget)
+        if len(fits) == 0:
+            return [pool[i] for i in np.argsort(free[:, 0], kind="stable")[:count]]
+        scores = np.array([r.outcome.lower_bound for r in scored])
+        surrogate = Surrogate(features(self.space, _networks(scored), known), scores)
+        chances = [pool[i] for i in fits]
+        mean, std = surrogate.predict(features(self.space, _networks(chances), free[fits]))
+        hoped = mean + std
+        order = np.argsort(-hoped, kind="stable")
+        inside = known[:, 0] <= budget
+        if budget > 0 and inside.any():
+            front = scores[inside], known[inside, 0]
+            first = most_promising(hoped, free[fits, 0], front, 1.001 * budget, count)
+            order = np.array([*first, *(i for i in order if i not in set(first))], np.intp)
+        return [chances[i] for i in order[:count]]
+
+    def sampled(self, rng: np.random.Generator, seen: set[str], count: int) -> list[Candidate]:
+        """Return random members, each the first within the budget of some, or the nearest to it."""
+        found: list[Candidate] = []
+        for candidate in super().sampled(rng, seen, _DRAWS * count):
+            if len(found) == count:
+                break
+            if self._budget_ms is None or self._free([candidate])[0, 0] <= self._budget_ms:
+                found.append(candidate)
+        if len(found) < count:
+            known = seen | {c.digest for c in found}
+            found += super().sampled(rng, known, count - len(found))
+        return found
+
+    def _free(self, of: Sequence[Candidate | Record]) -> Array:
+        """Return what the screen says, (n, k)."""
+        rows = []
+        for item in of:
+            candidate = item.candidate if isinstance(item, Record) else item
+            if candidate.digest not in self._screened:
+                self._screened[candidate.digest] = self._screen(candidate.architecture)
+            rows.append(self._screened[candidate.digest])
+        return np.array(rows)
+
+
+def _networks(of: Sequence[Candidate | Record]) -> list[Architecture]:
+    return [(i.candidate if isinstance(i, Record) else i).architecture for i in of]
+
+
+def _informative(records: Sequence[Record]) -> list[Record]:
+    """Return the members that a surrogate is fitted to: the best, where there are many."""
+    scored = [r for r in records if r.candidate.member and not r.failed]
+    best = sorted(scored, key=lambda r: (-r.outcome.lower_bound, r.number))[:MAX_SCORED]
+    return sorted(best, key=lambda r: r.number)
