@@ -9,17 +9,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from effsearch.accuracy.registry import find
 from effsearch.accuracy.score import TotalsScore
 from effsearch.files import atomic_write_text
 from effsearch.run.start import Start
 from effsearch.search.candidates import Record
+from effsearch.search.considering.assessment import Assessor
 from effsearch.search.considering.search import search_by_totals
 from effsearch.search.engines import make_executor
+from effsearch.search.evaluation import Evaluator
+from effsearch.search.guided import GuidedPlanner, Screen
+from effsearch.search.limits import Limits
 from effsearch.search.loop import InterruptedSearchError, search
 from effsearch.search.planner import Planner
 from effsearch.search.progress import Progress
 from effsearch.search.scaled_starts import scaled_starts
 from effsearch.search.study import StudyStore
+from effsearch.search.surrogate import Array
+from searchspace import Architecture, SearchSpace
+from searchspace.variation import Variation
 
 FILE = "considered.json"
 
@@ -69,6 +79,16 @@ def searched(
         screen, anywhere = start.screen(), start.evaluator.source.space is None
         starts = [] if exhaustive else scaled_starts(space, screen, request.limits)
         planner = Planner(space, request.seed, request.trials, anywhere, starts)
+        if find(request.proxy).slow and not exhaustive:
+            planner = GuidedPlanner(
+                space,
+                request.seed,
+                request.trials,
+                _screen(space, screen, request.limits),
+                request.budget_ms,
+                anywhere,
+                starts,
+            )
         resources = start.resources
         executor = make_executor(
             resources.engine,
@@ -86,6 +106,21 @@ def searched(
         return Searched(records, len(records))
     finally:
         progress.close()
+
+
+def _screen(space: SearchSpace, screen: Evaluator, limits: Limits) -> Screen:
+    """Return what is free to know of members: their latency, and the fast score's estimate."""
+    source = screen.source
+    assert isinstance(source, TotalsScore)
+    assessor = Assessor(
+        space, screen.table, source, limits, screen.confidence, Variation(space).hashes
+    )
+
+    def free(networks: Sequence[Architecture]) -> Array:
+        outcomes = assessor.outcomes(space.encode(networks))
+        return np.array([(o.quantile_ms, o.score) for o in outcomes])
+
+    return free
 
 
 def _by_totals(

@@ -16,7 +16,7 @@ BATCH = 10
 _POOL = 400  # children that are looked at for each batch
 _DRAWS = 20  # random members that are looked at for each one taken: latency is free
 
-Screen = Callable[[Architecture], tuple[float, ...]]
+Screen = Callable[[Sequence[Architecture]], Array]
 
 
 class GuidedPlanner(Planner):
@@ -30,8 +30,8 @@ class GuidedPlanner(Planner):
         space: what may be built.
         seed: of every random choice.
         trials: candidates in all.
-        screen: what is free to know of a member: its latency in ms, and what else may tell its
-            score; equally many numbers for each.
+        screen: what is free to know of n members (n, k): latencies in ms first, then what else may
+            tell their scores.
         budget_ms: highest latency; None for no limit, and score alone where all latencies are 0.
         outsiders: whether published networks outside of the space are candidates too.
         starts: members that the first batch begins with, behind the published networks.
@@ -52,7 +52,7 @@ class GuidedPlanner(Planner):
     ) -> None:
         super().__init__(space, seed, trials, outsiders, starts)
         self._screen, self._budget_ms = screen, budget_ms
-        self._screened: dict[str, tuple[float, ...]] = {}
+        self._screened: dict[str, Array] = {}
 
     def evolved(
         self, rng: np.random.Generator, records: Sequence[Record], seen: set[str], count: int
@@ -81,27 +81,20 @@ class GuidedPlanner(Planner):
         return [chances[i] for i in order[:count]]
 
     def sampled(self, rng: np.random.Generator, seen: set[str], count: int) -> list[Candidate]:
-        """Return random members, each the first within the budget of some, or the nearest to it."""
-        found: list[Candidate] = []
-        for candidate in super().sampled(rng, seen, _DRAWS * count):
-            if len(found) == count:
-                break
-            if self._budget_ms is None or self._free([candidate])[0, 0] <= self._budget_ms:
-                found.append(candidate)
-        if len(found) < count:
-            known = seen | {c.digest for c in found}
-            found += super().sampled(rng, known, count - len(found))
-        return found
+        """Return the first random members of many that are within the budget, or nearest to it."""
+        if self._budget_ms is None or count <= 0:
+            return super().sampled(rng, seen, count)
+        drawn = super().sampled(rng, seen, _DRAWS * count)
+        excess = np.maximum(self._free(drawn)[:, 0] - self._budget_ms, 0)
+        return [drawn[i] for i in np.argsort(excess, kind="stable")[:count]]
 
     def _free(self, of: Sequence[Candidate | Record]) -> Array:
         """Return what the screen says, (n, k)."""
-        rows = []
-        for item in of:
-            candidate = item.candidate if isinstance(item, Record) else item
-            if candidate.digest not in self._screened:
-                self._screened[candidate.digest] = self._screen(candidate.architecture)
-            rows.append(self._screened[candidate.digest])
-        return np.array(rows)
+        candidates = [i.candidate if isinstance(i, Record) else i for i in of]
+        new = {c.digest: c.architecture for c in candidates if c.digest not in self._screened}
+        if new:
+            self._screened.update(zip(new, self._screen(list(new.values())), strict=True))
+        return np.array([self._screened[c.digest] for c in candidates])
 
 
 def _networks(of: Sequence[Candidate | Record]) -> list[Architecture]:

@@ -59,7 +59,11 @@ class SpaceSampler(BaseSampler):
         self._budget_ms, self._confidence = budget_ms, confidence
         self._startup_trials, self._seed = startup_trials, seed
         self._planner = GuidedPlanner(
-            self._space, seed, 0, lambda network: (self._latency_ms(network),), budget_ms
+            self._space,
+            seed,
+            0,
+            lambda networks: np.array([[self._latency_ms(network)] for network in networks]),
+            budget_ms,
         )
         known = {c.digest: c for c in published(self._space) if c.member}
         self._published = [

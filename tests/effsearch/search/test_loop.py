@@ -72,8 +72,8 @@ def test_a_small_space_is_searched_whole(tiny, evaluator, brute_force, tmp_path)
 def test_evolution_finds_the_brute_force_front(
     tiny, evaluator, brute_force, tmp_path, seed, monkeypatch
 ):
-    monkeypatch.setattr("effsearch.search.planner.INITIAL", 60)
-    monkeypatch.setattr("effsearch.search.planner.BATCH", 40)
+    monkeypatch.setattr(Planner, "initial", 60)
+    monkeypatch.setattr(Planner, "batch", 40)
     records = run(request(trials=300, seed=seed), tiny, evaluator, tmp_path, exhaustive=False)
     assert len(records) == 300
     points = {(r.outcome.lower_bound, r.outcome.quantile_ms) for r in front(records)}
@@ -95,8 +95,8 @@ def test_no_winner_breaks_the_budget(tiny, evaluator, tmp_path):
 
 
 def test_the_same_seed_gives_the_same_run(tiny, evaluator, tmp_path, monkeypatch):
-    monkeypatch.setattr("effsearch.search.planner.INITIAL", 60)
-    monkeypatch.setattr("effsearch.search.planner.BATCH", 40)
+    monkeypatch.setattr(Planner, "initial", 60)
+    monkeypatch.setattr(Planner, "batch", 40)
     runs = [
         key(run(request(trials=160, seed=seed), tiny, evaluator, tmp_path / name, exhaustive=False))
         for name, seed in (("a", 0), ("b", 0), ("c", 1))
@@ -107,8 +107,8 @@ def test_the_same_seed_gives_the_same_run(tiny, evaluator, tmp_path, monkeypatch
 @pytest.mark.parametrize("kept", [0, 7, 40, 95, 140])
 def test_a_resumed_run_equals_an_uninterrupted_one(tiny, evaluator, tmp_path, kept, monkeypatch):
     """Wherever the file was cut: between batches, inside one, inside a line."""
-    monkeypatch.setattr("effsearch.search.planner.INITIAL", 60)
-    monkeypatch.setattr("effsearch.search.planner.BATCH", 40)
+    monkeypatch.setattr(Planner, "initial", 60)
+    monkeypatch.setattr(Planner, "batch", 40)
     asked = request(trials=160)
     whole = run(asked, tiny, evaluator, tmp_path / "whole", exhaustive=False)
     lines = (tmp_path / "whole" / "study.log").read_bytes().splitlines(keepends=True)
@@ -121,8 +121,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tiny, evaluator, tmp_path, ke
 
 
 def test_a_stopped_run_keeps_its_batches_and_goes_on(tiny, evaluator, tmp_path, monkeypatch):
-    monkeypatch.setattr("effsearch.search.planner.INITIAL", 60)
-    monkeypatch.setattr("effsearch.search.planner.BATCH", 40)
+    monkeypatch.setattr(Planner, "initial", 60)
+    monkeypatch.setattr(Planner, "batch", 40)
     asked = request(trials=160)
     with pytest.raises(InterruptedSearchError):
         run(asked, tiny, evaluator, tmp_path / "a", stop=lambda: True, exhaustive=False)
@@ -132,8 +132,8 @@ def test_a_stopped_run_keeps_its_batches_and_goes_on(tiny, evaluator, tmp_path, 
 
 
 def test_more_trials_continue_a_finished_run(tiny, evaluator, tmp_path, monkeypatch):
-    monkeypatch.setattr("effsearch.search.planner.INITIAL", 60)
-    monkeypatch.setattr("effsearch.search.planner.BATCH", 40)
+    monkeypatch.setattr(Planner, "initial", 60)
+    monkeypatch.setattr(Planner, "batch", 40)
     run(request(trials=110), tiny, evaluator, tmp_path / "a", exhaustive=False)
     more = run(request(trials=170), tiny, evaluator, tmp_path / "a", exhaustive=False)
     whole = run(request(trials=170), tiny, evaluator, tmp_path / "b", exhaustive=False)
@@ -144,7 +144,7 @@ def test_a_budget_that_nothing_meets_ends_at_the_fastest(
     tiny, evaluator, brute_force, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("effsearch.search.planner.PATIENCE", 60)
-    monkeypatch.setattr("effsearch.search.planner.INITIAL", 60)
+    monkeypatch.setattr(Planner, "initial", 60)
     records = run(request(trials=400, budget_ms=0.01), tiny, evaluator, tmp_path, exhaustive=False)
     assert len(records) < 400
     assert not any(r.feasible for r in records)
