@@ -1,29 +1,34 @@
-"""`Helpers`: processes that share the work on a run's winners, ready when these are found."""
+"""`Helpers`: processes that share the work on a run's winners."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 from effsearch.errors import WorkFailedError
-from effsearch.search.processes import process_pool, stop_now
+from effsearch.search.processes import prepare, process_pool, stop_now
 
 T = TypeVar("T")
 
 
+_MODULES = ("effsearch.accuracy.second_opinion", "effsearch.run.winner_folder")
+
+
 class Helpers:
-    """Calls functions in other processes, which start while this one is busy.
+    """Calls functions in other processes; what these import is imported while this one is busy.
 
     Args:
         count: of processes; with one, all is done in this.
     """
 
     def __init__(self, count: int) -> None:
-        self._pool = process_pool(count, __name__, _import) if count > 1 else None
-        if self._pool is not None:
-            for _ in range(count):
-                self._pool.submit(_import)
+        self._count = count
+        self._pool: ProcessPoolExecutor | None = None
+        if count > 1:
+            prepare(_MODULES)
 
     def map(self, function: Callable[..., T], *arguments: Sequence[Any]) -> list[T]:
         """Return what a function gives for each of some arguments, in their order.
@@ -31,8 +36,10 @@ class Helpers:
         Raises:
             WorkFailedError: where a process died.
         """
-        if self._pool is None:
+        if self._count <= 1:
             return list(map(function, *arguments))
+        if self._pool is None:
+            self._pool = process_pool(self._count, __name__, _import)
         try:
             return list(self._pool.map(function, *arguments))
         except (BrokenProcessPool, EOFError):
@@ -47,6 +54,6 @@ class Helpers:
 
 
 def _import() -> None:
-    """Import what they will need, which takes seconds."""
-    import effsearch.accuracy.second_opinion
-    import effsearch.run.winner_folder  # noqa: F401
+    """Import what they will need, where the server has not."""
+    for module in _MODULES:
+        importlib.import_module(module)

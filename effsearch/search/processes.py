@@ -7,9 +7,30 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import forkserver
 from typing import Any
+
+# Forked from a clean server where that exists: forking a process with threads may hang.
+_METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+
+
+def prepare(preload: Sequence[str]) -> None:
+    """Begin to import modules for the processes of pools to come, where the system can.
+
+    Returns at once; a pool's first process waits for the imports. Ctrl-C is held back from these
+    processes from their first moment: the system sends it to all, and who is still starting would
+    print a traceback.
+    """
+    if _METHOD != "forkserver":
+        return
+    multiprocessing.get_context(_METHOD).set_forkserver_preload(list(preload))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def process_pool(
@@ -23,11 +44,8 @@ def process_pool(
         start: called in each before its first task.
         arguments: for it.
     """
-    # Forked from a clean server where that exists: forking a process with threads may hang.
-    methods = multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    if context.get_start_method() == "forkserver":
-        context.set_forkserver_preload([preload])
+    prepare([preload])
+    context = multiprocessing.get_context(_METHOD)
     return ProcessPoolExecutor(
         workers, context, initializer=_start, initargs=(os.getpid(), start, arguments)
     )

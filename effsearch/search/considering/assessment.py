@@ -104,6 +104,8 @@ class Assessor:
 
     def __call__(self, codes: Codes) -> Population:
         """Return what is known of some networks, which may occur more than once."""
+        if not len(codes):
+            return Population.nobody(codes.shape[1])
         parts = self._parts(codes)
         totals = self._totals(parts)
         mean, std = self._table.model.evaluate(totals[:, : self._priced])
@@ -127,6 +129,8 @@ class Assessor:
 
     def outcomes(self, codes: Codes) -> list[Outcome]:
         """Return all numbers of some networks, scored whether they meet the limits or not."""
+        if not len(codes):
+            return []
         parts = self._parts(codes)
         totals = self._totals(parts)
         mean, std = self._table.model.evaluate(totals[:, : self._priced])

@@ -213,7 +213,8 @@ def test_where_nothing_fits_the_published_networks_that_do_are_named(
     assert (len(fits) >= fit) if fit else not fits
     code, _, err = call(
         capsys, *BASE, "--budget-ms", budget, "--device", phone, "--trials", trials,
-        "--confidence", 0.999, "--space", slow_space(tmp_path), "--out", tmp_path / "r",
+        "--consider", 1, "--confidence", 0.999, "--space", slow_space(tmp_path),
+        "--out", tmp_path / "r",
     )  # fmt: skip
     assert code == 3
     if trials == 1:

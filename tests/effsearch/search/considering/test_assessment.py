@@ -62,6 +62,14 @@ def test_a_cost_model_that_prices_one_by_one_serves_as_well(table):
         assert outcome.mean_ms == pytest.approx(evaluator.evaluate(space.decode(code)).mean_ms)
 
 
+def test_nobody_is_a_population_too():
+    space, evaluator = SearchSpace.load("tiny"), evaluator_of("iphone12", "imagenet")
+    assess = assessor_of(space, evaluator, Limits(2.0))
+    nobody = Variation(space).sample(3, np.random.default_rng(0))[:0]
+    assert len(assess(nobody)) == 0
+    assert assess.outcomes(nobody) == []
+
+
 def test_joined_populations_hold_each_network_once():
     space, evaluator = SearchSpace.load("tiny"), evaluator_of("iphone12", "macs")
     codes = Variation(space).sample(40, np.random.default_rng(2))
