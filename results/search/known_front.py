@@ -34,7 +34,7 @@ FOLDER = Path("results") / "search"
 SPACE = FOLDER / "known_front.yaml"
 DEVICE = "iphone12"
 WITHIN = 0.5  # share of the space that the budget lets through
-SHARE = 0.04  # of the space that may be scored
+SHARE = 0.04  # of the space that may be scored, unless told otherwise
 GOAL = 0.99  # of the exact front's hypervolume
 POINTS = 50  # of a curve
 ASKS = 30  # proposals for each scored network, before a sampler is given up
@@ -155,9 +155,14 @@ def trace(proposals: Proposals, truth: Truth, scored: int, limit_s: float) -> di
 
 
 def compare(
-    truth: Truth, seeds: int, slow_seeds: int, limit_s: float, names: Sequence[str] | None = None
+    truth: Truth,
+    share: float,
+    seeds: int,
+    slow_seeds: int,
+    limit_s: float,
+    names: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """Return the traces of all samplers, or of some."""
+    """Return the traces of all samplers, or of some, with a share of the space scored."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     warnings.filterwarnings("ignore", category=UserWarning)
@@ -169,7 +174,7 @@ def compare(
         if names and name not in names:
             continue
         for seed in range(slow_seeds if name in ("TPE", "GP") else seeds):
-            row = trace(start(seed), truth, round(SHARE * count), limit_s)
+            row = trace(start(seed), truth, round(share * count), limit_s)
             rows.append({"sampler": name, "seed": seed, **row})
             told = {k: v for k, v in rows[-1].items() if k != "curve"}
             print(told, file=sys.stderr, flush=True)
@@ -192,6 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Enumerate, compare and write."""
     parser = argparse.ArgumentParser(prog="python -m results.search.known_front")
     parser.add_argument("--space", type=Path, default=SPACE)
+    parser.add_argument("--share", type=float, default=SHARE, help="of the space to score at most")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--slow-seeds", type=int, default=3, help="of TPE and GP")
     parser.add_argument("--limit-s", type=float, default=60.0, help="for each run of a sampler")
@@ -202,7 +208,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     truth = Truth(SearchSpace.load(options.space), EvaluatorSpec(DEVICE, "imagenet", 0.8).make())
     print(f"{len(truth.scores)} members, budget {truth.budget_ms:.3f} ms", file=sys.stderr)
-    found = compare(truth, options.seeds, options.slow_seeds, options.limit_s, options.samplers)
+    found = compare(
+        truth,
+        options.share,
+        options.seeds,
+        options.slow_seeds,
+        options.limit_s,
+        options.samplers,
+    )
     given = sys.argv[1:] if arguments is None else list(arguments)
     found = {"command": " ".join(["python -m results.search.known_front", *given]), **found}
     options.out.mkdir(parents=True, exist_ok=True)
