@@ -38,8 +38,8 @@ TERMS: Mapping[str, str] = {
     "widening": "octaves by which downsamplings widen beyond the usual, or narrow",
     "narrow_options": "octaves a block by which options are below what is published",
     "wide_options": "octaves a block by which options are above what is published",
-    "unpublished_shape": "how far blocks, stride, scales, attention, stem and last stage lie "
-    "outside of published members of the space, in units of `SHAPE_SCALES`",
+    "unpublished_shape": "how far blocks, their spread over strides, stride, scales, attention, "
+    "stem and last stage lie outside of published members of the space, in units of `SHAPE_SCALES`",
 }
 """The terms of `columns` and what they measure; a positive slope means a higher error."""
 
@@ -51,6 +51,7 @@ FOREIGN = "level.foreign"
 COEFFICIENTS = (*TERMS, *LEVELS, DISTILLED, FOREIGN)
 SHAPE_SCALES: Mapping[str, float] = {
     "blocks": 0.25,
+    "block_spread": 0.1,
     "stride": 0.25,
     "one_scale": 0.5,
     "stem_share": 0.1,
@@ -126,9 +127,10 @@ def columns(totals: Array, ranges: ShapeRanges) -> Array:
 def shapes(totals: Array) -> dict[str, Array]:
     """Return what has a published range, of n networks, by name, (n,) each.
 
-    Log of blocks over what is usual for the MACs; log2 of the mean stride of the MACs, less 4; how
-    few scales they are spread over; share of MACs in the stem; log2 of the last stage's stride;
-    share of blocks that attend.
+    Log of blocks over what is usual for the MACs; standard deviation of the blocks' log2 strides,
+    which is wide where the middle stages are nearly empty; log2 of the mean stride of the MACs,
+    less 4; how few scales they are spread over; share of MACs in the stem; log2 of the last stage's
+    stride; share of blocks that attend.
     """
     c = {name: totals[:, i] for name, i in _INDEX.items()}
     side = c["stem.log2_side"]
@@ -136,8 +138,11 @@ def shapes(totals: Array) -> dict[str, Array]:
     mean_side = c["layers.gmacs.log2_side"] / c["layers.gmacs"]
     variance = c["layers.gmacs.log2_side_squared"] / c["layers.gmacs"] - mean_side**2
     spread = np.sqrt(np.maximum(variance, 0))
+    block_side = c["blocks.log2_side"] / c["blocks"]
+    block_variance = c["blocks.log2_side_squared"] / c["blocks"] - block_side**2
     return {
         "blocks": np.log(c["blocks"]) - _DEPTH_EXPONENT * log_gmacs,
+        "block_spread": np.sqrt(np.maximum(block_variance, 0)),
         "stride": side - mean_side - 4,
         "one_scale": -np.log((spread / 1.2 + 0.3) / 1.3),
         "stem_share": c["stem.gmacs"] / c["gmacs"],

@@ -44,6 +44,8 @@ TOTALS = (
     "classifier.log2_width",
     "last.log2_side",
     "blocks",
+    "blocks.log2_side",
+    "blocks.log2_side_squared",
     "attention",
     "attention.log2_side",
     "widening.octaves",
@@ -143,12 +145,15 @@ def _add_unit(total: Array, unit: Unit, classifier_width: int, ranges: OptionRan
         family = spec.family if spec.family in FAMILIES else "other"
         add(f"{family}.gmacs", gmacs)
         add(f"{family}.blocks", 1)
+        side = math.log2(unit.side)
         add("blocks", 1)
+        add("blocks.log2_side", side)
+        add("blocks.log2_side_squared", side**2)
         values = block_options(unit)
         if spec.attention:
             amount = attention_amount(values.get("partial_ratio", 1.0))
             add("attention", amount)
-            add("attention.log2_side", amount * math.log2(unit.side))
+            add("attention.log2_side", amount * side)
         for name, value in values.items():
             if name in ranges and value > 0:
                 low, high = (math.log2(v) for v in ranges[name])
@@ -184,6 +189,7 @@ def graph_totals(operators: Sequence[Operator], side: int, classes: int = CLASSE
     spatial = [o for o in operators if o.kind in _WEIGHTED and _tokens(o) > 1]
     if not spatial:
         raise ValueError("no layer works on more than one token")
+    sides = [math.log2(_tokens(o)) / 2 for o in spatial]
     head = operators[_head_start(operators) :]
     classifier = [o for o in operators if o.kind in _WEIGHTED][-1]
     more = CLASSES / classes - 1
@@ -199,6 +205,8 @@ def graph_totals(operators: Sequence[Operator], side: int, classes: int = CLASSE
         "classifier.log2_width": math.log2(_input_width(classifier)),
         "last.log2_side": math.log2(_tokens(spatial[-1])) / 2,
         "blocks": total[_INDEX["layers"]] / 4,
+        "blocks.log2_side": sum(sides) / 4,
+        "blocks.log2_side_squared": sum(side**2 for side in sides) / 4,
         "attention": len(products) / 2,
         "attention.log2_side": sum(math.log2(max(o.output_shape[-2:])) for o in products) / 4,
     }

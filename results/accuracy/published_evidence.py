@@ -184,6 +184,9 @@ def at_resolution(totals: Array, side: float) -> Array:
     gmacs, first = totals[_INDEX["layers.gmacs"]], totals[_INDEX["layers.gmacs.log2_side"]]
     out[_INDEX["layers.gmacs.log2_side"]] += shift * gmacs
     out[_INDEX["layers.gmacs.log2_side_squared"]] += 2 * shift * first + shift**2 * gmacs
+    blocks, block_sides = totals[_INDEX["blocks"]], totals[_INDEX["blocks.log2_side"]]
+    out[_INDEX["blocks.log2_side"]] += shift * blocks
+    out[_INDEX["blocks.log2_side_squared"]] += 2 * shift * block_sides + shift**2 * blocks
     out[_INDEX["attention.log2_side"]] += shift * totals[_INDEX["attention"]]
     for name in ("last.log2_side", "stem.log2_side"):
         out[_INDEX[name]] += shift
