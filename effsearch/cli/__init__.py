@@ -76,6 +76,9 @@ def main(arguments: list[str] | None = None) -> None:
     except OSError:
         _silence()
         status = status or 1
+    # Python ends by a signal after a Ctrl-C that passed through an `exec` (a dataclass being made),
+    # whoever caught it; the next `exec` clears that.
+    exec("")
     sys.exit(status if isinstance(status, int) else 0)
 
 
