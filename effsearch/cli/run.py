@@ -40,7 +40,7 @@ def run(
         typer.Option(
             "--consider",
             help="Networks to price and score, where the score adds up; a million take about 22 s "
-            "of CPU time.  [default: 600000]",
+            "of CPU time.  [default: 1000000]",
         ),
     ] = None,
     seed: Annotated[int | None, seed_option("Of every random choice.")] = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from effsearch.files import file_name
+from effsearch.files import check_writable, file_name
 from effsearch.run.request import FILE, SearchRequest
 from searchspace import UserError
 
@@ -34,9 +34,6 @@ def prepare(folder: Path) -> None:
             run = (folder / FILE).exists()
             hint = f"continue it with --resume {folder}" if run else "name another"
             raise UserError(f"--out: {folder} is not empty; {hint}")
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".probe"
-        probe.touch()
-        probe.unlink()
+        check_writable(folder)
     except OSError as error:
         raise UserError(f"--out: cannot write to {folder} ({error.strerror})") from None

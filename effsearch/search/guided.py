@@ -61,14 +61,15 @@ class GuidedPlanner(Planner):
         scored = _informative(records)
         if len(scored) < 2:
             return self.sampled(rng, seen, count)
+        held = [record.candidate for record in scored]
         pool = super().evolved(rng, records, seen, _POOL)
-        known, free = self._free(scored), self._free([*pool])
+        known, free = self._free(held), self._free(pool)
         budget = self._budget_ms or 1.001 * float(max(known[:, 0].max(), free[:, 0].max()))
         fits = np.flatnonzero(free[:, 0] <= budget)
         if len(fits) == 0:
             return [pool[i] for i in np.argsort(free[:, 0], kind="stable")[:count]]
         scores = np.array([r.outcome.lower_bound for r in scored])
-        surrogate = Surrogate(features(self.space, _networks(scored), known), scores)
+        surrogate = Surrogate(features(self.space, _networks(held), known), scores)
         chances = [pool[i] for i in fits]
         mean, std = surrogate.predict(features(self.space, _networks(chances), free[fits]))
         hoped = mean + std
@@ -77,7 +78,7 @@ class GuidedPlanner(Planner):
         if budget > 0 and inside.any():
             front = scores[inside], known[inside, 0]
             first = most_promising(hoped, free[fits, 0], front, 1.001 * budget, count)
-            order = np.array([*first, *(i for i in order if i not in set(first))], np.intp)
+            order = np.concatenate([first, order[~np.isin(order, first)]]).astype(np.intp)
         return [chances[i] for i in order[:count]]
 
     def sampled(self, rng: np.random.Generator, seen: set[str], count: int) -> list[Candidate]:
@@ -88,17 +89,16 @@ class GuidedPlanner(Planner):
         excess = np.maximum(self._free(drawn)[:, 0] - self._budget_ms, 0)
         return [drawn[i] for i in np.argsort(excess, kind="stable")[:count]]
 
-    def _free(self, of: Sequence[Candidate | Record]) -> Array:
+    def _free(self, candidates: Sequence[Candidate]) -> Array:
         """Return what the screen says, (n, k)."""
-        candidates = [i.candidate if isinstance(i, Record) else i for i in of]
         new = {c.digest: c.architecture for c in candidates if c.digest not in self._screened}
         if new:
             self._screened.update(zip(new, self._screen(list(new.values())), strict=True))
         return np.array([self._screened[c.digest] for c in candidates])
 
 
-def _networks(of: Sequence[Candidate | Record]) -> list[Architecture]:
-    return [(i.candidate if isinstance(i, Record) else i).architecture for i in of]
+def _networks(candidates: Sequence[Candidate]) -> list[Architecture]:
+    return [candidate.architecture for candidate in candidates]
 
 
 def _informative(records: Sequence[Record]) -> list[Record]:

@@ -16,6 +16,7 @@ from effsearch.search.candidates import SAMPLED, Candidate, Outcome, Record
 from effsearch.search.guided import BATCH, INITIAL, GuidedPlanner
 from effsearch.search.parameters import Params, from_params, to_params
 from effsearch.search.planner import published
+from effsearch.search.surrogate import Array
 from searchspace import Architecture, SearchSpace, UserError
 
 
@@ -62,12 +63,13 @@ class SpaceSampler(BaseSampler):
             self._space,
             seed,
             0,
-            lambda networks: np.array([[self._latency_ms(network)] for network in networks]),
+            lambda networks: self._latencies_ms(networks)[:, None],
             budget_ms,
         )
-        known = {c.digest: c for c in published(self._space) if c.member}
+        known = list({c.digest: c for c in published(self._space) if c.member}.values())
+        costs = self._latencies_ms([c.architecture for c in known])
         self._published = [
-            c for c in known.values() if self._excess(self._latency_ms(c.architecture)) <= 0
+            c for c, ms in zip(known, costs.tolist(), strict=True) if self._excess(ms) <= 0
         ]
         self._independent = RandomSampler(seed=seed)
         self._known: dict[int, Record | None] = {}  # of finished trials; None for foreign ones
@@ -143,16 +145,17 @@ class SpaceSampler(BaseSampler):
                 return None
         except UserError:
             return None
-        ms = self._latency_ms(architecture)
+        ms = float(self._latencies_ms([architecture])[0])
         outcome = Outcome(quantile_ms=ms, mean_ms=ms, score=score, lower_bound=score)
         excess = {} if self._budget_ms is None else {"latency": self._excess(ms)}
         return Record(trial.number, 0, Candidate(architecture, SAMPLED), outcome, excess)
 
-    def _latency_ms(self, architecture: Architecture) -> float:
-        if self._table is None:
-            return 0.0
-        mean, std = self._table.model.evaluate(self._table.features(architecture)[None])
-        return float(quantile_ms(float(mean[0]), float(std[0]), self._confidence))
+    def _latencies_ms(self, members: Sequence[Architecture]) -> Array:
+        """Return what members take with the confidence asked for, (n,); 0 without a table."""
+        if self._table is None or not members:
+            return np.zeros(len(members))
+        mean, std = self._table.predict_many(self._space, self._space.encode(members))
+        return np.asarray(quantile_ms(mean, std, self._confidence))
 
     def _excess(self, ms: float) -> float:
         return 0.0 if self._budget_ms is None else ms / self._budget_ms - 1

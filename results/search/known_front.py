@@ -15,7 +15,7 @@ import json
 import sys
 import time
 import warnings
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,20 +27,16 @@ from effsearch.search.parameters import enumerate_space, to_params
 from effsearch.search.pareto import hypervolume, non_dominated
 from effsearch.search.planner import published
 from effsearch.search.sampler import SpaceSampler
-from results.search.evolution import evolution
+from results.search.evolution import Proposals, evolution
+from results.search.known_front_report import GOAL, SHARE, write
 from searchspace import Architecture, SearchSpace
 
 FOLDER = Path("results") / "search"
 SPACE = FOLDER / "known_front.yaml"
 DEVICE = "iphone12"
 WITHIN = 0.5  # share of the space that the budget lets through
-SHARE = 0.04  # of the space that may be scored, unless told otherwise
-GOAL = 0.99  # of the exact front's hypervolume
 POINTS = 50  # of a curve
 ASKS = 30  # proposals for each scored network, before a sampler is given up
-
-Result = tuple[float, float, float]
-Proposals = Generator[Architecture, Result, None]
 
 
 class Truth:
@@ -204,8 +200,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=FOLDER)
     parser.add_argument("--samplers", nargs="*", help="some of them, by name")
     options = parser.parse_args(arguments)
-    from results.search.known_front_report import write
-
     truth = Truth(SearchSpace.load(options.space), EvaluatorSpec(DEVICE, "imagenet", 0.8).make())
     print(f"{len(truth.scores)} members, budget {truth.budget_ms:.3f} ms", file=sys.stderr)
     found = compare(
