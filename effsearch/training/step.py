@@ -1,7 +1,7 @@
 """One training step: augment, forward, backward, AdamW and the running average of the weights.
 
 On CUDA every changing quantity (rate, decay of the average, cursor into the data) lives on the
-device, so that the whole step can be captured once and replayed (`resident.py`).
+device, so that the whole step can be captured once and replayed in a CUDA graph.
 """
 
 from __future__ import annotations

@@ -24,9 +24,9 @@ from effsearch.training.data.pixels import PixelSource
 from effsearch.training.data.reader import ImageReader
 from effsearch.training.data.readers import create_readers
 from effsearch.training.evaluate import Evaluation, evaluate
+from effsearch.training.order import epoch_order, mix_seed
 from effsearch.training.processes import Group, process_group
 from effsearch.training.recipe import Recipe
-from effsearch.training.resident import epoch_order, mix_seed
 from effsearch.training.step import Step, teacher_of, to_channels_last
 from searchspace import Architecture
 from searchspace.errors import UserError

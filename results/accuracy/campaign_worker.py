@@ -25,10 +25,11 @@ from effsearch.training.data.readers import create_readers
 from effsearch.training.devices import device_name
 from effsearch.training.evaluate import Evaluation, evaluate
 from effsearch.training.memory import keep_memory
+from effsearch.training.order import epoch_order, mix_seed
 from effsearch.training.recipe import Recipe
-from effsearch.training.resident import CaptureError, ResidentLoop, epoch_order, mix_seed
 from effsearch.training.step import Step, to_channels_last
 from results.accuracy.campaign_table import Row
+from results.accuracy.resident import CaptureError, ResidentLoop
 from searchspace import Architecture
 
 _EVALUATION_BATCH = 500

@@ -27,8 +27,8 @@ from effsearch.training import recipe as recipes
 from effsearch.training.checkpoint import Checkpoint
 from effsearch.training.devices import device_name
 from effsearch.training.memory import keep_memory
+from effsearch.training.order import epoch_order, mix_seed
 from effsearch.training.recipe import Recipe
-from effsearch.training.resident import ResidentLoop, epoch_order, mix_seed
 from effsearch.training.step import Step, to_channels_last
 from effsearch.training.supernet import state as states
 from effsearch.training.supernet.evaluate import InheritedConfig, InheritedScorer
@@ -36,6 +36,7 @@ from effsearch.training.supernet.run import CHECKPOINT, SupernetConfig
 from effsearch.training.supernet.trainer import train
 from results.accuracy.campaign import changed_recipe, parse_pairs
 from results.accuracy.campaign_worker import Split, load_split, set_fast_float32
+from results.accuracy.resident import ResidentLoop
 from searchspace import Architecture, Network, SearchSpace, build
 from searchspace.errors import UserError
 

@@ -35,24 +35,27 @@ def load_official(name: str, state_dict: Mapping[str, Any], num_classes: int = 1
     architecture = load(name)
     network = build(architecture, num_classes).eval()
     given = _weights(name, state_dict)
-    theirs_of = _translator(architecture)
     own = network.state_dict()
+    keys = official_keys(network, architecture)
     loaded: dict[str, Tensor] = {}
-    expected: set[str] = set()
-    for key, tensor in own.items():
-        theirs = theirs_of(key)
-        expected.add(theirs)
+    for key, theirs in keys.items():
         if theirs not in given:
             if key.endswith("num_batches_tracked"):
                 continue
             raise UserError(f"{name}: the checkpoint has no key {theirs!r}")
-        loaded[key] = _fitted(name, theirs, given[theirs], tensor)
-    extra = sorted(set(given) - expected, key=str)
+        loaded[key] = _fitted(name, theirs, given[theirs], own[key])
+    extra = sorted(set(given) - set(keys.values()), key=str)
     if extra:
         more = f" (and {len(extra) - 1} more)" if len(extra) > 1 else ""
         raise UserError(f"{name}: the checkpoint has an unknown key {extra[0]!r}{more}")
     network.load_state_dict(loaded, strict=False)
     return network
+
+
+def official_keys(network: nn.Module, architecture: Architecture) -> dict[str, str]:
+    """Return the official name of each of our keys."""
+    translate = _translator(architecture)
+    return {key: translate(key) for key in network.state_dict()}
 
 
 def _weights(name: str, state_dict: object) -> Mapping[str, Any]:
@@ -260,9 +263,3 @@ def _efficientvit(architecture: Architecture) -> Callable[[str], str]:
         return f"{prefix}{int(index) + 1}.{rest}"
 
     return translate
-
-
-def official_keys(network: nn.Module, architecture: Architecture) -> dict[str, str]:
-    """Return the official name of each of our keys."""
-    translate = _translator(architecture)
-    return {key: translate(key) for key in network.state_dict()}

@@ -14,8 +14,8 @@ from effsearch.training.data.pixels import PixelSource
 from effsearch.training.data.readers import create_readers
 from effsearch.training.devices import pick_device
 from effsearch.training.evaluate import Evaluation, evaluate
+from effsearch.training.order import epoch_order
 from effsearch.training.recipe import Recipe
-from effsearch.training.resident import epoch_order
 from effsearch.training.step import precision, to_channels_last
 from effsearch.training.supernet.sampling import side_of
 from effsearch.training.supernet.state import SupernetCheckpoint

@@ -17,9 +17,9 @@ from effsearch.files import check_writable
 from effsearch.messages import say
 from effsearch.training.data.pixels import PixelSource
 from effsearch.training.data.reader import ImageReader
+from effsearch.training.order import epoch_order
 from effsearch.training.processes import Group
 from effsearch.training.recipe import Recipe
-from effsearch.training.resident import epoch_order
 from effsearch.training.step import rate_schedule, to_channels_last
 from effsearch.training.supernet import state as states
 from effsearch.training.supernet.sampling import Sampler

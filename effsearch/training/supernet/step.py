@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from effsearch.training.data.augment import Augmenter
+from effsearch.training.order import mix_seed
 from effsearch.training.recipe import Recipe
-from effsearch.training.resident import mix_seed
 from effsearch.training.step import (
     assign,
     copy_state,

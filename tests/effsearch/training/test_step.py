@@ -6,7 +6,7 @@ from torch import nn
 
 from effsearch.training.data.pixels import Pixels
 from effsearch.training.evaluate import evaluate
-from effsearch.training.resident import ResidentLoop, epoch_order, mix_seed
+from effsearch.training.order import epoch_order, mix_seed
 from effsearch.training.step import Step, decay_groups, rate_schedule, soft_cross_entropy
 from searchspace import build, zoo
 
@@ -32,11 +32,22 @@ def coloured(n=60):
     return Pixels(images, labels, ("a", "b", "c"))
 
 
+def train(step, data, epochs):
+    """Train on batches of 12; return the mean loss of every epoch."""
+    losses = []
+    for epoch in range(epochs):
+        step.loss_sum.zero_()
+        batches = epoch_order(len(data), 0, epoch).split(12)
+        for batch in batches:
+            step.run(data.images[batch], data.labels[batch], 16)
+        losses.append(float(step.loss_sum) / len(batches))
+    return losses
+
+
 def test_training_learns_and_the_average_follows(quick):
     data, recipe = coloured(), quick.replace(epochs=12, ema_decay=0.8)
     step = Step(network(), recipe, 3, 5, CPU, torch.Generator().manual_seed(0))
-    loop = ResidentLoop(step, data)
-    losses = [loop.epoch(epoch_order(60, 0, epoch), 16) for epoch in range(12)]
+    losses = train(step, data, 12)
     assert losses[-1] < losses[0] - 0.2
     own = [p.detach().clone() for p in step.network.parameters()]
     with step.averaged() as averaged:
@@ -68,9 +79,7 @@ def test_a_rate_kept_on_the_device_gives_the_same_weights(quick):
                 [{**group, "fused": True} for group in step.optimizer.param_groups], fused=True
             )
             step._share_rate(step.optimizer)
-        loop = ResidentLoop(step, data)
-        for epoch in range(3):
-            loop.epoch(epoch_order(60, 0, epoch), 16)
+        train(step, data, 3)
         weights.append([p.detach() for p in net.parameters()])
     for ours, theirs in zip(*weights, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-3)
@@ -136,9 +145,7 @@ def test_distillation_pulls_towards_the_teacher(quick):
 
     student = network()
     step = Step(student, recipe, 3, 5, CPU, torch.Generator().manual_seed(0), teacher=Contrary())
-    loop = ResidentLoop(step, data)
-    for epoch in range(30):
-        loop.epoch(epoch_order(60, 0, epoch), 16)
+    train(step, data, 30)
     wrong = (data.labels + 1) % 3
     assert evaluate(student, [(data.images, wrong)], recipe, CPU).top1 > 90
 
@@ -150,16 +157,3 @@ def test_orders_are_permutations_fixed_by_seed_and_epoch():
     assert not torch.equal(first, epoch_order(50, 1, 3))
     assert not torch.equal(first, epoch_order(50, 2, 2))
     assert len({mix_seed(a, b) for a in range(30) for b in range(30)}) == 900
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_a_captured_step_learns_like_an_eager_one(quick):
-    device = torch.device("cuda")
-    losses = []
-    for capture in (False, True):
-        data, net = coloured(600).to(device), network().to(device).train()
-        step = Step(net, quick.replace(epochs=6, precision="float32"), 3, 50, device)
-        torch.manual_seed(0)
-        loop = ResidentLoop(step, data, capture=capture)
-        losses.append([loop.epoch(epoch_order(600, 0, epoch), 16) for epoch in range(6)])
-    assert losses[0] == pytest.approx(losses[1], rel=0.05)
