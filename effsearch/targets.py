@@ -1,16 +1,21 @@
-"""TARGET of the commands: a published network's name, an architecture file, or an ONNX file."""
+"""TARGET of the commands: whatever names a network, from a published one to a run's candidate."""
 
 from __future__ import annotations
 
+import csv
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from searchspace import Architecture, Operator, UserError, operators, zoo
+from searchspace.errors import short
 from searchspace.graph import CONTROL_FLOW
 
+TRIALS = "trials.csv"  # of a run folder; has every recorded candidate with its architecture
+ARCHITECTURE, CHECKPOINT = "architecture.yaml", "model.pt"  # of a winner's, or a training's, folder
 _YAML = (".yaml", ".yml")
+_CHECKPOINTS = (".pt", ".pth", ".bin")
 
 
 @dataclass(frozen=True)
@@ -20,12 +25,14 @@ class Target:
     Attributes:
         label: as the user wrote it.
         architecture: None for an ONNX file.
-        path: the file, None for a published network.
+        path: the file or folder; None for a published network.
+        checkpoint: a file with its trained weights, where it has them.
     """
 
     label: str
     architecture: Architecture | None
     path: Path | None
+    checkpoint: Path | None = None
 
     def operators(self) -> tuple[Operator, ...]:
         """Return what a device runs."""
@@ -38,10 +45,15 @@ class Target:
 
 
 def load_target(text: str) -> Target:
-    """Return a published network, an architecture file or an ONNX file.
+    """Return what a person named.
+
+    Args:
+        text: name of a published network; an architecture's YAML; the folder of a winner or of a
+            training; a checkpoint of `train` or `export --format torch`; `RUN#NUMBER` for a
+            candidate in a run's table; or an ONNX file.
 
     Raises:
-        UserError: where it is none of the three.
+        UserError: where it is none of these.
     """
     if text in zoo.names():
         return Target(text, zoo.load(text), None)
@@ -50,30 +62,89 @@ def load_target(text: str) -> Target:
         if not path.is_file():
             raise UserError(f"{text}: no such ONNX file")
         return Target(text, None, path)
+    if path.is_dir():
+        return _in_folder(text, path)
+    if path.suffix in _CHECKPOINTS:
+        return _in_checkpoint(text, path)
     if path.suffix in _YAML or path.is_file():
         return Target(text, Architecture.from_yaml(path), path)
+    run, mark, number = text.rpartition("#")
+    if mark and Path(run).is_dir():
+        return Target(text, _candidate(Path(run), number), Path(run))
     near = difflib.get_close_matches(text, zoo.names(), n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise UserError(
-        f"{text}: neither a published network (`effsearch zoo` lists them), an architecture YAML "
-        f"nor an ONNX file{hint}"
+        f"{text}: neither a published network (`effsearch zoo` lists them), an architecture YAML, "
+        f"a winner's folder, a checkpoint, RUN#NUMBER nor an ONNX file{hint}"
     )
 
 
 def load_architecture(text: str) -> Architecture:
-    """Return a published network or an architecture file.
+    """Return the architecture of a target; see `load_target`.
 
     Raises:
-        UserError: where it is neither; an ONNX file is not one.
+        UserError: where there is none; an ONNX file has none.
     """
     if Path(text).suffix == ".onnx":
         raise UserError(
-            f"{text}: this command takes a published network's name or an architecture YAML, not "
-            "an ONNX file"
+            f"{text}: this command takes a published network's name, an architecture YAML, a "
+            "winner's folder, a checkpoint or RUN#NUMBER, not an ONNX file"
         )
     architecture = load_target(text).architecture
     assert architecture is not None
     return architecture
+
+
+def _in_folder(text: str, folder: Path) -> Target:
+    held = folder / CHECKPOINT
+    checkpoint = held if held.is_file() else None
+    if (folder / ARCHITECTURE).is_file():
+        return Target(text, Architecture.from_yaml(folder / ARCHITECTURE), folder, checkpoint)
+    if checkpoint is not None:
+        return Target(text, _in_checkpoint(text, held).architecture, folder, checkpoint)
+    if (folder / TRIALS).is_file():
+        raise UserError(
+            f"{text}: a run has many networks; name a winner's folder ({folder / 'winners' / '1'}) "
+            f"or a row of its {TRIALS} ({text}#NUMBER)"
+        )
+    raise UserError(f"{text}: a folder without {ARCHITECTURE} or {CHECKPOINT}")
+
+
+def _in_checkpoint(text: str, path: Path) -> Target:
+    from effsearch.training.checkpoint import load_network
+
+    return Target(text, load_network(path).architecture, path, path)
+
+
+def _candidate(run: Path, number: str) -> Architecture:
+    """Return a candidate that a run recorded.
+
+    Args:
+        run: the run folder.
+        number: the candidate's, as its table has it.
+
+    Raises:
+        UserError: where the run has no such table or candidate.
+    """
+    table = run / TRIALS
+    if not table.is_file():
+        raise UserError(
+            f"{run}: no finished run (it has no {TRIALS}; `effsearch run --resume {run}` finishes "
+            "one)"
+        )
+    numbers = []
+    with table.open(newline="", encoding="utf-8") as file:
+        rows = csv.DictReader(file)
+        if not {"number", "architecture"} <= set(rows.fieldnames or ()):
+            raise UserError(
+                f"{table}: has no column of architectures; `effsearch run --resume {run}` writes it"
+            )
+        for row in rows:
+            if row["number"] == number:
+                return Architecture.from_text(row["architecture"], f"{run}#{number}")
+            numbers.append(row["number"])
+    last = f", whose last is {numbers[-1]}" if numbers else ""
+    raise UserError(f"{run}: no candidate {short(number)} in {TRIALS}{last}")
 
 
 def control_flow_note(types: Iterable[str]) -> str:

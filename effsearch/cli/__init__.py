@@ -34,9 +34,20 @@ _UsageError: Any = typer.BadParameter.__bases__[0]
 _LONGEST = 1000  # characters of a message: it has to fit a screen, whatever a file held
 INTERRUPTED = 130
 
+_WITH_ARCHITECTURE = (
+    "Published network, architecture YAML, winner's folder, checkpoint, or RUN#NUMBER for a "
+    "candidate of a run"
+)
+_ANY = f"{_WITH_ARCHITECTURE}; or an ONNX file."
+Targets = Annotated[list[str], typer.Argument(metavar="TARGET", help=_ANY)]
+AnyTarget = Annotated[str, typer.Argument(metavar="TARGET", help=_ANY)]
+Target = Annotated[str, typer.Argument(metavar="TARGET", help=f"{_WITH_ARCHITECTURE}.")]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
-__all__ = ["JsonFlag", "emit_json", "main", "make_app", "say", "seed_option", "show"]
+__all__ = [
+    "AnyTarget", "JsonFlag", "Target", "Targets", "emit_json", "main", "make_app", "say",
+    "seed_option", "show",
+]  # fmt: skip
 
 
 def seed_option(text: str) -> Any:

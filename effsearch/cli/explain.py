@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from effsearch.accuracy.registry import DEFAULT, names, read_options
-from effsearch.cli import JsonFlag, emit_json, say, show
+from effsearch.cli import JsonFlag, Target, emit_json, say, show
 from effsearch.cli._score_flags import ScoreFlags, with_score_flags
 from searchspace import UserError
 
@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 @with_score_flags
 def explain(
     score_flags: ScoreFlags,
-    target: Annotated[str, typer.Argument(help="Published network or architecture YAML.")],
+    target: Target,
     device: Annotated[str, typer.Option("--device", help="Latency table.")],
     budget_ms: Annotated[
         float | None, typer.Option("--budget-ms", help="Mark the changes that stay within this.")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from effsearch.cli import JsonFlag, emit_json, seed_option, show
+from effsearch.cli import JsonFlag, Target, emit_json, seed_option, show
 
 FORMATS = ("onnx", "coreml", "torch")
 
@@ -18,10 +18,7 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
-    target: Annotated[
-        str,
-        typer.Argument(help="Published network, architecture YAML or checkpoint of `train`."),
-    ],
+    target: Target,
     format: Annotated[str, typer.Option("--format", help="onnx, coreml or torch.")] = "onnx",
     out: Annotated[Path | None, typer.Option("--out", help="File to write.")] = None,
     weights: Annotated[

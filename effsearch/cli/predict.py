@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from effsearch.cli import JsonFlag, emit_json, say, show
+from effsearch.cli import JsonFlag, Targets, emit_json, say, show
 
 if TYPE_CHECKING:
     from effsearch.latency import DeviceTable, Prediction
@@ -41,9 +41,7 @@ def devices(as_json: JsonFlag = False) -> None:
 
 
 def predict(
-    targets: Annotated[
-        list[str], typer.Argument(help="Published networks, architecture YAMLs or ONNX files.")
-    ],
+    targets: Targets,
     device: Annotated[str, typer.Option("--device", help="Table, or several: a,b.")],
     budget_ms: Annotated[
         float | None, typer.Option("--budget-ms", help="Show the chance of meeting this.")

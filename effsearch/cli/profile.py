@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from effsearch.cli import JsonFlag, emit_json, say, seed_option, show
+from effsearch.cli import JsonFlag, Targets, emit_json, say, seed_option, show
 
 Runtime = Annotated[str, typer.Option("--runtime", help="What runs the networks.")]
 
@@ -19,9 +19,7 @@ def register(app: typer.Typer) -> None:
 
 
 def measure(
-    targets: Annotated[
-        list[str], typer.Argument(help="Published networks, architecture YAMLs or ONNX files.")
-    ],
+    targets: Targets,
     threads: Annotated[
         int | None, typer.Option("--threads", help="Threads of one operator; 1 by default.")
     ] = None,

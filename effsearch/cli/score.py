@@ -9,7 +9,7 @@ import typer
 
 from effsearch.accuracy.registry import DEFAULT, load_source, names, read_options
 from effsearch.accuracy.score import Score, ScoreSource
-from effsearch.cli import JsonFlag, emit_json, say, show
+from effsearch.cli import JsonFlag, Targets, emit_json, say, show
 from effsearch.cli._score_flags import ScoreFlags, with_score_flags
 from effsearch.targets import Target, load_target
 from searchspace import UserError
@@ -23,12 +23,7 @@ def register(app: typer.Typer) -> None:
 @with_score_flags
 def score(
     score_flags: ScoreFlags,
-    targets: Annotated[
-        list[str],
-        typer.Argument(
-            help="Published networks, architecture YAMLs or ONNX files of image classifiers."
-        ),
-    ],
+    targets: Targets,
     proxy: Annotated[str, typer.Option("--proxy", help=f"{', '.join(names())}.")] = DEFAULT,
     as_json: JsonFlag = False,
 ) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from effsearch.cli import JsonFlag, emit_json, seed_option, show
+from effsearch.cli import JsonFlag, Targets, emit_json, seed_option, show
 from searchspace.errors import UserError
 
 Data = Annotated[
@@ -125,7 +125,7 @@ def train(
 
 
 def evaluate(
-    targets: Annotated[list[str], typer.Argument(help="Published networks or architecture YAMLs.")],
+    targets: Targets,
     checkpoint: Annotated[Path, typer.Option(help="A supernet's checkpoint.")],
     data: Data,
     images: Annotated[int | None, typer.Option(help="Validation images; all by default.")] = None,

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from effsearch.cli import JsonFlag, emit_json, seed_option, show
+from effsearch.cli import JsonFlag, Target, emit_json, seed_option, show
 from effsearch.training import recipe as recipes
 from searchspace.errors import UserError
 
@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    target: Annotated[str, typer.Argument(help="Zoo name or architecture YAML.")],
+    target: Target,
     data: Annotated[
         Path, typer.Option(help="ImageFolder tree (train/CLASS/*, val/CLASS/*) or a zip of one.")
     ],
@@ -42,7 +42,7 @@ def train(
     as_json: JsonFlag = False,
 ) -> None:
     """Train one network with a modern recipe; resumes, and runs under torchrun."""
-    from effsearch.training.cost import resolve
+    from effsearch.targets import load_architecture
     from effsearch.training.trainer import FINAL, TrainConfig
     from effsearch.training.trainer import train as run
 
@@ -55,7 +55,7 @@ def train(
     )
     chosen = chosen.at_side(resolution)
     config = TrainConfig(
-        architecture=resolve(target),
+        architecture=load_architecture(target),
         data=data,
         out=out,
         recipe=chosen,

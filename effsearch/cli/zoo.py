@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from effsearch.cli import JsonFlag, emit_json, seed_option, show
+from effsearch.cli import AnyTarget, JsonFlag, emit_json, seed_option, show
 
 
 def register(app: typer.Typer) -> None:
@@ -52,7 +52,7 @@ def list_zoo(as_json: JsonFlag = False) -> None:
 
 
 def describe(
-    target: Annotated[str, typer.Argument(help="Published network, architecture YAML or ONNX.")],
+    target: AnyTarget,
     as_json: JsonFlag = False,
 ) -> None:
     """Show parameters, MACs and shapes, stage by stage."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,12 @@ import torch
 
 from effsearch.errors import FULL, WorkFailedError
 from effsearch.files import atomic_write, file_name
-from effsearch.targets import load_architecture
-from searchspace import Architecture, Network, UserError, build, zoo
+from effsearch.targets import load_architecture, load_target
+from searchspace import Network, UserError, build, zoo
 from searchspace.errors import first_line
 from searchspace.zoo import load_official
 
 SUFFIX = {"onnx": ".onnx", "coreml": ".mlpackage", "torch": ".pt"}
-_CHECKPOINTS = (".pt", ".pth", ".bin")
 _PACKAGE_FILE = "Manifest.json"  # what makes a folder a Core ML package
 
 
@@ -36,7 +36,7 @@ def write_export(
     The file takes its place when it was checked; until then what is there stays as it is.
 
     Args:
-        target: published network, architecture YAML, or a checkpoint that `effsearch train` wrote.
+        target: what `effsearch.targets.load_target` takes, but for ONNX files.
         format_: onnx, coreml or torch.
         out: the file; in the working folder under the network's name where None.
         weights: checkpoint of ours or, for a published network, the official one.
@@ -54,7 +54,10 @@ def write_export(
     _check_free(path, [Path(target)] + ([] if weights is None else [weights]), force)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        check = {"onnx": _onnx, "coreml": _coreml, "torch": _torch}[format_](network, path)
+        if format_ == "torch":
+            check = _torch(network, path, trained)
+        else:
+            check = {"onnx": _onnx, "coreml": _coreml}[format_](network, path)
     except OSError as error:
         if error.errno in FULL:
             raise
@@ -86,7 +89,7 @@ def load_network(
     """Return a network in eval mode, and whether its weights are trained.
 
     Args:
-        target: published network, architecture YAML, or a checkpoint that `effsearch train` wrote.
+        target: what `effsearch.targets.load_target` takes, but for ONNX files.
         weights: checkpoint of ours or, for a published network, the official one; None for none.
         num_classes: classes where there are no weights.
         seed: of fresh weights.
@@ -94,33 +97,27 @@ def load_network(
     Raises:
         UserError: where target or weights can't be used.
     """
-    if weights is None and Path(target).suffix in _CHECKPOINTS:
-        return _from_checkpoint(Path(target)), True
+    from effsearch.training.checkpoint import EXPORTED, FORMAT, load_network, load_tensors
+
+    if weights is None:
+        found = load_target(target)
+        if found.checkpoint is not None:
+            held = load_network(found.checkpoint)
+            return held.build(), held.trained
     architecture = load_architecture(target)
     if weights is None:
         torch.manual_seed(seed)
         return build(architecture, num_classes).eval(), False
-    from effsearch.training.checkpoint import FORMAT, load_tensors
-
     content = load_tensors(weights)
-    if isinstance(content, dict) and content.get("format") == FORMAT:
-        return _from_checkpoint(weights, architecture), True
+    if isinstance(content, dict) and content.get("format") in (FORMAT, EXPORTED):
+        held = load_network(weights)
+        return replace(held, architecture=architecture).build(), held.trained
     if target not in zoo.names():
         raise UserError(
             f"--weights: {weights} is no checkpoint of `effsearch train`; official checkpoints fit "
             "published networks only"
         )
     return load_official(target, content, num_classes), True
-
-
-def _from_checkpoint(path: Path, architecture: Architecture | None = None) -> Network:
-    from effsearch.training import checkpoint
-
-    held = checkpoint.load(path)
-    wanted = architecture or Architecture.from_text(held.architecture, path)
-    network = build(wanted, len(held.classes)).eval()
-    held.load_into(network, wanted.name or wanted.digest())
-    return network
 
 
 def _onnx(network: Network, path: Path) -> str:
@@ -177,24 +174,16 @@ def _coreml(network: Network, path: Path) -> str:
     return "converted to an ML program (float16); Core ML runs on macOS and iOS only, not run here"
 
 
-def _torch(network: Network, path: Path) -> str:
+def _torch(network: Network, path: Path, trained: bool) -> str:
+    from effsearch.training.checkpoint import load_network, save_network
+
     image = torch.randn(1, 3, *(2 * [network.architecture.resolution]))
-    with atomic_write(path, "wb") as file:
-        torch.save(
-            {
-                "format": "effsearch-network",
-                "architecture": network.architecture.to_yaml(),
-                "num_classes": network.num_classes,
-                "state_dict": network.state_dict(),
-            },
-            file,
-        )
-        file.flush()
-        held = torch.load(file.name, map_location="cpu", weights_only=True)
-        again = build(network.architecture, network.num_classes).eval()
-        again.load_state_dict(held["state_dict"])
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        written = Path(folder) / path.name
+        save_network(network, written, trained)
         with torch.no_grad():
-            same = bool(torch.equal(again(image), network(image)))
+            same = bool(torch.equal(load_network(written).build()(image), network(image)))
         if not same:
             raise WorkFailedError(f"{path}: what was read back differs from the network")
+        written.replace(path)
     return "read back, it gives the same logits"

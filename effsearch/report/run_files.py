@@ -10,16 +10,18 @@ from pydantic import BaseModel
 
 from effsearch import validation
 from effsearch.json_text import parse_json
+from effsearch.targets import TRIALS
 from searchspace import UserError
 
 SUMMARY, CARD = "summary.json", "card.json"
 SUMMARY_FORMAT = 1
-TRIALS, FRONT = "trials.csv", "front.csv"
+FRONT = "front.csv"
 COLUMNS = (
     "number", "digest", "origin", "source", "state", "feasible", "mean_ms", "std_ms",
     "quantile_ms", "score", "score_std", "lower_bound", "params", "macs", "resolution", "depth",
-    "blocks", "error",
+    "blocks", "error", "architecture",
 )  # fmt: skip
+_TEXT = ("digest", "origin", "source", "state", "blocks", "error", "architecture")
 
 
 # What the page takes of a summary and of a card; there is more in both.
@@ -153,16 +155,16 @@ def read_trials(folder: Path, name: str = TRIALS) -> pd.DataFrame:
     path = folder / name
     try:
         # Digests of digits alone are text, and so is an empty source.
-        text = {"digest": str, "origin": str, "source": str, "state": str, "blocks": str}
         frame = pd.read_csv(
             path,
-            dtype={**text, "error": str},
+            dtype=dict.fromkeys(_TEXT, str),
             keep_default_na=False,
-            na_values={c: [""] for c in COLUMNS if c not in {*text, "error"}},
+            na_values={c: [""] for c in COLUMNS if c not in _TEXT},
         )
     except (OSError, ValueError):
         raise UserError(f"{folder}: not a finished run (it has no readable {name})") from None
-    missing = [name for name in COLUMNS if name not in frame.columns]
+    needed = [name for name in COLUMNS if name != "architecture"]  # older runs lack it
+    missing = [name for name in needed if name not in frame.columns]
     if missing:
         raise UserError(f"{path}: not a table of this version (it lacks {', '.join(missing)})")
     return frame

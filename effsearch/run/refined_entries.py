@@ -21,8 +21,8 @@ from effsearch.refine.ranking import (
 from effsearch.refine.refinement import Entrant, Refinement
 from effsearch.refine.request import describe
 from effsearch.run.cards import number
-from effsearch.run.winner_folder import CHECKPOINT
 from effsearch.search.candidates import Record
+from effsearch.targets import CHECKPOINT
 from effsearch.training import checkpoint as checkpoints
 from searchspace import Architecture, build
 

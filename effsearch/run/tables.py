@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from effsearch.files import atomic_write
-from effsearch.report.run_files import COLUMNS, FRONT, TRIALS
+from effsearch.report.run_files import COLUMNS, FRONT
 from effsearch.search.candidates import Record
 from effsearch.search.pareto import front
+from effsearch.targets import TRIALS
 
 
 def write_tables(folder: Path, records: Sequence[Record]) -> None:
@@ -55,4 +57,5 @@ def _row(record: Record) -> list[Any]:
         architecture.depth,
         blocks,
         outcome.error,
+        json.dumps(architecture.renamed("").to_dict(), separators=(",", ":")),
     ]

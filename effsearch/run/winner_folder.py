@@ -24,10 +24,10 @@ from effsearch.onnx_io.onnx_files import OPSET, to_onnx
 from effsearch.report.run_files import CARD
 from effsearch.run.cards import UNTRAINED, accuracy_number, number
 from effsearch.run.winner_files import digests, put_in_place
+from effsearch.targets import ARCHITECTURE, CHECKPOINT
 from searchspace import Architecture, build
 
-ARCHITECTURE, MODEL = "architecture.yaml", "model.onnx"
-CHECKPOINT = "model.pt"
+MODEL = "model.onnx"
 
 
 def write_winner(

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from effsearch import validation
 from effsearch.files import atomic_write
 from effsearch.training.recipe import Recipe
-from searchspace import Architecture
+from searchspace import Architecture, Network, build
 from searchspace.errors import UserError, short
 
-FORMAT = "effsearch-checkpoint"
+FORMAT = "effsearch-checkpoint"  # of `effsearch train`
+EXPORTED = "effsearch-network"  # of `effsearch export --format torch`
 VERSION = 1
 
 
@@ -72,17 +73,29 @@ class Checkpoint:
         Raises:
             UserError: the checkpoint is of another architecture or number of classes.
         """
-        own = {key: tuple(value.shape) for key, value in network.state_dict().items()}
-        held = {key: tuple(value.shape) for key, value in self.state_dict.items()}
-        if own != held:
-            differing = sorted(
-                key for key in own.keys() | held.keys() if own.get(key) != held.get(key)
-            )
-            raise UserError(
-                f"the checkpoint is of another architecture than {what}: {len(differing)} of its "
-                f"tensors differ, first '{differing[0]}'; give the architecture that it holds"
-            )
-        network.load_state_dict(self.state_dict)
+        load_state(network, self.state_dict, what)
+
+
+def load_state(network: nn.Module, weights: dict[str, Tensor], what: str) -> None:
+    """Load weights into a built network.
+
+    Args:
+        network: the network to fill.
+        weights: its state, every tensor of it.
+        what: name of the network's architecture, for the message.
+
+    Raises:
+        UserError: the weights are of another architecture or number of classes.
+    """
+    own = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    held = {key: tuple(value.shape) for key, value in weights.items()}
+    if own != held:
+        differing = sorted(key for key in own.keys() | held.keys() if own.get(key) != held.get(key))
+        raise UserError(
+            f"the checkpoint is of another architecture than {what}: {len(differing)} of its "
+            f"tensors differ, first '{differing[0]}'; give the architecture that it holds"
+        )
+    network.load_state_dict(weights)
 
 
 def load(path: str | Path) -> Checkpoint:
@@ -91,7 +104,10 @@ def load(path: str | Path) -> Checkpoint:
     Raises:
         UserError: the file is missing, unreadable or of another format.
     """
-    values = load_tensors(path)
+    return _trained(load_tensors(path), path)
+
+
+def _trained(values: Any, path: str | Path) -> Checkpoint:
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise UserError(f"{path} is no effsearch checkpoint; `effsearch train` writes them")
     version = values.get("version")
@@ -103,6 +119,77 @@ def load(path: str | Path) -> Checkpoint:
     if Architecture.from_text(held.architecture, path).digest() != held.digest:
         raise UserError(f"{path}: digest {short(held.digest)} is not its architecture's")
     return Checkpoint(**dict(held))
+
+
+@dataclass(frozen=True)
+class StoredNetwork:
+    """A network with its weights, as a file holds it.
+
+    Attributes:
+        architecture: what it is.
+        num_classes: outputs of its classifier.
+        state_dict: its weights.
+        trained: whether these were trained; else they are fresh.
+    """
+
+    architecture: Architecture
+    num_classes: int
+    state_dict: dict[str, Tensor]
+    trained: bool
+
+    def build(self) -> Network:
+        """Return the network with its weights, in eval mode.
+
+        Raises:
+            UserError: where the weights are of another architecture.
+        """
+        network = build(self.architecture, self.num_classes).eval()
+        load_state(network, self.state_dict, self.architecture.name or self.architecture.digest())
+        return network
+
+
+def load_network(path: str | Path) -> StoredNetwork:
+    """Read the network in a checkpoint of `effsearch train` or `effsearch export --format torch`.
+
+    Raises:
+        UserError: the file is missing, damaged or neither of the two.
+    """
+    values = load_tensors(path)
+    if isinstance(values, dict) and values.get("format") == EXPORTED:
+        exported = validation.read(_Exported, values, Path(path))
+        architecture = Architecture.from_text(exported.architecture, path)
+        return StoredNetwork(
+            architecture, exported.num_classes, exported.state_dict, exported.trained
+        )
+    held = _trained(values, path)
+    return StoredNetwork(
+        Architecture.from_text(held.architecture, path), len(held.classes), held.state_dict, True
+    )
+
+
+def save_network(network: Network, path: str | Path, trained: bool) -> None:
+    """Write a network with its weights, and whether these were trained, atomically."""
+    save_tensors(
+        {
+            "format": EXPORTED,
+            "architecture": network.architecture.to_yaml(),
+            "num_classes": network.num_classes,
+            "trained": trained,
+            "state_dict": network.state_dict(),
+        },
+        path,
+    )
+
+
+class _Exported(BaseModel):
+    """What the file of an export has to hold."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    architecture: str
+    num_classes: Annotated[int, Field(ge=1)]
+    state_dict: dict[str, Tensor]
+    trained: bool = True  # older files don't say
 
 
 class _File(BaseModel):

@@ -1,30 +1,15 @@
-"""Networks by their architecture files, and what training them costs."""
+"""Networks with fresh weights, and what training them costs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from searchspace import Architecture, build, zoo
-from searchspace.errors import UserError
-
-
-def resolve(target: str) -> Architecture:
-    """Return the architecture that a zoo name or a path to YAML stands for.
-
-    Raises:
-        UserError: it is neither, or an ONNX file, which holds a graph and no architecture.
-    """
-    if target.lower().endswith(".onnx"):
-        raise UserError(f"{target} is an ONNX file; give a zoo name or an architecture YAML")
-    if target in zoo.names() or not (Path(target).exists() or target.endswith((".yaml", ".yml"))):
-        return zoo.load(target)
-    return Architecture.from_yaml(target)
+from searchspace import Architecture, build
 
 
 def build_network(architecture: Architecture, num_classes: int, seed: int = 0) -> nn.Module:

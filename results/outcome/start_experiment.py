@@ -15,8 +15,9 @@ from pathlib import Path
 
 import torch
 
+from effsearch.targets import load_architecture
 from effsearch.training import recipe as recipes
-from effsearch.training.cost import build_network, cost_of, resolve
+from effsearch.training.cost import build_network, cost_of
 from effsearch.training.memory import keep_memory
 from results.accuracy.campaign_table import Table
 from results.accuracy.campaign_worker import Task, load_split, set_fast_float32, train_network
@@ -59,7 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for start in starts:
             table = Table(options.out / f"{start}.csv")
             path = ZOO / f"{name}.yaml" if (ZOO / f"{name}.yaml").exists() else Path(name)
-            network = build_network(resolve(str(path)), len(split.train.classes), options.seed)
+            network = build_network(
+                load_architecture(str(path)), len(split.train.classes), options.seed
+            )
             assert isinstance(network, Network)
             cost = cost_of(network, recipe.image_side)
             task = Task(

@@ -1,7 +1,12 @@
+import csv
+import json
+
 import pytest
+import torch
 
 from effsearch.onnx_io.onnx_files import to_onnx
 from effsearch.targets import load_architecture, load_target
+from effsearch.training.checkpoint import load_network, save_network
 from searchspace import UserError, build, operators, zoo
 
 
@@ -26,3 +31,63 @@ def test_what_is_no_target_is_said_in_one_line(tmp_path):
     (tmp_path / "a.onnx").write_bytes(b"")
     with pytest.raises(UserError, match="not an ONNX file"):
         load_architecture(str(tmp_path / "a.onnx"))
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run folder with two candidates, a winner, and a winner with weights."""
+    folder = tmp_path / "a#run"
+    one, two = zoo.load("shvit_s1"), zoo.load("shvit_s2")
+    for place, architecture in (("1", one), ("2", two)):
+        (folder / "winners" / place).mkdir(parents=True)
+        architecture.to_yaml(folder / "winners" / place / "architecture.yaml")
+    save_network(build(two, 3), folder / "winners" / "2" / "model.pt", True)
+    with (folder / "trials.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["number", "architecture"])
+        writer.writerows((n, json.dumps(a.to_dict())) for n, a in ((4, one), (7, two)))
+    return folder
+
+
+def test_a_run_s_networks_are_targets(run):
+    one, two = zoo.load("shvit_s1"), zoo.load("shvit_s2")
+    assert load_architecture(f"{run}/winners/1") == one
+    assert load_target(f"{run}/winners/1").checkpoint is None
+    assert load_target(f"{run}/winners/2").checkpoint == run / "winners" / "2" / "model.pt"
+    assert load_architecture(f"{run}/winners/2/model.pt") == two
+    assert [load_architecture(f"{run}#{n}") for n in (4, 7)] == [one, two]
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("{run}", r"a run has many networks; name a winner's folder \(.*/winners/1\) or"),
+        ("{run}#5", r"run: no candidate '5' in trials.csv, whose last is 7$"),
+        ("{run}#x", "no candidate 'x'"),
+        ("{run}/winners", "a folder without architecture.yaml or model.pt"),
+        ("{run}/winners#1", r"no finished run \(it has no trials.csv"),
+        ("{run}/trials.csv#1", "neither a published network"),
+        ("{run}/none.pt", "does not exist"),
+    ],
+)
+def test_what_is_no_network_of_a_run_is_said(run, what, message):
+    with pytest.raises(UserError, match=message):
+        load_target(what.format(run=run))
+
+
+def test_a_table_without_architectures_says_who_writes_them(run):
+    (run / "trials.csv").write_text("number,digest\n4,ab\n")
+    with pytest.raises(UserError, match=r"no column of architectures; `effsearch run --resume"):
+        load_target(f"{run}#4")
+
+
+def test_an_exported_network_comes_back_with_its_weights(tmp_path):
+    network = build(zoo.load("shvit_s1"), 5).eval()
+    save_network(network, tmp_path / "a.pt", False)
+    image = torch.randn(1, 3, 224, 224)
+    with torch.no_grad():
+        assert torch.equal(load_network(tmp_path / "a.pt").build()(image), network(image))
+    assert not load_network(tmp_path / "a.pt").trained
+    torch.save({"format": "effsearch-network", "num_classes": 0}, tmp_path / "b.pt")
+    with pytest.raises(UserError, match=r"b.pt: architecture: is missing"):
+        load_target(str(tmp_path / "b.pt"))

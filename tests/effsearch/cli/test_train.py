@@ -80,7 +80,7 @@ def test_bad_requests(invoke, arguments, message):
 
 
 def test_an_onnx_file_is_no_target(invoke):
-    with pytest.raises(UserError, match="is an ONNX file"):
+    with pytest.raises(UserError, match="not an ONNX file"):
         invoke(target="network.onnx")
 
 
