@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
+import importlib
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from effsearch.api import (
+        Found,
+        Latency,
+        Result,
+        Winner,
+        devices,
+        find,
+        load,
+        measure,
+        predict,
+        score,
+    )
     from effsearch.search.sampler import SpaceSampler
 
-__all__ = ["SpaceSampler"]
+__all__ = [
+    "Found", "Latency", "Result", "SpaceSampler", "Winner", "__version__", "devices", "find",
+    "load", "measure", "predict", "score",
+]  # fmt: skip
+
+try:
+    __version__ = version("effsearch")
+except PackageNotFoundError:  # a checkout that is not installed
+    __version__ = "unknown"
 
 
 def __getattr__(name: str) -> Any:
-    # Imports optuna, which commands that don't search need not wait for.
+    # Imported when asked for: commands that don't search need not wait for optuna or torch.
     if name == "SpaceSampler":
-        from effsearch.search.sampler import SpaceSampler
-
-        return SpaceSampler
+        return importlib.import_module("effsearch.search.sampler").SpaceSampler
+    if name in __all__:
+        return getattr(importlib.import_module("effsearch.api"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

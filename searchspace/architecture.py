@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from searchspace.drawing import architecture_html, in_words
 from searchspace.errors import UserError, plain_key, short
 from searchspace.schema import (
     BLOCKS,
@@ -94,7 +95,7 @@ class Head(Component):
     """Pools and classifies."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Architecture:
     """One network of the space.
 
@@ -186,6 +187,15 @@ class Architecture:
         body.pop("name", None)
         text = json.dumps(body, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def __repr__(self) -> str:
+        """Return the network in one line."""
+        name = f"{self.name}: " if self.name else ""
+        return f"Architecture({name}{self.resolution} px; {in_words(self)})"
+
+    def _repr_html_(self) -> str:
+        """Return a drawing of the stages, for notebooks."""
+        return architecture_html(self)
 
     def renamed(self, name: str) -> Architecture:
         """Return the same network under another label."""

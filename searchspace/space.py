@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from searchspace.architecture import Architecture
 from searchspace.axes import Choices, Choose, SpaceAxes, nearest_value
+from searchspace.drawing import space_html, space_in_words
 from searchspace.errors import UserError
 from searchspace.space_file import SpaceFile, parse_space
 from searchspace.space_size import space_size
@@ -91,6 +92,14 @@ class SearchSpace:
             return cls(parse_space(data, default_name=path.stem))
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
+
+    def __repr__(self) -> str:
+        """Return the name and size in one line."""
+        return f"SearchSpace({space_in_words(self)})"
+
+    def _repr_html_(self) -> str:
+        """Return a table of the axes, for notebooks."""
+        return space_html(self)
 
     @property
     def axes(self) -> Mapping[str, tuple[Any, ...]]:

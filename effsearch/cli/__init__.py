@@ -24,6 +24,7 @@ from typing import Annotated, Any
 
 import typer
 
+from effsearch import __version__
 from effsearch.errors import FULL, NoArchitectureFitsError, WorkFailedError
 from effsearch.messages import say, show
 from effsearch.validation import MAX_SEED
@@ -59,16 +60,27 @@ def make_app() -> typer.Typer:
     """Return the application with all groups of commands."""
     app = typer.Typer(
         name="effsearch",
-        help="Search efficient vision backbones for a device and a latency budget.",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
+    app.callback()(_version)
     modules = (module.name for module in pkgutil.iter_modules(__path__))
     for group in sorted(name for name in modules if not name.startswith("_")):
         importlib.import_module(f"effsearch.cli.{group}").register(app)
     return app
+
+
+def _version(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Search efficient vision backbones for a device and a latency budget."""
+    if version:
+        show(f"effsearch {__version__}")
+        raise typer.Exit
 
 
 def main(arguments: list[str] | None = None) -> None:

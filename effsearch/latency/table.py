@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from effsearch.latency.cost_model import Array, CostModel, ManyAtOnce, PreparedPrices
 from effsearch.latency.models.registry import load_model
 from searchspace import Architecture, Operator, SearchSpace
+from searchspace.drawing import table_html
 from searchspace.graph import CONTROL_FLOW
 from searchspace.operators import unit_operators
 from searchspace.population import PopulationParts, PopulationTotals
@@ -44,7 +45,7 @@ class Part:
     kind: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Prediction:
     """Latency of one network for one image.
 
@@ -96,6 +97,22 @@ class Prediction:
     def interval_ms(self) -> tuple[float, float]:
         """The 80 % interval."""
         return self.quantile(0.1), self.quantile(0.9)
+
+    def __repr__(self) -> str:
+        """Return the prediction in one line."""
+        low, high = self.interval_ms
+        return (
+            f"Prediction({self.device}: {self.mean_ms:.3f} ms, {self.kind}, 80 % interval "
+            f"{low:.3f} to {high:.3f} ms)"
+        )
+
+    def _repr_html_(self) -> str:
+        """Return the prediction and where the time goes, for notebooks."""
+        rows = [
+            (name, f"{ms:.3f}", kind, "█" * round(40 * ms / self.mean_ms))
+            for name, ms, kind in self.stages()
+        ]
+        return f"<p>{self!r}</p>{table_html(('part', 'ms', 'kind', ''), rows)}"
 
 
 def _kind_rank(kind: str) -> int:

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from effsearch.files import atomic_write
 from effsearch.messages import percent
+from searchspace.drawing import FAMILY_COLOURS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 NAMES = {
     "shvit": "SHViT",
     "swiftformer": "SwiftFormer",
     "efficientvit": "EfficientViT",
     "efficientmod": "EfficientMod",
-}
-COLOURS = {
-    "shvit": "#d1495b",
-    "swiftformer": "#2e8b57",
-    "efficientvit": "#e08e0b",
-    "efficientmod": "#7b4fa3",
 }
 CANDIDATE, FRONT, OVER, BUDGET = "#8fb3d9", "#12436d", "#c9c9c9", "#222222"
 BY_HAND = "#7a4a1e"
@@ -88,25 +86,32 @@ def limits(summary: Mapping[str, Any], trials: pd.DataFrame) -> tuple[float, flo
 def draw_pareto(
     trials: pd.DataFrame, front: pd.DataFrame, summary: Mapping[str, Any], path: Path
 ) -> None:
-    """Draw the picture.
+    """Draw the picture to a PNG file; see `pareto_figure`."""
+    figure = pareto_figure(trials, front, summary)
+    with atomic_write(path, "wb") as file:
+        figure.savefig(file, format="png")
+
+
+def pareto_figure(trials: pd.DataFrame, front: pd.DataFrame, summary: Mapping[str, Any]) -> Figure:
+    """Return the picture.
 
     Args:
         trials: the table of trials.
         front: the table of the front.
         summary: of the run.
-        path: PNG to write.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     candidates, published = split(trials)
     left, right, bottom, top = limits(summary, trials)
     budget = float(summary["budget_ms"])
-    with plt.rc_context({"font.family": "DejaVu Sans", "font.size": 10}):
-        figure, axes = plt.subplots(figsize=(9, 5.6), dpi=160)
+    with rc_context({"font.family": "DejaVu Sans", "font.size": 10}):
+        figure = Figure(figsize=(9, 5.6), dpi=160)
+        FigureCanvasAgg(figure)
+        axes = figure.subplots()
         axes.set_xscale("log")
         axes.axvspan(left, budget, color="#eef5ee", zorder=0, lw=0)
         fits = candidates["feasible"] == 1
@@ -181,7 +186,7 @@ def draw_pareto(
                     rows["lower_bound"],
                     "D",
                     ms=6,
-                    color=COLOURS[name],
+                    color=FAMILY_COLOURS[name],
                     mec="white",
                     mew=0.8,
                     zorder=6,
@@ -211,11 +216,9 @@ def draw_pareto(
         legend = axes.legend(loc="lower right", fontsize=8, framealpha=0.92, edgecolor="#dddddd")
         legend.set_zorder(8)
         for handle in legend.legend_handles[:2]:
-            plt.setp(handle, sizes=[30], alpha=1)
+            handle.set(sizes=[30], alpha=1)  # type: ignore[union-attr]
         figure.tight_layout()
-        with atomic_write(path, "wb") as file:
-            figure.savefig(file, format="png")
-        plt.close(figure)
+    return figure
 
 
 def _label(axes: Any, published: pd.DataFrame, winners: pd.DataFrame, budget: float) -> None:

@@ -12,7 +12,6 @@ from markupsafe import Markup
 from effsearch.report.figure import (
     BY_HAND,
     CANDIDATE,
-    COLOURS,
     FRONT,
     NAMES,
     OVER,
@@ -23,6 +22,7 @@ from effsearch.report.figure import (
     short_label,
     split,
 )
+from searchspace.drawing import FAMILY_COLOURS
 
 
 def front_plot(trials: pd.DataFrame, front: pd.DataFrame, summary: Mapping[str, Any]) -> Markup:
@@ -51,7 +51,7 @@ def front_plot(trials: pd.DataFrame, front: pd.DataFrame, summary: Mapping[str, 
     for name, label in NAMES.items():
         rows = published[published["source"].map(family) == name]
         if len(rows):
-            figure.add_trace(_scatter(rows, label, COLOURS[name], 10, symbol="diamond"))
+            figure.add_trace(_scatter(rows, label, FAMILY_COLOURS[name], 10, symbol="diamond"))
     winners = trials[trials["digest"].isin([w["digest"] for w in summary["winners"]])]
     figure.add_trace(_scatter(winners, "winners", "#ffcf33", 15, symbol="star", edge=FRONT))
     figure.add_vline(

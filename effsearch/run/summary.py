@@ -17,10 +17,11 @@ from effsearch.run.by_hand import best_of_families, best_published, best_scaled
 from effsearch.run.cards import held_out_latency, held_out_score
 from effsearch.run.request import SearchRequest
 from effsearch.run.searching import Searched
-from effsearch.run.winner_words import describe, edges, merits, mixture
+from effsearch.run.winner_words import edges, merits, mixture
 from effsearch.search.candidates import Record
 from effsearch.search.evaluation import Evaluator
 from searchspace import SearchSpace
+from searchspace.drawing import in_words
 
 
 def make_summary(
@@ -144,7 +145,7 @@ def _numbers(record: Record, table: DeviceTable) -> dict[str, Any]:
 
 def _shape(record: Record) -> dict[str, str]:
     architecture = record.candidate.architecture
-    return {"blocks": describe(architecture), "mixture": mixture(architecture)}
+    return {"blocks": in_words(architecture), "mixture": mixture(architecture)}
 
 
 def gain(winner: Record, baseline: Record) -> dict[str, Any]:

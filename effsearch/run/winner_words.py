@@ -45,18 +45,6 @@ def mixture(architecture: Architecture) -> str:
     return f"{families}, {stem.type} stem of stride {stem.stride}, {count} stages"
 
 
-def describe(architecture: Architecture) -> str:
-    """Return a network's shape in one line: stem, then blocks and width of each stage."""
-    stem = architecture.stem
-    parts = [f"{stem.type} stem /{stem.stride}"]
-    for stage in architecture.stages:
-        blocks = " + ".join(f"{b.depth} {b.type}" for b in stage.blocks)
-        parts.append(f"{blocks} @{stage.width}")
-    if architecture.head.option:
-        parts.append(f"{architecture.head.type} head")
-    return "; ".join(parts)
-
-
 def edges(space: SearchSpace, winners: Sequence[Record]) -> list[dict[str, Any]]:
     """Return the axes at whose end winners stand: there the space may hold them back.
 

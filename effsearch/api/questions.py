@@ -1,0 +1,85 @@
+"""`predict`, `score`, `measure` and `devices`: questions on one network, or on the tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from effsearch.accuracy.registry import DEFAULT, load_source, read_options
+from effsearch.accuracy.score import Score
+from effsearch.latency.overview import summaries
+from effsearch.latency.table import DeviceTable, Prediction
+from effsearch.latency.timing.measure import Measurement, measure_ms
+from effsearch.latency.timing.runtimes import find_runtime
+from effsearch.targets import Target, load_target
+from searchspace import Architecture, UserError
+
+NamedNetwork = str | Path | Architecture
+
+
+def predict(network: NamedNetwork, device: str | Path) -> Prediction:
+    """Return the latency of a network for one image, with its uncertainty and where it goes.
+
+    Args:
+        network: an architecture, or what names one: a published network, a YAML file, a winner's
+            folder, a checkpoint, `RUN#NUMBER`, or an ONNX file.
+        device: name of a latency table, or its file.
+
+    Raises:
+        UserError: where there is no such network or table.
+    """
+    table, target = DeviceTable.load(device), _target(network)
+    if target.architecture is None:
+        return table.predict_operators(target.operators())
+    return table.predict(target.architecture)
+
+
+def score(network: NamedNetwork, source: str = DEFAULT, **options: Any) -> Score:
+    """Return the accuracy score of a network, with its standard deviation.
+
+    Args:
+        network: as for `predict`.
+        source: name of the score source.
+        options: what the source takes, as the flags of `effsearch score`.
+
+    Raises:
+        UserError: where there is no such network or source, or the source can't score it.
+    """
+    chosen, target = load_source(source, read_options(source, options)), _target(network)
+    if target.architecture is None:
+        assert target.path is not None
+        return chosen.score_graph(target.path)
+    if chosen.space is not None and target.architecture not in chosen.space:
+        raise UserError(f"{target.label}: not in the space {chosen.space.name} of the {source}")
+    return chosen.score(target.architecture)
+
+
+def measure(
+    network: NamedNetwork, threads: int = 1, seconds: float = 1.0, runtime: str = "onnxruntime"
+) -> Measurement:
+    """Run a network on this machine and return its median latency for one image.
+
+    Args:
+        network: as for `predict`.
+        threads: of one operator.
+        seconds: time for one attempt.
+        runtime: what runs it.
+
+    Raises:
+        UserError: where there is no such network or runtime, or too few cores.
+    """
+    target = _target(network)
+    model = target.architecture if target.architecture is not None else target.path
+    assert model is not None
+    return measure_ms(model, threads, seconds=seconds, runtime=find_runtime(runtime))
+
+
+def devices() -> list[dict[str, Any]]:
+    """Return a row for every latency table: name, kind, runtime, held-out error and more."""
+    return summaries()
+
+
+def _target(network: NamedNetwork) -> Target:
+    if isinstance(network, Architecture):
+        return Target(network.name or network.digest(), network, None)
+    return load_target(str(network))
