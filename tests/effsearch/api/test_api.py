@@ -1,14 +1,19 @@
 """What the package offers at its top, on a search that takes seconds."""
 
+import gc
 import json
+import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 import effsearch
+from effsearch.api import Result
 from effsearch.errors import NoArchitectureFitsError
 from searchspace import SearchSpace, UserError, zoo
 from searchspace.drawing import architecture_html, in_words
@@ -64,8 +69,16 @@ def test_baselines_come_with_their_networks(result):
 def test_the_same_seed_finds_the_same(result):
     again = effsearch.find("iphone12", 1.2, **ASKED)
     assert [w.architecture for w in again.winners] == [w.architecture for w in result.winners]
-    place = again.folder
-    del again
+
+
+def test_a_temporary_run_ends_with_its_result(result, tmp_path):
+    shutil.copytree(result.folder, tmp_path / "a")
+    temporary = tempfile.TemporaryDirectory()
+    held, place = Result(tmp_path / "a", temporary), Path(temporary.name)
+    del temporary
+    assert place.exists()
+    del held
+    gc.collect()
     assert not place.exists()
 
 
