@@ -51,12 +51,12 @@ def architecture_html(architecture: Architecture) -> str:
     bottom = _TALLEST_PX + 2 * _TEXT_PX
     for words, size, side, runs in columns:
         height, start = max(6.0, side * scale), x
-        for type_, depth in runs:
-            colour = _colour(type_)
+        for place, (type_, depth) in enumerate(runs):
+            fill = f'fill="{_colour(type_)}" fill-opacity="{0.6**place:.2f}"'
             for _ in range(depth):
                 shapes.append(
                     f'<rect x="{x}" y="{bottom - height:.1f}" width="{_BLOCK_PX - 4}" '
-                    f'height="{height:.1f}" rx="2" fill="{colour}"><title>{escape(type_)}</title>'
+                    f'height="{height:.1f}" rx="2" {fill}><title>{escape(type_)}</title>'
                     "</rect>"
                 )
                 x += _BLOCK_PX
@@ -117,4 +117,4 @@ def _values(values: Sequence[Any]) -> str:
 def _colour(type_: str) -> str:
     if type_ not in BLOCKS:
         return OTHER_COLOUR
-    return FAMILY_COLOURS.get(BLOCKS[type_].family, OTHER_COLOUR)
+    return FAMILY_COLOURS.get(BLOCKS[type_].family.lower(), OTHER_COLOUR)
