@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ from searchspace.errors import UserError
 from searchspace.fusion import canonical
 from searchspace.graph import Graph, Node, Shape
 from searchspace.layers import deployed
+from searchspace.liveness import live_values
 from searchspace.tracing import trace_on_meta
 from searchspace.units import PlacedUnit, Unit, make_unit, units
 
@@ -102,6 +103,8 @@ _KIND_OF_OP = {
 
 # Operators that only rename the same bytes.
 _FREE = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Cast", "Dropout", "Shape"}
+# Operators that can write over an operand that nothing else reads.
+_OVERWRITING = {k for k, v in _KIND_OF_OP.items() if v in ("activation", "elementwise", "softmax")}
 # fvcore's factors for the norms, so that totals compare with published counts.
 _NORM_MACS_PER_VALUE = {"BatchNormalization": 2, "LayerNormalization": 5, "GroupNormalization": 5}
 
@@ -130,6 +133,8 @@ class Operator:
         output_bytes: bytes written.
         follows: of an activation or elementwise operator, the kind of the operator whose output
             it alone consumes, so that a runtime may fuse the two; empty otherwise.
+        live_bytes: bytes of all activations that are alive while it runs in its unit or graph; 0
+            where it is in none. Operators that differ in it alone are equal.
     """
 
     name: str
@@ -146,6 +151,7 @@ class Operator:
     weight_bytes: int
     output_bytes: int
     follows: str
+    live_bytes: int = field(default=0, compare=False)
 
 
 def operators(
@@ -281,10 +287,11 @@ def graph_operators(graph: Graph) -> list[tuple[Node, Operator]]:
             uses.update(_root(aliases, name) for name in node.inputs)
     result: list[tuple[Node, Operator]] = []
     counted: set[str] = set()
+    live = iter(live_bytes(graph))
     for node in graph.nodes:
         if node.op in _FREE:
             continue
-        operator = _operator(graph, node, aliases, kinds, uses, counted)
+        operator = _operator(graph, node, aliases, kinds, uses, counted, next(live))
         kinds.update((name, operator.kind) for name in node.outputs)
         result.append((node, operator))
     return result
@@ -302,6 +309,19 @@ def totals(operators: Sequence[Operator]) -> dict[str, dict[str, int]]:
     return table
 
 
+def live_bytes(graph: Graph) -> list[int]:
+    """Return the bytes of activations that are alive while each operator of a graph runs."""
+    return [BYTES_PER_VALUE * count for count in live_values(graph, _FREE, _OVERWRITING)]
+
+
+def peak_bytes(operators: Sequence[Operator]) -> int:
+    """Return the most bytes of activations that are alive at once.
+
+    Operators of a network's units serve too: what enters a unit is all that is alive before it.
+    """
+    return max((o.live_bytes for o in operators), default=0)
+
+
 def _root(aliases: dict[str, str], name: str) -> str:
     return aliases.get(name, name)
 
@@ -313,6 +333,7 @@ def _operator(
     kinds: dict[str, str],
     uses: Counter[str],
     counted: set[str],
+    live: int,
 ) -> Operator:
     values, constants = _inputs(graph, node)
     output = graph.shapes[node.outputs[0]]
@@ -326,7 +347,7 @@ def _operator(
             break
     shapes = found.input_shape, output
     how = kernel, stride, groups
-    return Operator(node.name, kind, node.op, *shapes, *how, *found.numbers, follows)
+    return Operator(node.name, kind, node.op, *shapes, *how, *found.numbers, follows, live)
 
 
 class Quantities(NamedTuple):

@@ -2,7 +2,8 @@
 
 A network's latency features, parameters and the like are sums over its units. Each unit depends on
 a few axes only, so it is looked up by those codes; a population is then a sparse matrix (networks
-by parts), and any totals are its product with what each part adds.
+by parts), and any totals are its product with what each part adds. What is no sum but the most that
+any unit needs, such as memory, is found from the same matrix (`PopulationPeaks`).
 """
 
 from __future__ import annotations
@@ -182,13 +183,15 @@ class PopulationParts:
         return number
 
 
-class PopulationTotals:
-    """Totals of populations: sums over units of what each adds.
+class _PartRows:
+    """What parts of a space are worth: their units' rows, put together; found when needed.
 
     Args:
         parts: of the space.
-        units_rows: what units add, (n, d).
+        units_rows: what units are worth, (n, d).
     """
+
+    together: np.ufunc
 
     def __init__(
         self, parts: PopulationParts, units_rows: Callable[[Sequence[Unit]], Array]
@@ -198,8 +201,8 @@ class PopulationTotals:
         self._rows = np.zeros((0, 0))
         self._known = np.zeros(0, bool)
 
-    def __call__(self, counts: csr_array) -> Array:
-        """Return the totals (n, d) of networks, from how often they have each part."""
+    def _rows_of(self, counts: csr_array) -> Array:
+        """Return the rows of all parts; those that no network has may be missing."""
         needed = counts.shape[1]
         wanted = np.zeros(needed, bool)
         wanted[counts.indices] = True
@@ -208,10 +211,10 @@ class PopulationTotals:
         fresh = np.flatnonzero(wanted)
         if len(fresh):
             self._learn(fresh, needed)
-        return np.asarray(counts @ self._rows[:needed])
+        return self._rows[:needed]
 
     def _learn(self, fresh: Integers, needed: int) -> None:
-        """Find what parts add."""
+        """Find what parts are worth."""
         lists = [self.parts.parts[number] for number in fresh.tolist()]
         units = list(dict.fromkeys(unit for part in lists for unit in part))
         place = {unit: row for row, unit in enumerate(units)}
@@ -224,8 +227,31 @@ class PopulationTotals:
             self._rows = grown
         owners = np.repeat(fresh, [len(part) for part in lists])
         places = np.array([place[unit] for part in lists for unit in part], np.int64)
-        np.add.at(self._rows, owners, rows[places])
+        self.together.at(self._rows, owners, rows[places])
         self._known[fresh] = True
+
+
+class PopulationTotals(_PartRows):
+    """Totals of populations: sums over units of what each adds."""
+
+    together = np.add
+
+    def __call__(self, counts: csr_array) -> Array:
+        """Return the totals (n, d) of networks, from how often they have each part."""
+        return np.asarray(counts @ self._rows_of(counts))
+
+
+class PopulationPeaks(_PartRows):
+    """Peaks of populations: the most over units of what each needs, which is 0 or more."""
+
+    together = np.maximum
+
+    def __call__(self, counts: csr_array) -> Array:
+        """Return the peaks (n, d) of networks, from how often they have each part."""
+        needs = self._rows_of(counts)[counts.indices]
+        needs[counts.data == 0] = 0
+        found: Array = np.maximum.reduceat(needs, counts.indptr[:-1])
+        return found
 
 
 def _matrix(columns: Sequence[tuple[Integers, Any]], parts: int) -> csr_array:

@@ -25,6 +25,7 @@ from searchspace.operators import (
     graph_operators,
     is_prepared,
     keep_prepared,
+    live_bytes,
     quantities,
     unit_graph,
     unit_operators,
@@ -97,6 +98,30 @@ def unit_counts(units: Sequence[Unit]) -> NDArray[np.float64]:
     return rows_of_alike(units, rows, "train")
 
 
+def unit_weight_bytes(units: Sequence[Unit]) -> NDArray[np.float64]:
+    """Return the bytes of units' weights as devices have them, (n, 1)."""
+
+    def rows(group: Alike) -> NDArray[np.float64]:
+        found = np.zeros(len(group.rows))
+        for operator in group.operators:
+            found += operator.weight_bytes
+        return found[:, None]
+
+    return rows_of_alike(units, rows)
+
+
+def unit_peak_bytes(units: Sequence[Unit]) -> NDArray[np.float64]:
+    """Return the most bytes of activations that are alive at once in each unit, (n, 1)."""
+
+    def rows(group: Alike) -> NDArray[np.float64]:
+        found = np.zeros(len(group.rows))
+        for operator in group.operators:
+            found = np.maximum(found, operator.live_bytes)
+        return found[:, None]
+
+    return rows_of_alike(units, rows)
+
+
 def prepare(units: Iterable[Unit], form: str = "deploy") -> None:
     """Find the operators of many units at once, for `unit_operators` to have them ready."""
     wanted = [unit for unit in dict.fromkeys(units) if not is_prepared(unit, form)]
@@ -111,7 +136,7 @@ def _each(operator: Operator, count: int) -> list[Operator]:
     """Return the operator of each unit."""
     o = operator
     numbers = [_list(v, count) for v in (o.macs, o.params, o.input_bytes)]
-    numbers += [_list(v, count) for v in (o.weight_bytes, o.output_bytes)]
+    numbers += [_list(v, count) for v in (o.weight_bytes, o.output_bytes, o.live_bytes)]
     columns = zip(
         _shapes(o.input_shape, count),
         _shapes(o.output_shape, count),
@@ -121,8 +146,8 @@ def _each(operator: Operator, count: int) -> list[Operator]:
         strict=True,
     )
     return [
-        Operator(o.name, o.kind, o.op, i, out, k, o.stride, g, m, p, r, w, b, o.follows)
-        for i, out, k, g, m, p, r, w, b in columns
+        Operator(o.name, o.kind, o.op, i, out, k, o.stride, g, m, p, r, w, b, o.follows, live)
+        for i, out, k, g, m, p, r, w, b, live in columns
     ]
 
 
@@ -178,13 +203,13 @@ class _Template:
         graph = replace(self.graph, shapes=shapes)
         counted: set[str] = set()
         made = []
-        for node, like, kernel, group in zip(
-            self.nodes, self.operators, self.kernels, self.groups, strict=True
+        for node, like, kernel, group, live in zip(
+            self.nodes, self.operators, self.kernels, self.groups, live_bytes(graph), strict=True
         ):
             found = quantities(graph, node, like.kind, counted)
             of = found.input_shape, found.output_shape, value(kernel), like.stride, value(group)
             name, kind, op = like.name, like.kind, like.op
-            made.append(Operator(name, kind, op, *of, *found.numbers, like.follows))
+            made.append(Operator(name, kind, op, *of, *found.numbers, like.follows, live))
         return tuple(made)
 
 
@@ -239,7 +264,8 @@ def _make(unit: Unit, form: str) -> _Template | None:
         if _structure(graph, made) != _structure(first, example):
             return None
     fit = Fit(widths, np.array([s.sides for s in sizes], np.int64), columns)
-    names = {name: None for node in nodes for name in (*node.inputs, *node.outputs) if name}
+    used = (name for node in nodes for name in (*node.inputs, *node.outputs) if name)
+    names = dict.fromkeys([*first.inputs, *used])
     try:
         dimensions = {
             name: tuple(map(fit, zip(*(g.shapes[name] for g in graphs), strict=True)))

@@ -57,7 +57,7 @@ def describe(
 ) -> None:
     """Show parameters, MACs and shapes, stage by stage."""
     from effsearch.targets import control_flow_note, load_target
-    from searchspace.operators import operators, operators_by_unit, totals
+    from searchspace.operators import operators, operators_by_unit, peak_bytes, totals
 
     found = load_target(target)
     deployed = found.operators()
@@ -66,6 +66,8 @@ def describe(
         "form": "deploy",
         "params": sum(o.params for o in deployed),
         "macs": sum(o.macs for o in deployed),
+        "weight_bytes": sum(o.weight_bytes for o in deployed),
+        "peak_memory_bytes": peak_bytes(deployed),
         "operators": totals(deployed),
     }
     if found.architecture is not None:
@@ -92,7 +94,11 @@ def describe(
     if as_json:
         emit_json(body)
         return
-    show(f"{target}: {body['params'] / 1e6:.3f} M parameters, {body['macs'] / 1e6:.1f} M MACs")
+    show(
+        f"{target}: {body['params'] / 1e6:.3f} M parameters, {body['macs'] / 1e6:.1f} M MACs; "
+        f"deployed {body['weight_bytes'] / 1e6:.2f} MB of weights, at most "
+        f"{body['peak_memory_bytes'] / 1e6:.2f} MB of activations at once (batch 1, float32)"
+    )
     for unit in body.get("units", []):
         shape = "x".join(map(str, unit["output_shape"]))
         show(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import onnx
@@ -67,13 +68,18 @@ def test_sampled_networks_agree_with_fvcore_and_the_module(seed, fvcore_macs):
 
 def identity(listed):
     return [
-        (o.kind, o.macs, o.input_bytes, o.weight_bytes, o.output_bytes, o.follows) for o in listed
+        (o.kind, o.macs, o.input_bytes, o.weight_bytes, o.output_bytes, o.follows, o.live_bytes)
+        for o in listed
     ]
 
 
 def check_deploy_form(architecture, path):
-    onnx.save(to_onnx(uninitialised(architecture)), path)
-    assert identity(from_graph(read_graph(path))) == identity(operators(architecture, "deploy"))
+    model = to_onnx(uninitialised(architecture))
+    onnx.save(model, path)
+    listed = operators(architecture, "deploy")
+    assert identity(from_graph(read_graph(path))) == identity(listed)
+    weights = [4 * math.prod(i.dims) for i in model.graph.initializer if i.data_type == 1]
+    assert sum(o.weight_bytes for o in listed) == pytest.approx(sum(weights), rel=1e-3)
 
 
 @pytest.mark.parametrize("name", NAMES)

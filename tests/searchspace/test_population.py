@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from searchspace import SearchSpace
-from searchspace.operators import operators, unit_operators
-from searchspace.population import PopulationParts, PopulationTotals
+from searchspace.operators import operators, peak_bytes, unit_operators
+from searchspace.population import PopulationParts, PopulationPeaks, PopulationTotals
 from searchspace.space import space_names
+from searchspace.templates import unit_peak_bytes, unit_weight_bytes
 from searchspace.units import units
 
 
@@ -30,6 +31,23 @@ def test_counts_equal_those_one_by_one(name):
         assert params == sum(o.params for o in train)
         assert macs == sum(o.macs for o in train)
         assert bytes_ == sum(o.weight_bytes for o in deploy)
+
+
+@pytest.mark.parametrize("name", space_names())
+def test_memory_and_size_equal_those_one_by_one(name):
+    space, rng = SearchSpace.load(name), np.random.default_rng(5)
+    networks = [space.sample(rng) for _ in range(60)]
+    parts = PopulationParts(space)
+    peaks, sizes = (
+        PopulationPeaks(parts, unit_peak_bytes),
+        PopulationTotals(parts, unit_weight_bytes),
+    )
+    for rows in (slice(0, 7), slice(0, 60)):
+        counts = parts(space.encode(networks[rows]))
+        for network, peak, size in zip(networks[rows], peaks(counts), sizes(counts), strict=True):
+            deployed = operators(network, "deploy")
+            assert peak == peak_bytes(deployed)
+            assert size == sum(o.weight_bytes for o in deployed)
 
 
 @pytest.mark.parametrize("name", space_names())
