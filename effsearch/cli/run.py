@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,9 @@ from effsearch.cli._interrupt import Stop
 from effsearch.cli._score_flags import ScoreFlags, with_score_flags
 from searchspace import UserError
 from searchspace.narrowing import Narrowing
+
+if TYPE_CHECKING:
+    from effsearch.search.limits import OtherDevice
 
 
 def register(app: typer.Typer) -> None:
@@ -59,6 +62,23 @@ def run(
     ] = None,
     max_macs: Annotated[
         float | None, typer.Option("--max-macs", help="Multiply-accumulates at most, in millions.")
+    ] = None,
+    max_memory: Annotated[
+        float | None,
+        typer.Option(
+            "--max-memory", help="Activations alive at once at most, in MB (batch 1, float32)."
+        ),
+    ] = None,
+    max_size: Annotated[
+        float | None, typer.Option("--max-size", help="Weights at most, in MB (float32).")
+    ] = None,
+    also: Annotated[
+        list[str] | None,
+        typer.Option("--also", help="A further device and its budget: DEVICE=MS; repeatable."),
+    ] = None,
+    watch: Annotated[
+        list[str] | None,
+        typer.Option("--watch", help="A further device, only reported; repeatable."),
     ] = None,
     blocks: Annotated[
         str | None, typer.Option("--blocks", help="Block types to keep of the space: a,b.")
@@ -136,6 +156,9 @@ def run(
             winners=winners,
             max_params_m=max_params,
             max_macs_m=max_macs,
+            max_memory_mb=max_memory,
+            max_size_mb=max_size,
+            also=_others(also, watch),
             narrowing=_narrowing(blocks, stem_strides, resolution),
             workers=workers,
             engine=engine,
@@ -162,6 +185,13 @@ def run(
         emit_json({"folder": str(folder), **summary})
     else:
         show_run(folder, summary)
+
+
+def _others(also: list[str] | None, watch: list[str] | None) -> tuple[OtherDevice, ...] | None:
+    from effsearch.search.limits import OtherDevice
+
+    found = (*map(OtherDevice.read, also or ()), *map(OtherDevice, watch or ()))
+    return found or None
 
 
 def _narrowing(

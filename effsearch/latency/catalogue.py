@@ -34,6 +34,11 @@ def table_paths() -> dict[str, Path]:
     return dict(sorted(paths.items()))
 
 
+def table_name(device: str | Path) -> str:
+    """Return the name of a table that is given by its name or its file."""
+    return Path(device).stem if str(device).endswith(".json") else str(device)
+
+
 def table_path(name: str | Path) -> Path:
     """Return the file of a table given by its name, or by a path that ends in `.json`.
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from effsearch.latency.catalogue import table_name
 from effsearch.latency.cost_model import Array, CostModel, ManyAtOnce, PreparedPrices
 from effsearch.latency.models.registry import load_model
 from searchspace import Architecture, Operator, SearchSpace
@@ -151,7 +152,7 @@ class DeviceTable:
         Raises:
             UserError: where there is none; names those known and the nearest.
         """
-        return cls(Path(name).stem if str(name).endswith(".json") else str(name), load_model(name))
+        return cls(table_name(name), load_model(name))
 
     @property
     def kind(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -17,6 +18,12 @@ def _fixed(value: float, digits: int) -> str:
     return f"{value:.{digits}f}"
 
 
+def _megabytes(row: Mapping[str, Any], name: str) -> str:
+    """Return a number of bytes in MB; older runs have none."""
+    value = row.get(name)
+    return "" if value is None else f"{value / 1e6:.2f} MB"
+
+
 _ENVIRONMENT = Environment(
     loader=PackageLoader("effsearch.report"),
     autoescape=True,
@@ -28,6 +35,7 @@ _ENVIRONMENT.filters |= {
     "epochs_text": epochs_text,
     "error_text": error_text,
     "fixed": _fixed,
+    "megabytes": _megabytes,
     "percent": percent,
     "short_label": short_label,
     "top1": top1_text,

@@ -22,6 +22,13 @@ COLUMNS = (
     "blocks", "error", "architecture",
 )  # fmt: skip
 _TEXT = ("digest", "origin", "source", "state", "blocks", "error", "architecture")
+MORE_COLUMNS = ("memory_bytes", "size_bytes")  # absent from older runs
+ELSEWHERE = ("mean_ms", "std_ms", "quantile_ms")  # once for each further device
+
+
+def elsewhere_column(name: str, device: str) -> str:
+    """Return the column of a latency on a further device."""
+    return f"{name} on {device}"
 
 
 # What the page takes of a summary and of a card; there is more in both.

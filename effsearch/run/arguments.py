@@ -13,6 +13,7 @@ from effsearch.refine.options import RefineOptions
 from effsearch.run.request import SearchRequest, default_trials
 from effsearch.search.engines import ENGINES
 from effsearch.search.executors import RAY_WAIT_S, usable_cores
+from effsearch.search.limits import OtherDevice
 from searchspace.errors import UserError
 from searchspace.narrowing import Narrowing
 
@@ -20,7 +21,7 @@ from searchspace.narrowing import Narrowing
 SHARED = ("data",)
 _ASKED = (
     "budget_ms", "device", "space", "trials", "consider", "seed", "confidence", "proxy", "winners",
-    "max_params_m", "max_macs_m", "narrowing",
+    "max_params_m", "max_macs_m", "max_memory_mb", "max_size_mb", "also", "narrowing",
 )  # fmt: skip
 _MAY_GROW = ("trials", "consider", "winners")
 
@@ -73,6 +74,9 @@ class RunArguments:
     winners: int | None = None
     max_params_m: float | None = None
     max_macs_m: float | None = None
+    max_memory_mb: float | None = None
+    max_size_mb: float | None = None
+    also: tuple[OtherDevice, ...] | None = None
     narrowing: Narrowing | None = None
     workers: int | None = None
     engine: str = "local"
@@ -120,10 +124,9 @@ class RunArguments:
         own = FunctionScore.name if self.score_flags.get("score") else SearchRequest.proxy
         proxy = _or(self.proxy, own)
         options = read_options(proxy, self.score_flags, SHARED)
-        device, space = Path(self.device), self.space
-        is_file = device.suffix == ".json" and device.is_file()
+        space = self.space
         return SearchRequest(
-            device=str(device.resolve()) if is_file else self.device,
+            device=_lasting(self.device),
             budget_ms=self.budget_ms,
             confidence=_or(self.confidence, SearchRequest.confidence),
             space=space or options.default_space() or SearchRequest.space,
@@ -134,6 +137,9 @@ class RunArguments:
             winners=_or(self.winners, SearchRequest.winners),
             max_params_m=self.max_params_m,
             max_macs_m=self.max_macs_m,
+            max_memory_mb=self.max_memory_mb,
+            max_size_mb=self.max_size_mb,
+            also=tuple(replace(o, device=_lasting(o.device)) for o in self.also or ()),
             narrowing=_or(self.narrowing, Narrowing()),
             options=options,
         )
@@ -156,12 +162,9 @@ class RunArguments:
             held = getattr(stored, name)
             if name in _MAY_GROW or value == held:
                 continue
-            option = "--" + name.removesuffix("_m").replace("_", "-")
-            if name == "narrowing":
-                option = "--blocks, --stem-strides, --resolution"
             raise UserError(
-                f"{option}: {value} differs from {held} of the run in {folder}; leave it away, or "
-                "start a new run"
+                f"{_option(name)}: {_words(value)} differs from {_words(held)} of the run in "
+                f"{folder}; leave it away, or start a new run"
             )
         stored.options.check_same(self.score_flags, folder, SHARED)
         return replace(stored, **{name: given[name] for name in _MAY_GROW if name in given})
@@ -171,6 +174,24 @@ class RunArguments:
         own = find(request.proxy).options.flags()
         alone = self.refining.count is None and "data" in own
         return replace(self.refining, data=None) if alone else self.refining
+
+
+def _lasting(device: str) -> str:
+    """Return a table's name, or its file by a path that holds from any folder."""
+    is_file = device.endswith(".json") and Path(device).is_file()
+    return str(Path(device).resolve()) if is_file else device
+
+
+def _option(name: str) -> str:
+    if name == "narrowing":
+        return "--blocks, --stem-strides, --resolution"
+    if name == "also":
+        return "--also, --watch"
+    return "--" + name.removesuffix("_m").removesuffix("_mb").replace("_", "-")
+
+
+def _words(value: object) -> str:
+    return (", ".join(map(str, value)) or "none") if isinstance(value, tuple) else str(value)
 
 
 def _or(value: T | None, default: T) -> T:

@@ -9,7 +9,8 @@ from typing import Any
 from effsearch.accuracy.score import ScoreSource
 from effsearch.export.weights import Accuracy
 from effsearch.latency.table import Z80, DeviceTable, Prediction
-from effsearch.search.candidates import Outcome
+from effsearch.search.candidates import LatencyElsewhere, Outcome
+from effsearch.search.evaluation import Counts
 
 UNTRAINED = (
     "random, cut from one short tensor so that the file is small: this network is untrained and "
@@ -56,17 +57,18 @@ def held_out_score(source: ScoreSource) -> dict[str, Any]:
 
 
 def latency_numbers(
-    prediction: Prediction, outcome: Outcome, table: DeviceTable, confidence: float
+    prediction: Prediction,
+    found: Outcome | LatencyElsewhere,
+    table: DeviceTable,
+    confidence: float,
 ) -> dict[str, Any]:
     """Return the latency of a network: its bound, where it goes, and the table's error."""
     kind = prediction.kind
     return {
         "device": prediction.device,
-        "mean": number(
-            outcome.mean_ms, "ms", kind, outcome.std_ms, interval=prediction.interval_ms
-        ),
+        "mean": number(found.mean_ms, "ms", kind, found.std_ms, interval=prediction.interval_ms),
         "quantile": number(
-            outcome.quantile_ms,
+            found.quantile_ms,
             "ms",
             kind,
             probability=confidence,
@@ -129,9 +131,12 @@ def accuracy_number(found: Accuracy) -> dict[str, Any]:
     )
 
 
-def count_numbers(outcome: Outcome) -> dict[str, Any]:
-    """Return parameters and multiply-accumulates, which are exact."""
+def count_numbers(counts: Counts) -> dict[str, Any]:
+    """Return what is counted, which is exact."""
+    peak = "of activations alive at once (batch 1, float32), by liveness; runtimes may need more"
     return {
-        "params": number(outcome.params, "parameters", "counted", 0.0),
-        "macs": number(outcome.macs, "multiply-accumulates", "counted", 0.0),
+        "params": number(counts.params, "parameters", "counted", 0.0),
+        "macs": number(counts.macs, "multiply-accumulates", "counted", 0.0),
+        "peak_memory": number(counts.memory_bytes, "bytes", "counted", 0.0, note=peak),
+        "weights": number(counts.size_bytes, "bytes", "counted", 0.0, note="float32"),
     }

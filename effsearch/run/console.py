@@ -25,7 +25,14 @@ def show_run(folder: Path, summary: dict[str, Any]) -> None:
         f"{summary['budget_ms']:g} ms on {summary['device']} "
         f"({summary['kind']} latency, {percent(summary['confidence'])} confidence)"
     )
-    show(f"{'':<4}{'latency, ms':<18}{'kind':<13}{'score':<18}{'params':<10}{'MACs':<10}network")
+    for other in summary["also"]:
+        budget = other["budget_ms"]
+        held = "no budget" if budget is None else f"within {budget:g} ms too"
+        show(f"on {other['device']} ({other['kind']} latency): {held}")
+    devices = [other["device"] for other in summary["also"]]
+    names = [summary["device"] if devices else "latency", *devices]
+    heads = "".join(f"{f'{name}, ms':<18}" for name in names)
+    show(f"{'':<4}{heads}{'kind':<13}{'score':<18}{'params':<10}{'MACs':<10}{'memory':<10}network")
     for rank, row in enumerate(summary["winners"], 1):
         merits = f" ({', '.join(row['best_at'])})" if row["best_at"] else ""
         _row(f"{rank}", row, row["blocks"] + merits)
@@ -40,6 +47,9 @@ def show_run(folder: Path, summary: dict[str, Any]) -> None:
         facts = summary[what]
         error = error_text(facts["held_out_error"])
         show(f"{what}: {facts['source']}, {facts['kind']}; error: {error}")
+    for other in summary["also"]:
+        error = error_text(other["held_out_error"])
+        show(f"latency: {other['source']}, {other['kind']}; error: {error}")
     show(f"score is {unit}")
     if "refined" in summary:
         for line in refined_lines(summary["refined"]):
@@ -58,7 +68,8 @@ def show_run(folder: Path, summary: dict[str, Any]) -> None:
 
 
 def _row(label: str, row: dict[str, Any], text: str) -> None:
-    latency = f"{row['mean_ms']:.3f} ± {row['std_ms']:.3f}"
+    latencies = [f"{of['mean_ms']:.3f} ± {of['std_ms']:.3f}" for of in (row, *row["elsewhere"])]
+    latency = "".join(f"{text:<18}" for text in latencies)
     if "measured_ms" in row:
         text += f" (measured here: {row['measured_ms']:.3f} ms"
         if "measured_at_table_speed_ms" in row:
@@ -66,4 +77,5 @@ def _row(label: str, row: dict[str, Any], text: str) -> None:
         text += ")"
     score = f"{row['score']:.2f} ± {row['score_std']:.2f}"
     params, macs = f"{row['params'] / 1e6:.2f} M", f"{row['macs'] / 1e6:.0f} M"
-    show(f"{label:<4}{latency:<18}{row['kind']:<13}{score:<18}{params:<10}{macs:<10}{text}")
+    memory = f"{row['peak_memory_bytes'] / 1e6:.2f} MB"
+    show(f"{label:<4}{latency}{row['kind']:<13}{score:<18}{params:<10}{macs:<10}{memory:<10}{text}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from effsearch.messages import percent
@@ -34,11 +35,7 @@ def nothing_fits(
     outcome = nearest.outcome
     parts = sorted(prediction.stages(), key=lambda part: -part[1])
     where = ", ".join(f"{name} {ms:.3f} ms" for name, ms, _ in parts)
-    others = [
-        f"{text} {limit:g} M"
-        for text, limit in (("parameters", request.max_params_m), ("MACs", request.max_macs_m))
-        if limit is not None
-    ]
+    others = _other_limits(request)
     also = f" with at most {' and '.join(others)}" if others else ""
     if here.dropped:
         reason = f" ({here.dropped} that should have fit were measured here and took longer)"
@@ -52,8 +49,12 @@ def nothing_fits(
         f"The {what} of {len(members)} candidates of it takes {outcome.mean_ms:.3f} ms "
         f"({prediction.kind}; {sure} likely below {outcome.quantile_ms:.3f} ms), "
         f"with {outcome.params / 1e6:.2f} M parameters and {outcome.macs / 1e6:.0f} M MACs.\n"
-        f"Its time goes to: {where}.{published}"
+        f"Its time goes to: {where}."
     )
+    binds = _binding(nearest) if others else []
+    if binds:
+        message += f"\n{_binding_words(binds, evaluator.table.name, nearest, members)}"
+    message += published
     data = {
         "digest": nearest.candidate.digest,
         "mean_ms": outcome.mean_ms,
@@ -62,10 +63,56 @@ def nothing_fits(
         "kind": prediction.kind,
         "params": outcome.params,
         "macs": outcome.macs,
+        "excess": dict(nearest.excess),
+        "binds": binds[0] if binds else None,
         "breakdown": [{"part": n, "mean_ms": ms, "kind": kind} for n, ms, kind in parts],
         "architecture": nearest.candidate.architecture.to_dict(),
     }
     return data, message
+
+
+def _other_limits(request: SearchRequest) -> list[str]:
+    """Return the limits beside the first budget, in words."""
+    counted = (
+        ("parameters", request.max_params_m, "M"),
+        ("MACs", request.max_macs_m, "M"),
+        ("activations", request.max_memory_mb, "MB"),
+        ("weights", request.max_size_mb, "MB"),
+    )
+    return [
+        *(f"{budget_ms:g} ms on {device}" for device, budget_ms in request.limits.also),
+        *(f"{text} {limit:g} {unit}" for text, limit, unit in counted if limit is not None),
+    ]
+
+
+def _binding(nearest: Record) -> list[str]:
+    """Return the limits that the nearest candidate exceeds, the one it exceeds most first."""
+    return sorted(
+        (name for name, excess in nearest.excess.items() if excess > 0),
+        key=lambda name: -nearest.excess[name],
+    )
+
+
+def _binding_words(
+    binds: Sequence[str], device: str, nearest: Record, members: Sequence[Record]
+) -> str:
+    words = {
+        "latency": f"the budget of {device}",
+        "params": "the limit on parameters",
+        "macs": "the limit on MACs",
+        "memory": "the limit on activations",
+        "size": "the limit on weights",
+    }
+    first, *rest = [
+        f"{words.get(name, name.replace('latency on', 'the budget of'))} "
+        f"(exceeded by {100 * nearest.excess[name]:.1f} %)"
+        for name in binds
+    ]
+    alone = any(record.excess[binds[0]] <= 0 for record in members)
+    reason = (
+        "candidates that meet it exceed another limit" if alone else "no candidate meets it at all"
+    )
+    return f"What binds is {first}: {reason}.{' Then ' + ', '.join(rest) + '.' if rest else ''}"
 
 
 def _published(request: SearchRequest, evaluator: Evaluator) -> str:

@@ -16,15 +16,17 @@ from effsearch.accuracy.options import ScoreOptions
 from effsearch.accuracy.registry import find, read_options
 from effsearch.files import atomic_write_text
 from effsearch.json_text import parse_json
+from effsearch.latency.catalogue import table_name
 from effsearch.search.evaluation import EvaluatorSpec
-from effsearch.search.limits import Limits
+from effsearch.search.limits import Limits, OtherDevice
 from effsearch.validation import MAX_SEED
 from searchspace import UserError
 from searchspace.errors import short
 from searchspace.narrowing import Narrowing
 
 FILE = "request.json"
-FORMAT = 3
+FORMAT = 4
+READABLE = (3, FORMAT)  # 3 had one device, and no limits on memory and size
 DEFAULT_TRIALS = 1000
 DEFAULT_CONSIDER = 1_000_000  # half of the 44 s of a whole run (results/search/run.json)
 # A source that runs networks takes a second or so for each.
@@ -48,6 +50,9 @@ class SearchRequest:
         winners: how many to hand back.
         max_params_m: limit on parameters in millions, or None.
         max_macs_m: limit on multiply-accumulates in millions, or None.
+        max_memory_mb: limit on activations that are alive at once, in millions of bytes, or None.
+        max_size_mb: limit on weights in millions of bytes, or None.
+        also: further devices, each with its budget, or without one if it is only reported.
         narrowing: what is kept of the space.
         options: what the score source takes; its defaults where left out.
 
@@ -66,6 +71,9 @@ class SearchRequest:
     winners: int = 5
     max_params_m: float | None = None
     max_macs_m: float | None = None
+    max_memory_mb: float | None = None
+    max_size_mb: float | None = None
+    also: tuple[OtherDevice, ...] = ()
     narrowing: Narrowing = field(default_factory=Narrowing)
     options: ScoreOptions = field(default_factory=ScoreOptions)
 
@@ -75,10 +83,21 @@ class SearchRequest:
         _positive("--budget-ms", self.budget_ms, "a positive number of milliseconds")
         if not 0 < self.confidence < 1:
             raise UserError(f"--confidence: {self.confidence} is not between 0 and 1 (try 0.8)")
-        if self.max_params_m is not None:
-            _positive("--max-params", self.max_params_m, "a positive number of millions")
-        if self.max_macs_m is not None:
-            _positive("--max-macs", self.max_macs_m, "a positive number of millions")
+        for option, limit, unit in (
+            ("--max-params", self.max_params_m, "millions"),
+            ("--max-macs", self.max_macs_m, "millions"),
+            ("--max-memory", self.max_memory_mb, "MB"),
+            ("--max-size", self.max_size_mb, "MB"),
+        ):
+            if limit is not None:
+                _positive(option, limit, f"a positive number of {unit}")
+        named = {table_name(self.device)}
+        for other in self.also:
+            if other.name in named and other.budget_ms is None:
+                raise UserError(f"--watch: {other.name} is named already, and shown")
+            if other.name in named:
+                raise UserError(f"--also: {other.name} is named twice; give each device one budget")
+            named.add(other.name)
         if self.seed > MAX_SEED:
             raise UserError(f"--seed: {short(self.seed)} is above {MAX_SEED}")
         for option, value, least in (
@@ -95,11 +114,19 @@ class SearchRequest:
     @property
     def limits(self) -> Limits:
         """What every candidate is held against."""
-        return Limits(self.budget_ms, self.max_params_m, self.max_macs_m)
+        return Limits(
+            self.budget_ms,
+            self.max_params_m,
+            self.max_macs_m,
+            self.max_memory_mb,
+            self.max_size_mb,
+            tuple((o.name, o.budget_ms) for o in self.also if o.budget_ms is not None),
+        )
 
     def evaluator_spec(self, folder: Path) -> EvaluatorSpec:
         """Return what workers make their evaluators from, for a run in a folder."""
-        return EvaluatorSpec(self.device, self.proxy, self.confidence, self.options.in_run(folder))
+        options, others = self.options.in_run(folder), tuple(o.device for o in self.also)
+        return EvaluatorSpec(self.device, self.proxy, self.confidence, options, others)
 
     def write(self, folder: Path, fingerprints: Mapping[str, str]) -> None:
         """Write it to a run folder.
@@ -134,13 +161,15 @@ class SearchRequest:
                 f"{folder}: not a run of `effsearch run` (it has no readable {FILE})"
             ) from None
         wrong = UserError(f"{path}: not a request of this version of effsearch")
-        if not isinstance(body, dict) or body.pop("format", None) != FORMAT:
+        version = body.get("format") if isinstance(body, dict) else None
+        if version not in READABLE:
             raise wrong
-        if body.pop("seal", None) != _seal({"format": FORMAT, **body}):
+        if body.pop("seal", None) != _seal(body):
             raise UserError(
                 f"{path}: was changed since the run was begun, and its trials answer the question "
                 "as it was; start a new run"
             )
+        del body["format"]
         # The source may be of a package that is not installed here, and says so.
         entry = find(str(body.get("proxy")))
         try:

@@ -15,7 +15,7 @@ from effsearch.accuracy.registry import find
 from effsearch.accuracy.score import TotalsScore
 from effsearch.files import atomic_write_text
 from effsearch.run.start import Start
-from effsearch.search.candidates import Record
+from effsearch.search.candidates import Outcome, Record
 from effsearch.search.considering.assessment import Assessor
 from effsearch.search.considering.search import search_by_totals
 from effsearch.search.engines import make_executor
@@ -109,18 +109,33 @@ def searched(
 
 
 def _screen(space: SearchSpace, screen: Evaluator, limits: Limits) -> Screen:
-    """Return what is free to know of members: their latency, and the fast score's estimate."""
+    """Return what is free to know of members, as `GuidedPlanner` takes it.
+
+    By how much they exceed the limits, their latency, and the fast score's estimate.
+    """
     source = screen.source
     assert isinstance(source, TotalsScore)
     assessor = Assessor(
-        space, screen.table, source, limits, screen.confidence, Variation(space).hashes
+        space,
+        screen.table,
+        source,
+        limits,
+        screen.confidence,
+        Variation(space).hashes,
+        screen.others,
     )
 
     def free(networks: Sequence[Architecture]) -> Array:
         outcomes = assessor.outcomes(space.encode(networks))
-        return np.array([(o.quantile_ms, o.score) for o in outcomes])
+        return np.array([(_violation(limits, o), o.quantile_ms, o.score) for o in outcomes])
 
     return free
+
+
+def _violation(limits: Limits, outcome: Outcome) -> float:
+    if outcome.error:
+        return math.inf
+    return sum(max(0.0, excess) for excess in limits.excess(outcome).values())
 
 
 def _by_totals(

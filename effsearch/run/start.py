@@ -50,7 +50,8 @@ class Start:
         """Return what many networks can be scored with: the estimate, where the score is slow."""
         if not find(self.request.proxy).slow:
             return self.evaluator
-        return Evaluator(self.evaluator.table, load_source(), self.request.confidence)
+        held = self.evaluator
+        return Evaluator(held.table, load_source(), held.confidence, held.others)
 
 
 def start(arguments: RunArguments, say: Callable[[str], None]) -> Start:
@@ -99,9 +100,9 @@ def _resume(arguments: RunArguments, say: Callable[[str], None]) -> Start:
     evaluator = request.evaluator_spec(folder).make()
     for name, value in fingerprints(evaluator).items():
         if then.get(name) != value:
+            what = f"{name} {getattr(request, name, '')}".strip()
             raise UserError(
-                f"--resume: the {name} {getattr(request, name)} changed since {folder} was begun; "
-                "start a new run"
+                f"--resume: the {what} changed since {folder} was begun; start a new run"
             )
     refining = arguments.refining_of(request).resumed(folder, arguments.ray_address, say)
     space = SearchSpace.load(folder / SPACE_FILE)
@@ -111,8 +112,9 @@ def _resume(arguments: RunArguments, say: Callable[[str], None]) -> Start:
 
 
 def fingerprints(evaluator: Evaluator) -> dict[str, str]:
-    """Return digests of what a request only names: the latency table and the score source."""
+    """Return digests of what a request only names: the latency tables and the score source."""
     cards = {"device": evaluator.table.meta, "proxy": evaluator.source.card}
+    cards |= {f"device {table.name}": table.meta for table in evaluator.others}
     return {
         name: hashlib.sha256(json.dumps(card, sort_keys=True, default=str).encode()).hexdigest()
         for name, card in cards.items()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from effsearch.files import atomic_write_text
-from effsearch.latency.table import Z80, DeviceTable
+from effsearch.latency.table import Z80, Prediction
 from effsearch.published import published
 from effsearch.report.run_files import SUMMARY, SUMMARY_FORMAT
 from effsearch.run.by_hand import best_of_families, best_published, best_scaled
@@ -18,7 +18,7 @@ from effsearch.run.cards import held_out_latency, held_out_score
 from effsearch.run.request import SearchRequest
 from effsearch.run.searching import Searched
 from effsearch.run.winner_words import edges, merits, mixture
-from effsearch.search.candidates import Record
+from effsearch.search.candidates import LatencyElsewhere, Record
 from effsearch.search.evaluation import Evaluator
 from searchspace import SearchSpace
 from searchspace.drawing import in_words
@@ -60,6 +60,18 @@ def make_summary(
         "trials": request.trials,
         "max_params_m": request.max_params_m,
         "max_macs_m": request.max_macs_m,
+        "max_memory_mb": request.max_memory_mb,
+        "max_size_mb": request.max_size_mb,
+        "also": [
+            {
+                "device": other.name,
+                "kind": table.kind,
+                "budget_ms": other.budget_ms,
+                "source": f"table {other.name}",
+                "held_out_error": held_out_latency(table),
+            }
+            for other, table in zip(request.also, evaluator.others, strict=True)
+        ],
         "considered": found.considered,
         "recorded": len(records),
         "candidates": len(records),
@@ -69,15 +81,21 @@ def make_summary(
         "within_budget": sum(r.feasible for r in records),
         "seconds": round(seconds, 2),
         "winners": [
-            winner_row(rank, record, table, words, (measured or {}).get(record.candidate.digest))
+            winner_row(
+                rank, record, evaluator, words, (measured or {}).get(record.candidate.digest)
+            )
             for rank, (record, words) in enumerate(zip(winners, merits(winners), strict=True), 1)
         ],
-        "baseline": None if published_one is None else _by_hand_row(published_one, table),
+        "baseline": None if published_one is None else _by_hand_row(published_one, evaluator),
         "gain": None,
-        "baseline_scaled": None if scaled_one is None else _by_hand_row(scaled_one, table),
+        "baseline_scaled": None if scaled_one is None else _by_hand_row(scaled_one, evaluator),
         "gain_over_scaled": None,
         "families": {
-            family: {**_numbers(record, table), **_shape(record), "name": record.candidate.source}
+            family: {
+                **_numbers(record, evaluator),
+                **_shape(record),
+                "name": record.candidate.source,
+            }
             for family, record in best_of_families(records).items()
         },
         "edge": edges(space, winners),
@@ -104,18 +122,22 @@ def make_summary(
 
 
 def winner_row(
-    rank: int, record: Record, table: DeviceTable, words: Sequence[str] = (), measured: Any = None
+    rank: int,
+    record: Record,
+    evaluator: Evaluator,
+    words: Sequence[str] = (),
+    measured: Any = None,
 ) -> dict[str, Any]:
     """Return a winner's row of the summary.
 
     Args:
         rank: from 1.
         record: the winner.
-        table: that priced it.
+        evaluator: what priced it.
         words: what it is the best at among the winners.
         measured: its measurement on this machine, if there is one.
     """
-    row = {"path": f"winners/{rank}", **_numbers(record, table), **_shape(record)}
+    row = {"path": f"winners/{rank}", **_numbers(record, evaluator), **_shape(record)}
     row["best_at"] = list(words)
     if measured is not None:
         row["measured_ms"] = measured.median_ms
@@ -124,10 +146,11 @@ def winner_row(
     return row
 
 
-def _numbers(record: Record, table: DeviceTable) -> dict[str, Any]:
-    """Return a candidate's latency with its kind and interval, its score and its counts."""
-    outcome = record.outcome
-    prediction = table.predict(record.candidate.architecture)
+def _numbers(record: Record, evaluator: Evaluator) -> dict[str, Any]:
+    """Return a candidate's latencies with kinds and intervals, its score and its counts."""
+    outcome, architecture = record.outcome, record.candidate.architecture
+    prediction = evaluator.table.predict(architecture)
+    counts = evaluator.counts(architecture)
     return {
         "digest": record.candidate.digest,
         "kind": prediction.kind,
@@ -140,7 +163,17 @@ def _numbers(record: Record, table: DeviceTable) -> dict[str, Any]:
         "lower_bound": outcome.lower_bound,
         "params": outcome.params,
         "macs": outcome.macs,
+        "peak_memory_bytes": counts.memory_bytes,
+        "weight_bytes": counts.size_bytes,
+        "elsewhere": [
+            _elsewhere(found, table.predict(architecture))
+            for found, table in zip(outcome.elsewhere, evaluator.others, strict=True)
+        ],
     }
+
+
+def _elsewhere(found: LatencyElsewhere, prediction: Prediction) -> dict[str, Any]:
+    return {**asdict(found), "kind": prediction.kind, "interval_ms": list(prediction.interval_ms)}
 
 
 def _shape(record: Record) -> dict[str, str]:
@@ -217,12 +250,12 @@ def write_summary(folder: Path, body: Mapping[str, Any]) -> None:
     atomic_write_text(folder / SUMMARY, json.dumps(body, indent=2) + "\n")
 
 
-def _by_hand_row(record: Record, table: DeviceTable) -> dict[str, Any]:
+def _by_hand_row(record: Record, evaluator: Evaluator) -> dict[str, Any]:
     name = record.candidate.source
     known = published().get(name)
     return {
         "name": name,
-        **_numbers(record, table),
+        **_numbers(record, evaluator),
         "published_top1": None if known is None else known.top1,
         "published_top1_distilled": None if known is None else known.distilled,
     }

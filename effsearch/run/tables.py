@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from effsearch.files import atomic_write
-from effsearch.report.run_files import COLUMNS, FRONT
+from effsearch.report.run_files import (
+    COLUMNS,
+    ELSEWHERE,
+    FRONT,
+    MORE_COLUMNS,
+    elsewhere_column,
+)
 from effsearch.search.candidates import Record
 from effsearch.search.pareto import front
 from effsearch.targets import TRIALS
@@ -22,9 +28,11 @@ def write_tables(folder: Path, records: Sequence[Record]) -> None:
 
 
 def _write(path: Path, records: Sequence[Record]) -> None:
+    devices = dict.fromkeys(o.device for r in records for o in r.outcome.elsewhere)
+    elsewhere = [elsewhere_column(name, d) for d in devices for name in ELSEWHERE]
     with atomic_write(path, newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(COLUMNS)
+        writer.writerow([*COLUMNS, *MORE_COLUMNS, *elsewhere])
         writer.writerows(_row(record) for record in records)
 
 
@@ -58,4 +66,7 @@ def _row(record: Record) -> list[Any]:
         blocks,
         outcome.error,
         json.dumps(architecture.renamed("").to_dict(), separators=(",", ":")),
+        outcome.memory_bytes or "",
+        outcome.size_bytes or "",
+        *(getattr(other, name) for other in outcome.elsewhere for name in ELSEWHERE),
     ]

@@ -47,8 +47,17 @@ def winner_facts(
         "budget_ms": request.budget_ms,
         "latency": latency_numbers(prediction, outcome, table, request.confidence),
         "score": score_numbers(outcome, evaluator.source),
-        **count_numbers(outcome),
+        **count_numbers(evaluator.counts(architecture)),
     }
+    if outcome.elsewhere:
+        budgets = dict(request.limits.also)
+        facts["latency_elsewhere"] = [
+            {
+                **latency_numbers(other.predict(architecture), found, other, request.confidence),
+                "budget_ms": budgets.get(other.name),
+            }
+            for other, found in zip(evaluator.others, outcome.elsewhere, strict=True)
+        ]
     if opinion is not None:
         facts["second_opinion"] = opinion_numbers(opinion, f"winner {rank}")
     if measured is not None:

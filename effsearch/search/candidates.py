@@ -20,6 +20,28 @@ ENUMERATED = "enumerated"
 NEIGHBOUR = "neighbour"
 
 
+def latency_on(device: str) -> str:
+    """Return the name of the latency on another device than the first among a network's costs."""
+    return f"latency on {device}"
+
+
+@dataclass(frozen=True)
+class LatencyElsewhere:
+    """The latency of a candidate on another device than the first.
+
+    Attributes:
+        device: name of the table.
+        mean_ms: predicted latency.
+        std_ms: its standard deviation.
+        quantile_ms: latency that is not exceeded with the asked confidence.
+    """
+
+    device: str
+    mean_ms: float
+    std_ms: float
+    quantile_ms: float
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What one candidate was priced and scored at.
@@ -34,6 +56,9 @@ class Outcome:
         params: trainable parameters.
         macs: multiply-accumulates for one image.
         error: why it could not be priced or scored; what is not known is NaN then.
+        memory_bytes: of activations that are alive at once, at most.
+        size_bytes: of weights.
+        elsewhere: latencies on other devices.
     """
 
     mean_ms: float = float("nan")
@@ -45,15 +70,32 @@ class Outcome:
     params: int = 0
     macs: int = 0
     error: str = ""
+    memory_bytes: int = 0
+    size_bytes: int = 0
+    elsewhere: tuple[LatencyElsewhere, ...] = ()
+
+    @property
+    def costs(self) -> dict[str, float]:
+        """What can be limited, by name."""
+        return {
+            "latency": self.quantile_ms,
+            **{latency_on(other.device): other.quantile_ms for other in self.elsewhere},
+            "params": self.params,
+            "macs": self.macs,
+            "memory": self.memory_bytes,
+            "size": self.size_bytes,
+        }
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data; numbers that JSON lacks are left out."""
-        return {k: v for k, v in asdict(self).items() if v == v and v != ""}
+        """Return plain data; numbers that JSON lacks, and what is empty, are left out."""
+        return {k: v for k, v in asdict(self).items() if v == v and v not in ("", ())}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Outcome:
         """Return the outcome that plain data holds."""
-        return cls(**{f.name: data[f.name] for f in fields(cls) if f.name in data})
+        found = {f.name: data[f.name] for f in fields(cls) if f.name in data}
+        elsewhere = (LatencyElsewhere(**row) for row in found.pop("elsewhere", ()))
+        return cls(**found, elsewhere=tuple(elsewhere))
 
 
 @dataclass(frozen=True)
@@ -97,8 +139,8 @@ class Record:
         batch: number of the batch that it was evaluated in.
         candidate: what was evaluated.
         outcome: at what.
-        excess: by which fraction it exceeds each limit (`latency`, `params`, `macs`); within a
-            limit where 0 or less.
+        excess: by which fraction it exceeds each limit, named as in `Outcome.costs`; within a limit
+            where 0 or less.
     """
 
     number: int

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from effsearch.accuracy.options import ScoreOptions
 from effsearch.accuracy.registry import find, load_source
 from effsearch.accuracy.score import ScoreSource
 from effsearch.latency.table import DeviceTable, quantile_ms
-from effsearch.search.candidates import Outcome
+from effsearch.search.candidates import LatencyElsewhere, Outcome
 from searchspace import Architecture, UserError
-from searchspace.operators import FORMS, unit_operators
+from searchspace.operators import FORMS, peak_bytes, unit_operators
 from searchspace.templates import prepare
 from searchspace.units import Unit, units
 
@@ -29,12 +29,14 @@ class EvaluatorSpec:
         proxy: name of a score source.
         confidence: of the latency quantile.
         options: what the score source takes; None for its defaults.
+        others: further latency tables, each by name or path.
     """
 
     device: str
     proxy: str
     confidence: float
     options: ScoreOptions | None = None
+    others: tuple[str, ...] = ()
 
     @property
     def slow(self) -> bool:
@@ -48,7 +50,24 @@ class EvaluatorSpec:
             UserError: where there is no such table or score source.
         """
         source = load_source(self.proxy, self.options)
-        return Evaluator(DeviceTable.load(self.device), source, self.confidence)
+        table, *others = map(DeviceTable.load, (self.device, *self.others))
+        return Evaluator(table, source, self.confidence, others)
+
+
+class Counts(NamedTuple):
+    """What is counted of a network.
+
+    Attributes:
+        params: trainable parameters of the module.
+        macs: multiply-accumulates of the module for one image.
+        memory_bytes: of activations of the deployed form that are alive at once, at most.
+        size_bytes: of the deployed form's weights.
+    """
+
+    params: int
+    macs: int
+    memory_bytes: int
+    size_bytes: int
 
 
 class Evaluator:
@@ -58,13 +77,21 @@ class Evaluator:
         table: the latency table.
         source: the score source.
         confidence: of the latency quantile.
+        others: tables of other devices.
     """
 
-    def __init__(self, table: DeviceTable, source: ScoreSource, confidence: float) -> None:
+    def __init__(
+        self,
+        table: DeviceTable,
+        source: ScoreSource,
+        confidence: float,
+        others: Sequence[DeviceTable] = (),
+    ) -> None:
         self.table = table
         self.source = source
         self.confidence = confidence
-        self._counts: dict[Unit, tuple[int, int]] = {}
+        self.others = tuple(others)
+        self._counts: dict[Unit, Counts] = {}
 
     def __call__(self, architectures: Sequence[Architecture]) -> list[Outcome]:
         """Return an outcome for each architecture; none depends on the others."""
@@ -100,25 +127,36 @@ class Evaluator:
         return Outcome(**self._price(architecture))
 
     def _price(self, architecture: Architecture) -> dict[str, Any]:
-        mean, std = self.table.model.evaluate(self.table.features(architecture)[None])
+        found = self._latency(self.table, architecture)
+        elsewhere = (
+            LatencyElsewhere(table.name, **self._latency(table, architecture))
+            for table in self.others
+        )
+        return found | self.counts(architecture)._asdict() | {"elsewhere": tuple(elsewhere)}
+
+    def _latency(self, table: DeviceTable, architecture: Architecture) -> dict[str, float]:
+        mean, std = table.model.evaluate(table.features(architecture)[None])
         mean_ms, std_ms = float(mean[0]), float(std[0])
         quantile = float(quantile_ms(mean_ms, std_ms, self.confidence))
-        params, macs = self.counts(architecture)
-        found = finite("latency", mean_ms=mean_ms, std_ms=std_ms, quantile_ms=quantile)
-        return found | {"params": params, "macs": macs}
+        return finite("latency", mean_ms=mean_ms, std_ms=std_ms, quantile_ms=quantile)
 
-    def counts(self, architecture: Architecture) -> tuple[int, int]:
-        """Return parameters and multiply-accumulates of the module, with 1000 classes."""
-        params = macs = 0
-        for placed in units(architecture):
-            entry = self._counts.get(placed.unit)
-            if entry is None:
-                parts = unit_operators(placed.unit, "train")
-                entry = (sum(o.params for o in parts), sum(o.macs for o in parts))
-                self._counts[placed.unit] = entry
-            params += entry[0]
-            macs += entry[1]
-        return params, macs
+    def counts(self, architecture: Architecture) -> Counts:
+        """Return what is counted, without error; with 1000 classes."""
+        rows = [self._unit_counts(placed.unit) for placed in units(architecture)]
+        params, macs, memory, size = zip(*rows, strict=True)
+        # Units run one after the other, and only what the next one reads outlives one.
+        return Counts(sum(params), sum(macs), max(memory), sum(size))
+
+    def _unit_counts(self, unit: Unit) -> Counts:
+        if unit not in self._counts:
+            parts, deployed = unit_operators(unit, "train"), unit_operators(unit, "deploy")
+            self._counts[unit] = Counts(
+                sum(o.params for o in parts),
+                sum(o.macs for o in parts),
+                peak_bytes(deployed),
+                sum(o.weight_bytes for o in deployed),
+            )
+        return self._counts[unit]
 
 
 def finite(what: str, **values: float) -> dict[str, Any]:

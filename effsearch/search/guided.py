@@ -23,15 +23,15 @@ class GuidedPlanner(Planner):
     """Plans few candidates at a time, each for what it may add to the front.
 
     Random members and the children of the best (`Planner`) are looked at in numbers; of those
-    within the budget the ones are taken whose score, at one deviation above what a Gaussian process
+    within the limits the ones are taken whose score, at one deviation above what a Gaussian process
     of the scores so far expects (`Surrogate`), would add most to the front of score and latency.
 
     Args:
         space: what may be built.
         seed: of every random choice.
         trials: candidates in all.
-        screen: what is free to know of n members (n, k): latencies in ms first, then what else may
-            tell their scores.
+        screen: what is free to know of n members (n, k): by how much they exceed the limits, 0 for
+            those that meet them; latencies in ms; then what else may tell their scores.
         budget_ms: highest latency; None for no limit, and score alone where all latencies are 0.
         outsiders: whether published networks outside of the space are candidates too.
         starts: members that the first batch begins with, behind the published networks.
@@ -64,30 +64,29 @@ class GuidedPlanner(Planner):
         held = [record.candidate for record in scored]
         pool = super().evolved(rng, records, seen, _POOL)
         known, free = self._free(held), self._free(pool)
-        budget = self._budget_ms or 1.001 * float(max(known[:, 0].max(), free[:, 0].max()))
-        fits = np.flatnonzero(free[:, 0] <= budget)
+        budget = self._budget_ms or 1.001 * float(max(known[:, 1].max(), free[:, 1].max()))
+        fits = np.flatnonzero(free[:, 0] <= 0)
         if len(fits) == 0:
             return [pool[i] for i in np.argsort(free[:, 0], kind="stable")[:count]]
         scores = np.array([r.outcome.lower_bound for r in scored])
-        surrogate = Surrogate(features(self.space, _networks(held), known), scores)
+        surrogate = Surrogate(features(self.space, _networks(held), known[:, 1:]), scores)
         chances = [pool[i] for i in fits]
-        mean, std = surrogate.predict(features(self.space, _networks(chances), free[fits]))
+        mean, std = surrogate.predict(features(self.space, _networks(chances), free[fits, 1:]))
         hoped = mean + std
         order = np.argsort(-hoped, kind="stable")
-        inside = known[:, 0] <= budget
+        inside = known[:, 0] <= 0
         if budget > 0 and inside.any():
-            front = scores[inside], known[inside, 0]
-            first = most_promising(hoped, free[fits, 0], front, 1.001 * budget, count)
+            front = scores[inside], known[inside, 1]
+            first = most_promising(hoped, free[fits, 1], front, 1.001 * budget, count)
             order = np.concatenate([first, order[~np.isin(order, first)]]).astype(np.intp)
         return [chances[i] for i in order[:count]]
 
     def sampled(self, rng: np.random.Generator, seen: set[str], count: int) -> list[Candidate]:
-        """Return the first random members of many that are within the budget, or nearest to it."""
+        """Return the first random members of many that are within the limits, or nearest to it."""
         if self._budget_ms is None or count <= 0:
             return super().sampled(rng, seen, count)
         drawn = super().sampled(rng, seen, _DRAWS * count)
-        excess = np.maximum(self._free(drawn)[:, 0] - self._budget_ms, 0)
-        return [drawn[i] for i in np.argsort(excess, kind="stable")[:count]]
+        return [drawn[i] for i in np.argsort(self._free(drawn)[:, 0], kind="stable")[:count]]
 
     def _free(self, candidates: Sequence[Candidate]) -> Array:
         """Return what the screen says, (n, k)."""

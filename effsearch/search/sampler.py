@@ -63,7 +63,7 @@ class SpaceSampler(BaseSampler):
             self._space,
             seed,
             0,
-            lambda networks: self._latencies_ms(networks)[:, None],
+            self._screen,
             budget_ms,
         )
         known = list({c.digest: c for c in published(self._space) if c.member}.values())
@@ -156,6 +156,10 @@ class SpaceSampler(BaseSampler):
             return np.zeros(len(members))
         mean, std = self._table.predict_many(self._space, self._space.encode(members))
         return np.asarray(quantile_ms(mean, std, self._confidence))
+
+    def _screen(self, members: Sequence[Architecture]) -> Array:
+        ms = self._latencies_ms(members)
+        return np.column_stack([[max(0.0, self._excess(each)) for each in ms.tolist()], ms])
 
     def _excess(self, ms: float) -> float:
         return 0.0 if self._budget_ms is None else ms / self._budget_ms - 1

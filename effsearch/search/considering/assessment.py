@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from effsearch.accuracy.score import Score, TotalsScore, Z
 from effsearch.latency.table import DeviceTable, quantile_ms
-from effsearch.search.candidates import Outcome
+from effsearch.search.candidates import LatencyElsewhere, Outcome, latency_on
 from effsearch.search.evaluation import finite
 from effsearch.search.limits import Limits
 from searchspace import SearchSpace
-from searchspace.population import PopulationParts, PopulationTotals
-from searchspace.templates import unit_counts
+from searchspace.population import PopulationParts, PopulationPeaks, PopulationTotals
+from searchspace.templates import unit_counts, unit_peak_bytes, unit_weight_bytes
 from searchspace.units import Unit
 from searchspace.variation import Codes
 
@@ -94,13 +95,19 @@ class Assessor:
         limits: Limits,
         confidence: float,
         hashes: Callable[[Codes], Hashes],
+        others: Sequence[DeviceTable] = (),
     ) -> None:
         self._table, self._source, self._limits = table, source, limits
         self._confidence, self._hashes = confidence, hashes
         self._parts = PopulationParts(space)
         self._totals = PopulationTotals(self._parts, self._units_rows)
         self._priced = 0  # columns of the totals that latency is a function of
+        self._others = [
+            (table, PopulationTotals(self._parts, table.units_features)) for table in others
+        ]
         self._counts = PopulationTotals(self._parts, unit_counts)
+        self._sizes = PopulationTotals(self._parts, unit_weight_bytes)
+        self._peaks = PopulationPeaks(self._parts, unit_peak_bytes)
 
     def __call__(self, codes: Codes) -> Population:
         """Return what is known of some networks, which may occur more than once."""
@@ -108,17 +115,11 @@ class Assessor:
             return Population.nobody(codes.shape[1])
         parts = self._parts(codes)
         totals = self._totals(parts)
-        mean, std = self._table.model.evaluate(totals[:, : self._priced])
-        quantile = np.asarray(quantile_ms(mean, std, self._confidence))
-        violation = np.maximum(quantile / self._limits.budget_ms - 1, 0)
-        if self._limits.counted:
-            params, macs = self._counts(parts).T
-            for counts, limit in (
-                (params, self._limits.max_params_m),
-                (macs, self._limits.max_macs_m),
-            ):
-                if limit is not None:
-                    violation = violation + np.maximum(counts / (limit * 1e6) - 1, 0)
+        *_, quantile = self._latency(self._table, totals[:, : self._priced])
+        costs = self._costs(parts, quantile, self._limits.most)
+        violation = np.zeros(len(codes))
+        for excess in self._limits.excess_of(costs).values():
+            violation += np.maximum(excess, 0)
         lower = np.full(len(codes), -np.inf)
         fits = np.flatnonzero(violation == 0)
         if len(fits):
@@ -133,12 +134,37 @@ class Assessor:
             return []
         parts = self._parts(codes)
         totals = self._totals(parts)
-        mean, std = self._table.model.evaluate(totals[:, : self._priced])
-        quantile = np.asarray(quantile_ms(mean, std, self._confidence))
-        counts = np.rint(self._counts(parts))
-        score, deviation = self._source.score_features(totals[:, self._priced :])
-        rows = np.column_stack([mean, std, quantile, counts, score, deviation]).tolist()
-        return [_outcome(*row) for row in rows]
+        latency = self._latency(self._table, totals[:, : self._priced])
+        counts = self._counts(parts), self._peaks(parts), self._sizes(parts)
+        scores = self._source.score_features(totals[:, self._priced :])
+        columns = *latency, *np.rint(np.hstack(counts)).T, *scores
+        elsewhere = [
+            (table.name, np.column_stack(self._latency(table, features(parts))).tolist())
+            for table, features in self._others
+        ]
+        return [
+            _outcome(*row, elsewhere={name: rows[i] for name, rows in elsewhere})
+            for i, row in enumerate(np.column_stack(columns).tolist())
+        ]
+
+    def _latency(self, table: DeviceTable, features: Array) -> tuple[Array, Array, Array]:
+        """Return latency means, standard deviations and quantiles in ms, (n,) each."""
+        mean, std = table.model.evaluate(features)
+        return mean, std, np.asarray(quantile_ms(mean, std, self._confidence))
+
+    def _costs(self, parts: csr_array, quantile: Array, wanted: Container[str]) -> dict[str, Array]:
+        """Return costs by name, (n,) each: those that are wanted, and what comes with them."""
+        costs = {"latency": quantile}
+        for table, features in self._others:
+            if latency_on(table.name) in wanted:
+                costs[latency_on(table.name)] = self._latency(table, features(parts))[2]
+        if "params" in wanted or "macs" in wanted:
+            costs["params"], costs["macs"] = self._counts(parts).T
+        if "memory" in wanted:
+            costs["memory"] = self._peaks(parts)[:, 0]
+        if "size" in wanted:
+            costs["size"] = self._sizes(parts)[:, 0]
+        return costs
 
     def _units_rows(self, units: Sequence[Unit]) -> Array:
         latency = self._table.units_features(units)
@@ -152,11 +178,20 @@ def _outcome(
     quantile: float,
     params: float,
     macs: float,
+    memory: float,
+    size: float,
     score: float,
     deviation: float,
+    *,
+    elsewhere: Mapping[str, Sequence[float]],
 ) -> Outcome:
     known: dict[str, Any] = {"params": int(params), "macs": int(macs)}
+    known |= {"memory_bytes": int(memory), "size_bytes": int(size)}
     try:
+        known["elsewhere"] = tuple(
+            LatencyElsewhere(name, **finite("latency", mean_ms=m, std_ms=s, quantile_ms=q))
+            for name, (m, s, q) in elsewhere.items()
+        )
         latency = finite("latency", mean_ms=mean, std_ms=std, quantile_ms=quantile)
         found = Score(score, deviation)
         scores = finite("score", score=score, score_std=deviation, lower_bound=found.lower_bound)

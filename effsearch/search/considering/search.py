@@ -78,7 +78,15 @@ def search_by_totals(
     source = evaluator.source
     assert isinstance(source, TotalsScore)
     fine, medium, coarse = (Variation(space, ratio) for ratio in (1.0, MEDIUM, COARSE))
-    assessor = Assessor(space, evaluator.table, source, limits, evaluator.confidence, fine.hashes)
+    assessor = Assessor(
+        space,
+        evaluator.table,
+        source,
+        limits,
+        evaluator.confidence,
+        fine.hashes,
+        evaluator.others,
+    )
     by_hand = _by_hand(space, outsiders)
     inside = [c for c in by_hand if c.member]
     codes = space.encode([c.architecture for c in inside])

@@ -6,8 +6,9 @@ import math
 import pytest
 
 from effsearch.accuracy.supernet_options import SupernetOptions
-from effsearch.run.request import SearchRequest, default_trials
+from effsearch.run.request import SearchRequest, _seal, default_trials
 from effsearch.search.candidates import Outcome
+from effsearch.search.limits import OtherDevice
 from searchspace import UserError
 
 
@@ -26,6 +27,11 @@ from searchspace import UserError
         ("winners", 0, "--winners"),
         ("max_params_m", 0, "--max-params"),
         ("max_macs_m", math.nan, "--max-macs"),
+        ("max_memory_mb", -1.0, "--max-memory"),
+        ("max_size_mb", math.inf, "--max-size"),
+        ("also", (OtherDevice("iphone12", 3.0),), "--also: iphone12 is named twice"),
+        ("also", (OtherDevice("b", 3.0), OtherDevice("x/b.json", 4.0)), "--also: b is named twice"),
+        ("also", (OtherDevice("b", 3.0), OtherDevice("b")), "--watch: b is named already"),
     ],
 )
 def test_a_value_out_of_range_names_its_option(field, value, option):
@@ -34,9 +40,20 @@ def test_a_value_out_of_range_names_its_option(field, value, option):
 
 
 def test_it_reads_back_from_its_folder(tmp_path):
-    request = SearchRequest("iphone12", 1.5, seed=3, max_params_m=5.0)
+    also = OtherDevice("iphone13", 2.0), OtherDevice("pixel6cpu")
+    request = SearchRequest("iphone12", 1.5, seed=3, max_size_mb=5.0, also=also)
     request.write(tmp_path, {"device": "abc"})
     assert SearchRequest.read(tmp_path) == (request, {"device": "abc"})
+
+
+def test_a_run_of_the_version_before_goes_on(tmp_path):
+    SearchRequest("iphone12", 1.5, seed=3).write(tmp_path, {"device": "abc"})
+    path = tmp_path / "request.json"
+    body = json.loads(path.read_text()) | {"format": 3}
+    for name in ("also", "max_memory_mb", "max_size_mb"):
+        del body[name]
+    path.write_text(json.dumps(body | {"seal": _seal(body)}))
+    assert SearchRequest.read(tmp_path)[0] == SearchRequest("iphone12", 1.5, seed=3)
 
 
 def test_options_of_the_score_source_read_back(tmp_path):

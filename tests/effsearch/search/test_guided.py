@@ -35,6 +35,11 @@ def free(evaluator, networks):
     return np.array([[o.quantile_ms] for o in evaluator(networks)])
 
 
+def screened(evaluator, budget_ms, networks):
+    ms = free(evaluator, networks)
+    return np.hstack([np.maximum(ms / budget_ms - 1, 0), ms])
+
+
 def test_a_surrogate_knows_what_it_saw_and_ranks_what_it_did_not(space, evaluator, members):
     x = features(space, members, free(evaluator, members))
     y = np.array([o.lower_bound for o in evaluator(members)])
@@ -84,7 +89,7 @@ def records_of(candidates, evaluator, start=0):
 
 
 def planner(space, evaluator, seed=0, budget_ms=BUDGET_MS, trials=120):
-    return GuidedPlanner(space, seed, trials, partial(free, evaluator), budget_ms)
+    return GuidedPlanner(space, seed, trials, partial(screened, evaluator, budget_ms), budget_ms)
 
 
 def searched(space, evaluator, seed=0, trials=120):
@@ -129,3 +134,18 @@ def test_a_budget_that_nothing_meets_leads_to_what_is_fastest(space, evaluator, 
     planned = planner(space, evaluator, budget_ms=1e-3).evolved(rng, records, set(), 5)
     planned_ms = free(evaluator, [c.architecture for c in planned])
     assert np.median(planned_ms) < np.median([r.outcome.quantile_ms for r in records])
+
+
+def test_a_limit_that_is_no_latency_is_met_too(space, evaluator, members):
+    """Here the screen says that only networks of few parameters meet the limits."""
+    few = 2_000_000
+
+    def screen(networks):
+        excess = [max(0.0, o.params / few - 1) for o in evaluator(networks)]
+        return np.column_stack([excess, free(evaluator, networks)])
+
+    plan = GuidedPlanner(space, 0, 120, screen, BUDGET_MS)
+    rng = np.random.default_rng(0)
+    records = records_of([Candidate(m, SAMPLED) for m in members[:40]], evaluator)
+    for planned in (plan.evolved(rng, records, set(), 5), plan.sampled(rng, set(), 5)):
+        assert all(o.params <= few for o in evaluator([c.architecture for c in planned]))
