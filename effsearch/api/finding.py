@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import starmap
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from effsearch.api.result import Result
 from effsearch.messages import say
 from effsearch.refine.options import RefineOptions
 from effsearch.run.arguments import RunArguments
+from effsearch.run.enqueued import Enqueued
 from effsearch.run.pipeline import run
 from effsearch.run.start import start
+from effsearch.search.limits import OtherDevice
 from effsearch.search.progress import make_progress
 from searchspace.narrowing import Narrowing
 
@@ -33,6 +37,11 @@ def find(
     resolutions: Sequence[int] = (),
     max_params_m: float | None = None,
     max_macs_m: float | None = None,
+    max_memory_mb: float | None = None,
+    max_size_mb: float | None = None,
+    also: Mapping[str, float] = MappingProxyType({}),
+    watch: Sequence[str] = (),
+    enqueue: Sequence[str | Path] = (),
     refine: int | None = None,
     data: str | Path | None = None,
     workers: int = 1,
@@ -57,6 +66,11 @@ def find(
         resolutions: resolutions to keep of the space, in px; all where empty.
         max_params_m: parameters at most, in millions.
         max_macs_m: multiply-accumulates at most, in millions.
+        max_memory_mb: activations alive at once at most, in millions of bytes.
+        max_size_mb: weights at most, in millions of bytes.
+        also: further devices with their budgets in ms, which hold too.
+        watch: further devices whose latency is only reported.
+        enqueue: what names networks of your own, to be considered too.
         refine: how many of the best to train on `data`, and rank by that.
         data: images: an ImageFolder tree or a zip of one.
         workers: processes. With more than one, a script needs the usual
@@ -88,6 +102,10 @@ def find(
         winners=winners,
         max_params_m=max_params_m,
         max_macs_m=max_macs_m,
+        max_memory_mb=max_memory_mb,
+        max_size_mb=max_size_mb,
+        also=(*starmap(OtherDevice, also.items()), *map(OtherDevice, watch)),
+        enqueue=tuple(Enqueued.read(str(target)) for target in enqueue),
         narrowing=Narrowing(tuple(blocks), tuple(stem_strides), tuple(resolutions)) or None,
         workers=workers,
     )

@@ -80,6 +80,13 @@ def run(
         list[str] | None,
         typer.Option("--watch", help="A further device, only reported; repeatable."),
     ] = None,
+    enqueue: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--enqueue",
+            help="A network of your own: architecture YAML, winner's folder; repeatable.",
+        ),
+    ] = None,
     blocks: Annotated[
         str | None, typer.Option("--blocks", help="Block types to keep of the space: a,b.")
     ] = None,
@@ -134,6 +141,7 @@ def run(
     from effsearch.report.run_files import read_summary
     from effsearch.run.arguments import RunArguments
     from effsearch.run.console import show_run
+    from effsearch.run.enqueued import Enqueued
     from effsearch.run.pipeline import run as run_search
     from effsearch.run.start import start
     from effsearch.search.loop import InterruptedSearchError
@@ -159,6 +167,7 @@ def run(
             max_memory_mb=max_memory,
             max_size_mb=max_size,
             also=_others(also, watch),
+            enqueue=tuple(map(Enqueued.read, enqueue)) if enqueue else None,
             narrowing=_narrowing(blocks, stem_strides, resolution),
             workers=workers,
             engine=engine,

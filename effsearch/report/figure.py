@@ -11,6 +11,7 @@ import pandas as pd
 
 from effsearch.files import atomic_write
 from effsearch.messages import percent
+from effsearch.report.own import OWN, own_rows
 from searchspace.drawing import FAMILY_COLOURS
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ def limits(summary: Mapping[str, Any], trials: pd.DataFrame) -> tuple[float, flo
     """Return the part of the plane worth looking at: (left, right, bottom, top)."""
     candidates, published = split(trials)
     budget = float(summary["budget_ms"])
-    shown = published[published["quantile_ms"] <= 6 * budget]
+    known = pd.concat([published, own_rows(trials, summary.get("yours", []))])
+    shown = known[known["quantile_ms"] <= 6 * budget]
     inside = candidates[candidates["quantile_ms"] <= 2.5 * budget]
     right = max([budget * 1.6, *shown["quantile_ms"]])
     if inside.empty:  # nothing comes near the budget: show how far off all are
@@ -194,7 +196,23 @@ def pareto_figure(trials: pd.DataFrame, front: pd.DataFrame, summary: Mapping[st
                 )
         axes.set_xlim(left, right)
         axes.set_ylim(bottom, top)
-        _label(axes, published[published["quantile_ms"] <= right], winners, budget)
+        own = own_rows(trials, summary.get("yours", []))
+        own = own[own["quantile_ms"] <= right]
+        if len(own):
+            axes.plot(
+                own["quantile_ms"],
+                own["lower_bound"],
+                "^",
+                ms=8,
+                color=OWN,
+                mec="white",
+                mew=0.8,
+                zorder=8,
+                label="yours",
+            )
+        known = published[published["quantile_ms"] <= right]
+        named = pd.concat([own, known.assign(source=known["source"].map(short_label))])
+        _label(axes, named.drop_duplicates("digest"), winners, budget)
         x_label, y_label = axis_labels(summary)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
@@ -240,7 +258,7 @@ def _label(axes: Any, published: pd.DataFrame, winners: pd.DataFrame, budget: fl
     for (_, row), (x, y) in zip(published.iterrows(), marks, strict=True):
         if not (frame.x0 <= x <= frame.x1 and frame.y0 <= y <= frame.y1):
             continue
-        text = short_label(str(row["source"]))
+        text = str(row["source"])
         width, height = 4.5 * len(text) * scale, 9 * scale
         best, least = None, np.inf
         for dx, dy, align in (

@@ -10,6 +10,7 @@ import pandas as pd
 
 from effsearch.files import atomic_write_text
 from effsearch.report.figure import split
+from effsearch.report.own import own_words
 from effsearch.report.plots import front_plot, rows_of
 from effsearch.report.refined_section import refined_section
 from effsearch.report.rendering import render
@@ -56,4 +57,8 @@ def _otherwise(summary: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]
             for family, row in summary.get("families", {}).items()
         ),
     ]
-    return [(what, row) for what, row in rows if row is not None]
+    own = [row for row in summary.get("yours", []) if "error" not in row]
+    return [
+        *((what, row) for what, row in rows if row is not None),
+        *((own_words(row), row) for row in own),
+    ]

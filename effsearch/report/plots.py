@@ -22,6 +22,7 @@ from effsearch.report.figure import (
     short_label,
     split,
 )
+from effsearch.report.own import OWN, own_rows
 from searchspace.drawing import FAMILY_COLOURS
 
 
@@ -52,6 +53,9 @@ def front_plot(trials: pd.DataFrame, front: pd.DataFrame, summary: Mapping[str, 
         rows = published[published["source"].map(family) == name]
         if len(rows):
             figure.add_trace(_scatter(rows, label, FAMILY_COLOURS[name], 10, symbol="diamond"))
+    own = own_rows(trials, summary.get("yours", []))
+    if len(own):
+        figure.add_trace(_scatter(own, "yours", OWN, 12, symbol="triangle-up"))
     winners = trials[trials["digest"].isin([w["digest"] for w in summary["winners"]])]
     figure.add_trace(_scatter(winners, "winners", "#ffcf33", 15, symbol="star", edge=FRONT))
     figure.add_vline(
@@ -109,9 +113,9 @@ def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _hover(row: Mapping[str, Any]) -> str:
-    label = {"published": short_label(row["source"]), "scaled": row["source"]}.get(
-        row["origin"], row["digest"]
-    )
+    named = {"published": short_label(row["source"])}
+    named |= dict.fromkeys(("scaled", "own"), row["source"])
+    label = named.get(row["origin"], row["digest"])
     blocks = str(row["blocks"]).replace("|", "<br>")
     return (
         f"<b>{label}</b><br>{row['mean_ms']:.3f} ± {row['std_ms']:.3f} ms "

@@ -162,11 +162,12 @@ def read_trials(folder: Path, name: str = TRIALS) -> pd.DataFrame:
     path = folder / name
     try:
         # Digests of digits alone are text, and so is an empty source.
+        columns = pd.read_csv(path, nrows=0).columns
         frame = pd.read_csv(
             path,
             dtype=dict.fromkeys(_TEXT, str),
             keep_default_na=False,
-            na_values={c: [""] for c in COLUMNS if c not in _TEXT},
+            na_values={c: [""] for c in columns if c not in _TEXT},
         )
     except (OSError, ValueError):
         raise UserError(f"{folder}: not a finished run (it has no readable {name})") from None

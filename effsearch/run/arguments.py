@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from effsearch.accuracy.function_score import FunctionScore
 from effsearch.accuracy.registry import find, read_options
 from effsearch.refine.options import RefineOptions
+from effsearch.run.enqueued import Enqueued
 from effsearch.run.request import SearchRequest, default_trials
 from effsearch.search.engines import ENGINES
 from effsearch.search.executors import RAY_WAIT_S, usable_cores
@@ -21,7 +22,8 @@ from searchspace.narrowing import Narrowing
 SHARED = ("data",)
 _ASKED = (
     "budget_ms", "device", "space", "trials", "consider", "seed", "confidence", "proxy", "winners",
-    "max_params_m", "max_macs_m", "max_memory_mb", "max_size_mb", "also", "narrowing",
+    "max_params_m", "max_macs_m", "max_memory_mb", "max_size_mb", "also", "enqueue",
+    "narrowing",
 )  # fmt: skip
 _MAY_GROW = ("trials", "consider", "winners")
 
@@ -77,6 +79,7 @@ class RunArguments:
     max_memory_mb: float | None = None
     max_size_mb: float | None = None
     also: tuple[OtherDevice, ...] | None = None
+    enqueue: tuple[Enqueued, ...] | None = None
     narrowing: Narrowing | None = None
     workers: int | None = None
     engine: str = "local"
@@ -139,6 +142,7 @@ class RunArguments:
             max_macs_m=self.max_macs_m,
             max_memory_mb=self.max_memory_mb,
             max_size_mb=self.max_size_mb,
+            enqueue=self.enqueue or (),
             also=tuple(replace(o, device=_lasting(o.device)) for o in self.also or ()),
             narrowing=_or(self.narrowing, Narrowing()),
             options=options,

@@ -7,6 +7,7 @@ from typing import Any
 
 from effsearch.messages import percent, show
 from effsearch.report.held_out_error import error_text
+from effsearch.report.own import own_words
 from effsearch.report.refined import refined_lines
 from effsearch.run.winner_words import edge_line
 
@@ -43,6 +44,11 @@ def show_run(folder: Path, summary: dict[str, Any]) -> None:
         _row("", scaled, f"{scaled['name']}, the best that scaling one by hand gives")
     for family, row in summary["families"].items():
         _row("", row, f"the best of {family} alone: {row['blocks']}")
+    for own in summary["yours"]:
+        if "error" in own:
+            show(f"{own['name']}, yours, has no score: {own['error']}")
+        else:
+            _row("", own, f"{own['name']}, {own_words(own)}: {own['blocks']}")
     for what in ("latency", "score"):
         facts = summary[what]
         error = error_text(facts["held_out_error"])

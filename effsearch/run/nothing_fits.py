@@ -22,7 +22,7 @@ def nothing_fits(
 ) -> tuple[dict[str, Any] | None, str]:
     """Return the fastest architecture found, as data, and a message on it."""
     members = [r for r in records if r.candidate.member and not r.failed]
-    published = _published(request, evaluator)
+    published = _published(request, evaluator) + _yours(request, evaluator)
     if not members:
         reason = (
             "could be priced and scored"
@@ -113,6 +113,14 @@ def _binding_words(
         "candidates that meet it exceed another limit" if alone else "no candidate meets it at all"
     )
     return f"What binds is {first}: {reason}.{' Then ' + ', '.join(rest) + '.' if rest else ''}"
+
+
+def _yours(request: SearchRequest, evaluator: Evaluator) -> str:
+    """Return a line on the networks that were enqueued, if any were."""
+    if not request.enqueue:
+        return ""
+    named = [f"{o.name} ({evaluator.price(o.network).mean_ms:.3f} ms)" for o in request.enqueue]
+    return f"\nYours: {', '.join(named)}."
 
 
 def _published(request: SearchRequest, evaluator: Evaluator) -> str:

@@ -17,6 +17,7 @@ from effsearch.accuracy.registry import find, read_options
 from effsearch.files import atomic_write_text
 from effsearch.json_text import parse_json
 from effsearch.latency.catalogue import table_name
+from effsearch.run.enqueued import Enqueued
 from effsearch.search.evaluation import EvaluatorSpec
 from effsearch.search.limits import Limits, OtherDevice
 from effsearch.validation import MAX_SEED
@@ -26,7 +27,7 @@ from searchspace.narrowing import Narrowing
 
 FILE = "request.json"
 FORMAT = 4
-READABLE = (3, FORMAT)  # 3 had one device, and no limits on memory and size
+READABLE = (3, FORMAT)  # 3 had one device, none of the limits on memory and size, no --enqueue
 DEFAULT_TRIALS = 1000
 DEFAULT_CONSIDER = 1_000_000  # half of the 44 s of a whole run (results/search/run.json)
 # A source that runs networks takes a second or so for each.
@@ -53,6 +54,7 @@ class SearchRequest:
         max_memory_mb: limit on activations that are alive at once, in millions of bytes, or None.
         max_size_mb: limit on weights in millions of bytes, or None.
         also: further devices, each with its budget, or without one if it is only reported.
+        enqueue: networks of a person's own, which are considered too.
         narrowing: what is kept of the space.
         options: what the score source takes; its defaults where left out.
 
@@ -74,6 +76,7 @@ class SearchRequest:
     max_memory_mb: float | None = None
     max_size_mb: float | None = None
     also: tuple[OtherDevice, ...] = ()
+    enqueue: tuple[Enqueued, ...] = ()
     narrowing: Narrowing = field(default_factory=Narrowing)
     options: ScoreOptions = field(default_factory=ScoreOptions)
 
@@ -108,8 +111,19 @@ class SearchRequest:
         ):
             if value < least:
                 raise UserError(f"{option}: {value} is not an integer of {least} or more")
+        self._check_enqueued()
         if type(self.options) is ScoreOptions:
             object.__setattr__(self, "options", read_options(self.proxy, {}))
+
+    def _check_enqueued(self) -> None:
+        names: dict[str, str] = {}
+        for own in self.enqueue:
+            digest = own.network.digest()
+            if digest in names:
+                raise UserError(f"--enqueue: {own.name} is the same network as {names[digest]}")
+            names[digest] = own.name
+        if self.trials < len(names):
+            raise UserError(f"--trials: {self.trials} are less than the networks of --enqueue")
 
     @property
     def limits(self) -> Limits:

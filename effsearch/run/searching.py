@@ -23,7 +23,7 @@ from effsearch.search.evaluation import Evaluator
 from effsearch.search.guided import GuidedPlanner, Screen
 from effsearch.search.limits import Limits
 from effsearch.search.loop import InterruptedSearchError, search
-from effsearch.search.planner import Planner
+from effsearch.search.planner import Planner, enqueued
 from effsearch.search.progress import Progress
 from effsearch.search.scaled_starts import scaled_starts
 from effsearch.search.study import StudyStore
@@ -78,7 +78,8 @@ def searched(
             return _by_totals(start, store, progress, stop)
         screen, anywhere = start.screen(), start.evaluator.source.space is None
         starts = [] if exhaustive else scaled_starts(space, screen, request.limits)
-        planner = Planner(space, request.seed, request.trials, anywhere, starts)
+        own = enqueued(space, [held.network for held in request.enqueue])
+        planner = Planner(space, request.seed, request.trials, anywhere, starts, own)
         if find(request.proxy).slow and not exhaustive:
             planner = GuidedPlanner(
                 space,
@@ -88,6 +89,7 @@ def searched(
                 request.budget_ms,
                 anywhere,
                 starts,
+                own,
             )
         resources = start.resources
         executor = make_executor(
@@ -159,6 +161,7 @@ def _by_totals(
             request.trials,
             request.seed,
             start.evaluator.source.space is None,
+            enqueued(start.space, [held.network for held in request.enqueue]),
             stop,
             progress.consider,
         )

@@ -81,6 +81,13 @@ def _begin(arguments: RunArguments, say: Callable[[str], None]) -> Start:
     evaluator = request.evaluator_spec(folder).make()
     space, text = _space(request)
     evaluator.source.check(space)
+    scored = evaluator.source.space
+    for own in request.enqueue:
+        if scored is not None and own.network not in scored:
+            raise UserError(
+                f"--enqueue: {own.name} is not in the space {scored.name}, whose networks are the "
+                f"only ones that {evaluator.source.name} scores"
+            )
     refining = arguments.refining_of(request).make(arguments.ray_address, say)
     prepare(folder)
     (folder / SPACE_FILE).write_text(text, "utf-8")

@@ -98,6 +98,7 @@ def make_summary(
             }
             for family, record in best_of_families(records).items()
         },
+        "yours": _yours(request, records, winners, evaluator),
         "edge": edges(space, winners),
         "latency": {
             "source": f"table {table.name}",
@@ -170,6 +171,32 @@ def _numbers(record: Record, evaluator: Evaluator) -> dict[str, Any]:
             for found, table in zip(outcome.elsewhere, evaluator.others, strict=True)
         ],
     }
+
+
+def _yours(
+    request: SearchRequest,
+    records: Sequence[Record],
+    winners: Sequence[Record],
+    evaluator: Evaluator,
+) -> list[dict[str, Any]]:
+    """Return a row for each network that was enqueued; `winner` is its rank, if it has one."""
+    by_digest = {record.candidate.digest: record for record in records}
+    ranks = {record.candidate.digest: rank for rank, record in enumerate(winners, 1)}
+    rows = []
+    for own in request.enqueue:
+        record = by_digest[own.network.digest()]
+        digest, member = record.candidate.digest, record.candidate.member
+        row: dict[str, Any] = {"name": own.name, "digest": digest, "in_space": member}
+        if record.failed:
+            rows.append({**row, "error": record.outcome.error})
+            continue
+        row |= _numbers(record, evaluator) | _shape(record)
+        row |= {"fits": record.feasible, "excess": dict(record.excess)}
+        row |= {"winner": ranks.get(digest), "winner_gains": None}
+        if winners and winners[0] is not record:
+            row["winner_gains"] = gain(winners[0], record)
+        rows.append(row)
+    return rows
 
 
 def _elsewhere(found: LatencyElsewhere, prediction: Prediction) -> dict[str, Any]:

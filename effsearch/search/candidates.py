@@ -11,6 +11,7 @@ from typing import Any
 from searchspace import Architecture
 
 # Origins of a candidate.
+OWN = "own"  # a network that a person enqueued, a member of the space or not
 PUBLISHED = "published"  # a published network, a member of the space or not
 SCALED = "scaled"  # a published network, its widths and depths multiplied by hand
 NEAREST = "nearest"  # the member of the space that is most like a published network
@@ -105,7 +106,8 @@ class Candidate:
     Attributes:
         architecture: the network.
         origin: `PUBLISHED` or another of this module's constants.
-        source: name of the published or scaled network that it is, or is nearest to; else empty.
+        source: name of the published, scaled or own network that it is, or of the published one
+            that it is nearest to; else empty.
         member: whether the space contains it.
     """
 

@@ -35,6 +35,7 @@ class GuidedPlanner(Planner):
         budget_ms: highest latency; None for no limit, and score alone where all latencies are 0.
         outsiders: whether published networks outside of the space are candidates too.
         starts: members that the first batch begins with, behind the published networks.
+        own: networks that the first batch begins with, before all others.
     """
 
     initial = INITIAL
@@ -49,8 +50,9 @@ class GuidedPlanner(Planner):
         budget_ms: float | None,
         outsiders: bool = True,
         starts: Sequence[Candidate] = (),
+        own: Sequence[Candidate] = (),
     ) -> None:
-        super().__init__(space, seed, trials, outsiders, starts)
+        super().__init__(space, seed, trials, outsiders, starts, own)
         self._screen, self._budget_ms = screen, budget_ms
         self._screened: dict[str, Array] = {}
 

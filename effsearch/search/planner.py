@@ -10,6 +10,7 @@ batches, so that an interrupted run continues as if it never was.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from effsearch.search.candidates import (
     EVOLVED,
     NEAREST,
     NEIGHBOUR,
+    OWN,
     PUBLISHED,
     SAMPLED,
     Candidate,
@@ -47,6 +49,7 @@ class Planner:
         trials: candidates in all.
         outsiders: whether published networks outside of the space are candidates too.
         starts: members that the first batch begins with, behind the published networks.
+        own: networks that the first batch begins with, before all others.
         initial: size of the first batch at least.
         batch: of those that follow.
     """
@@ -61,12 +64,14 @@ class Planner:
         trials: int,
         outsiders: bool = True,
         starts: Sequence[Candidate] = (),
+        own: Sequence[Candidate] = (),
     ) -> None:
         self.space = space
         self.seed = seed
         self.trials = trials
         self.outsiders = outsiders
         self.starts = starts
+        self.own = own
         self.exhaustive = space.size() <= trials
 
     def plan(self, batch: int, records: Sequence[Record]) -> list[Candidate]:
@@ -83,7 +88,8 @@ class Planner:
         rng = np.random.default_rng([self.seed, batch])
         if batch == 0:
             references = (c for c in published(self.space) if c.member or self.outsiders)
-            known = _new(references, seen, len(zoo.names()) * 2)
+            most = len(self.own) + 2 * len(zoo.names())
+            known = _new(chain(self.own, references), seen, most)
             known += _new(iter(self.starts), {c.digest for c in known}, len(self.starts))
             first = known[: self.trials]
             if self.exhaustive:
@@ -153,6 +159,13 @@ def published(space: SearchSpace) -> Iterator[Candidate]:
         yield Candidate(network, PUBLISHED, name, member=network in space)
     for name, network in networks:
         yield Candidate(space.nearest(network), NEAREST, name)
+
+
+def enqueued(space: SearchSpace, networks: Sequence[Architecture]) -> list[Candidate]:
+    """Return networks of a person's own as candidates; a published one stays what it is."""
+    known = {c.digest: c for c in published(space) if c.reference}
+    own = (Candidate(n, OWN, n.name, member=n in space) for n in networks)
+    return [known.get(candidate.digest, candidate) for candidate in own]
 
 
 def _repeat(make: Callable[[], Candidate], times: int) -> Iterator[Candidate]:

@@ -14,6 +14,7 @@ from searchspace import Architecture, SearchSpace
 # How different winners have to be, tried one after another until there are enough winners; with
 # the last, any two architectures are different enough.
 DISTANCES = (0.4, 0.3, 0.2, 0.1, 0.0)
+INACTIVE = -1  # code of an axis that a network does not have
 _POOL = 1500  # best candidates looked at
 
 
@@ -23,7 +24,7 @@ def choose_winners(
     count: int,
     accept: Callable[[Record], bool] = lambda record: True,
 ) -> list[Record]:
-    """Return the best feasible members, each unlike those before it.
+    """Return the best feasible candidates, each unlike those before it.
 
     Candidates are ranked by the lower bound of their score. The first winner is the best. The
     others are the best of another design (`design`) that differ most from the winners before them,
@@ -112,15 +113,25 @@ def difference(space: SearchSpace, first: Architecture, second: Architecture) ->
 
 class _Distances:
     def __init__(self, space: SearchSpace, networks: Sequence[Architecture]) -> None:
-        self.codes = space.encode(networks)
+        self.codes = _codes(space, networks)
         self.types = _type_shares(networks)
 
     def to_nearest(self, index: int, others: Sequence[int]) -> float:
         codes, code = self.codes[list(others)], self.codes[index]
-        active = (codes >= 0) | (code >= 0)
+        active = (codes != INACTIVE) | (code != INACTIVE)
         axes = (codes != code).sum(1) / np.maximum(active.sum(1), 1)
         types = np.abs(self.types[list(others)] - self.types[index]).sum(1) / 2
         return float(((axes + types) / 2).min())
+
+
+def _codes(space: SearchSpace, networks: Sequence[Architecture]) -> NDArray[np.int64]:
+    """Return the networks' codes (n, axes); one outside of the space differs in every axis."""
+    members = np.array([network in space for network in networks])
+    codes = np.repeat(INACTIVE - 1 - np.arange(len(networks))[:, None], len(space.axes), axis=1)
+    if members.any():
+        inside = [n for n, member in zip(networks, members, strict=True) if member]
+        codes[members] = space.encode(inside)
+    return codes
 
 
 def _type_shares(networks: Sequence[Architecture]) -> NDArray[np.float64]:

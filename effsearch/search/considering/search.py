@@ -6,7 +6,7 @@ hand, the best, the front, and a uniform random sample.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +56,7 @@ def search_by_totals(
     trials: int,
     seed: int,
     outsiders: bool = True,
+    own: Sequence[Candidate] = (),
     stop: Callable[[], bool] = lambda: False,
     tell: Callable[[int, float], None] = lambda number, best: None,
 ) -> Found | None:
@@ -69,6 +70,7 @@ def search_by_totals(
         trials: of records, at most.
         seed: of every random choice; the result depends on nothing else.
         outsiders: whether networks outside of the space can be scored.
+        own: networks of a person's own, which are considered and recorded.
         stop: asked several times a second whether to end early.
         tell: told how many were considered, and the best lower bound.
 
@@ -87,7 +89,7 @@ def search_by_totals(
         fine.hashes,
         evaluator.others,
     )
-    by_hand = _by_hand(space, outsiders)
+    by_hand = _by_hand(space, outsiders, own)
     inside = [c for c in by_hand if c.member]
     codes = space.encode([c.architecture for c in inside])
     rng = np.random.default_rng([seed, 0xBE])
@@ -97,7 +99,7 @@ def search_by_totals(
         coarse,
         medium,
         fine,
-        _beginnings(inside, codes, coarse.sample(STRANGERS, rng)),
+        _beginnings(inside, codes, coarse.sample(STRANGERS, rng), {c.digest for c in own}),
         number,
         sample_size,
         max(2, round(BEST * trials)),
@@ -112,7 +114,8 @@ def search_by_totals(
         *zip(inside, assessor.outcomes(codes), strict=True),
         *_outside(evaluator, [c for c in by_hand if not c.member]),
     ]
-    rows = _best_by_hand(rows, limits, room)[: trials // 2]
+    rows = _best_by_hand(rows, limits, room, {c.digest for c in own})
+    rows = rows[: max(len(own), trials // 2)]
     seen = {candidate.digest for candidate, _ in rows}
     for population, origin in _worth_recording(found, round(FRONT * trials)):
         for code, outcome in zip(
@@ -129,24 +132,27 @@ def search_by_totals(
     return Found(records, found.number, _progress(found.progress, limits.budget_ms))
 
 
-def _by_hand(space: SearchSpace, outsiders: bool) -> list[Candidate]:
-    """Return published networks, the members most like them, and scaled ones; each once."""
+def _by_hand(space: SearchSpace, outsiders: bool, own: Sequence[Candidate] = ()) -> list[Candidate]:
+    """Return own and published networks, the members most like these, scaled ones; each once."""
     found: dict[str, Candidate] = {}
     scaled = (
         Candidate(network, SCALED, network.name, member=network in space)
         for network in scaled_families()
     )
-    for candidate in (*published(space), *scaled):
+    for candidate in (*own, *published(space), *scaled):
         if candidate.member or outsiders:
             found.setdefault(candidate.digest, candidate)
     return list(found.values())
 
 
-def _beginnings(inside: Sequence[Candidate], codes: Codes, strangers: Codes) -> list[Codes]:
-    """Return what islands begin with: each family's networks, all of them, random ones."""
+def _beginnings(
+    inside: Sequence[Candidate], codes: Codes, strangers: Codes, own: Container[str]
+) -> list[Codes]:
+    """Return what islands begin with: each family's networks, all of them, random ones, own."""
+    mine = np.array([candidate.digest in own for candidate in inside], bool)
     families = np.array([_family(candidate) for candidate in inside])
     parts = [codes[families == family] for family in range(len(FAMILIES))]
-    return [part for part in (*parts, codes, strangers) if len(part)]
+    return [part for part in (*parts, codes, strangers, codes[mine]) if len(part)]
 
 
 def _family(candidate: Candidate) -> int:
@@ -163,19 +169,20 @@ def _outside(
 
 
 def _best_by_hand(
-    rows: Sequence[tuple[Candidate, Outcome]], limits: Limits, room: int
+    rows: Sequence[tuple[Candidate, Outcome]], limits: Limits, room: int, own: Container[str]
 ) -> list[tuple[Candidate, Outcome]]:
-    """Return the published networks and the best of the others, those within the limits first."""
+    """Return own and published networks and the best others, those within the limits first."""
 
-    def rank(row: tuple[Candidate, Outcome]) -> tuple[bool, float, float]:
+    def rank(row: tuple[Candidate, Outcome]) -> tuple[bool, bool, float, float]:
         candidate, outcome = row
+        kind = candidate.digest not in own, not candidate.reference
         if outcome.error:
-            return not candidate.reference, float("inf"), 0.0
+            return *kind, float("inf"), 0.0
         excess = sum(max(0.0, value) for value in limits.excess(outcome).values())
-        return not candidate.reference, excess, -outcome.lower_bound
+        return *kind, excess, -outcome.lower_bound
 
     ordered = sorted(rows, key=rank)
-    count = sum(candidate.reference for candidate, _ in ordered)
+    count = sum(candidate.reference or candidate.digest in own for candidate, _ in ordered)
     return ordered[: max(count + SCALED_AT_LEAST, room)]
 
 
