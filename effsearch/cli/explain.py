@@ -15,8 +15,6 @@ from searchspace import UserError
 if TYPE_CHECKING:
     from effsearch.search.single_changes import Effect
 
-SHOWN = 10
-
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -78,6 +76,8 @@ def explain(
 
 
 def _show(title: str, ranked: Sequence[Effect], budget_ms: float | None) -> None:
+    from effsearch.search.single_changes import SHOWN
+
     show(f"\n{title}" + ("" if ranked else " none"))
     if not ranked:
         return

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from effsearch.errors import NoArchitectureFitsError
 from effsearch.report.write import regenerate
 from effsearch.run.by_hand import best_published
+from effsearch.run.explained import explained
 from effsearch.run.helpers import Helpers
 from effsearch.run.nothing_fits import nothing_fits
 from effsearch.run.searching import Searched, searched
@@ -102,6 +103,7 @@ def _write(
         from effsearch.run.refined_entries import add_refined
 
         add_refined(summary, refinement, winners, best_published(records))
+    summary["explain"] = explained(start.space, evaluator, winners)
     _export(start, winners, here, opinion, refinement, helpers)
     write_summary(folder, summary)
     regenerate(folder)

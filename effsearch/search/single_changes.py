@@ -12,6 +12,7 @@ from effsearch.search.evaluation import Evaluator
 from searchspace import Architecture, SearchSpace, UserError
 from searchspace.space import Change, label
 
+SHOWN = 10  # changes of a kind that people are shown
 REASONS = 2  # of a change's score, the greatest
 
 

@@ -135,3 +135,16 @@ def test_what_can_not_be_considered_is_told_in_one_line(effsearch, tmp_path, val
     assert status == 2
     assert "--consider" in err
     assert not (tmp_path / "o").exists()
+
+
+def test_the_report_explains_the_first_winner(finished):
+    folder, *_ = finished
+    explain = summary(folder)["explain"]
+    assert explain["changes"] > 20
+    assert 0 < len(explain["savings"]) <= 10
+    assert 0 < len(explain["gains"]) <= 10
+    assert all(row["latency_ms"] < 0 for row in explain["savings"])
+    assert all(row["lower_bound"] > 0 for row in explain["gains"])
+    page = (folder / "report.html").read_text()
+    assert "What one change of winner 1 would do" in page
+    assert explain["gains"][0]["axis"] in page
