@@ -125,6 +125,20 @@ def test_a_drawing_has_a_box_a_block(name):
     assert "\n" not in repr(architecture)
 
 
+def test_further_devices_and_own_networks_are_asked_for(tmp_path):
+    mine = SearchSpace.load("small").nearest(zoo.load("shvit_s1")).renamed("mine")
+    mine.to_yaml(tmp_path / "mine.yaml")
+    result = effsearch.find(
+        "iphone12", 1.2, **ASKED, also={"epyc-zen5-1t": 2.0}, watch=["iphone13"],
+        max_memory_mb=2.0, max_size_mb=30, enqueue=[tmp_path / "mine.yaml"],
+    )  # fmt: skip
+    for row in result.summary["winners"]:
+        assert row["elsewhere"][0]["quantile_ms"] <= 2.0
+        assert row["peak_memory_bytes"] <= 2e6
+        assert row["weight_bytes"] <= 30e6
+    assert [row["name"] for row in result.summary["yours"]] == ["mine"]
+
+
 def test_mistakes_are_named():
     with pytest.raises(UserError, match="did you mean iphone12"):
         effsearch.find("iphone112", 1.0)

@@ -13,6 +13,7 @@ from effsearch.search.considering.families import MIXED, Families
 from effsearch.search.considering.search import search_by_totals
 from effsearch.search.evaluation import Evaluator
 from effsearch.search.limits import Limits
+from effsearch.search.parameters import enumerate_space
 from searchspace import SearchSpace
 from searchspace.space import space_names
 from searchspace.variation import Variation
@@ -133,3 +134,29 @@ def test_families_are_those_of_the_blocks(name):
         assert (number == MIXED) == (len(families) > 1)
         if number != MIXED:
             assert numbers.setdefault(number, families[0]) == families[0]
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        Limits(0.6, also=(("epyc-zen5-1t", 0.12),)),
+        Limits(0.6, max_memory_mb=0.07),
+        Limits(0.6, max_size_mb=0.75, also=(("iphone13", 0.474), ("epyc-zen5-1t", 0.11))),
+    ],
+)
+def test_the_best_within_all_limits_is_found(limits):
+    """Against every network of a small space, one by one."""
+    tiny = SearchSpace.load("tiny")
+    others = [DeviceTable.load(name) for name in ("epyc-zen5-1t", "iphone13")]
+    scorer = Evaluator(DeviceTable.load("iphone12"), load_source("imagenet", None), 0.8, others)
+    everyone = scorer(list(enumerate_space(tiny)))
+    fits = [o for o in everyone if all(e <= 0 for e in limits.excess(o).values())]
+    looser = [o for o in everyone if o.quantile_ms <= limits.budget_ms]
+    best = max(o.lower_bound for o in fits)
+    assert best < max(o.lower_bound for o in looser), "the further limits do not bind"
+    found = searched(tiny, scorer, 2000, limits=limits)
+    records = [r for r in found.records if r.candidate.member and r.feasible]
+    assert max(r.outcome.lower_bound for r in records) == pytest.approx(best, rel=1e-9)
+    for record in found.records:
+        one = scorer.evaluate(record.candidate.architecture)
+        assert record.feasible == all(e <= 0 for e in limits.excess(one).values())
