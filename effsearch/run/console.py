@@ -74,8 +74,8 @@ def show_run(folder: Path, summary: dict[str, Any]) -> None:
 
 
 def _row(label: str, row: dict[str, Any], text: str) -> None:
-    latencies = [f"{of['mean_ms']:.3f} ± {of['std_ms']:.3f}" for of in (row, *row["elsewhere"])]
-    latency = "".join(f"{text:<18}" for text in latencies)
+    latencies = [(of["mean_ms"], of["std_ms"]) for of in (row, *row["elsewhere"])]
+    latency = "".join(f"{f'{mean:.3f} ± {std:.3f}':<18}" for mean, std in latencies)
     if "measured_ms" in row:
         text += f" (measured here: {row['measured_ms']:.3f} ms"
         if "measured_at_table_speed_ms" in row:
