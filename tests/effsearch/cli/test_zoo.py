@@ -2,13 +2,28 @@ import re
 from importlib import resources
 from pathlib import Path
 
-from searchspace import Architecture, SearchSpace, zoo
+import onnx
+
+from effsearch.onnx_io.onnx_files import to_onnx
+from searchspace import Architecture, SearchSpace, build, zoo
 
 
 def test_the_zoo_lists_all_networks(effsearch):
     _, body, _ = effsearch("zoo", "--json")
     assert {row["name"] for row in body["networks"]} == set(zoo.names())
     assert "swiftformer_l3" in effsearch("zoo")[1]
+
+
+def test_describe_shows_weights_and_memory_of_networks_and_files(effsearch, tmp_path):
+    path = tmp_path / "net.onnx"
+    onnx.save(to_onnx(build(zoo.load("shvit_s1")).eval()), path)
+    bodies = [effsearch("describe", target, "--json")[1] for target in ("shvit_s1", path)]
+    for body in bodies:
+        assert body["weight_bytes"] == 25_230_384
+        assert body["peak_memory_bytes"] == 4 * (3 * 224**2 + 16 * 112**2)
+    out = effsearch("describe", "shvit_s1")[1]
+    assert "25.23 MB of weights" in out
+    assert "1.40 MB of activations" in out
 
 
 def test_describe_counts_like_the_published_figures(effsearch):
