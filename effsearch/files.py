@@ -25,6 +25,15 @@ def file_name(text: str, otherwise: str = "unnamed") -> str:
     return name or otherwise
 
 
+def home_folder(name: str) -> Path:
+    """Returns a folder of a person's own files: `$EFFSEARCH_HOME/NAME`, or in the usual place."""
+    home = os.environ.get("EFFSEARCH_HOME")
+    if home:
+        return Path(home) / name
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "effsearch" / name
+
+
 @contextmanager
 def atomic_write(
     path: str | Path,

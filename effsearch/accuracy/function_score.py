@@ -37,8 +37,9 @@ class FunctionOptions(ScoreOptions):
 class FunctionScore(ScoreSource):
     """Calls a function for each architecture.
 
-    A run that is resumed checks that the source text of the function's module is the same. Workers
-    import the module themselves; a cluster's nodes need it too.
+    A run that is resumed checks that the source text of the function's module is the same, and
+    scores are kept over runs as long as it is. Workers import the module themselves; a cluster's
+    nodes need it too.
     """
 
     name = "function"
@@ -59,6 +60,7 @@ class FunctionScore(ScoreSource):
         except (OSError, TypeError):  # a module without a text
             source = ""
         self.card = {"score": options.score, "source": source}
+        self.repeatable = bool(source)
 
     def score(self, architecture: Architecture) -> Score:
         """Return what the function returns.

@@ -107,10 +107,6 @@ class ScoreOptions(BaseModel):
         """
         return None
 
-    def in_run(self, folder: Path) -> Self:
-        """Return the options of a source that may keep files in a run's folder."""
-        return self
-
 
 def _complaint(error: Any) -> str:
     if error["type"] == "value_error":

@@ -57,6 +57,8 @@ class ScoreSource(ABC):
         space: the only networks that it can score are this space's; None where it scores any.
         card: plain data that scores depend on: a run that is continued checks that it is the same;
             None where they depend on the code alone.
+        repeatable: whether card, options and code say all that scores depend on, so that scores may
+            be kept over runs.
         held_out: plain data on its error on networks that it has not seen; empty where not stated.
     """
 
@@ -66,6 +68,7 @@ class ScoreSource(ABC):
     note: str = ""
     space: SearchSpace | None = None
     card: Any = None
+    repeatable: bool = True
     held_out: Any = MappingProxyType({})
 
     @abstractmethod
@@ -97,11 +100,12 @@ class ScoreSource(ABC):
             UserError: where they cannot.
         """
 
-    def weights_for(self, architecture: Architecture, folder: Path) -> Weights | None:
+    def weights_for(self, architecture: Architecture, score: float, folder: Path) -> Weights | None:
         """Return the weights that a winner was scored with; None where it was scored without.
 
         Args:
             architecture: the winner.
+            score: that it had.
             folder: where its checkpoint may be put until it is copied.
         """
         return None

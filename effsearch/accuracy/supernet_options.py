@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated
 
 from pydantic import AfterValidator
 
@@ -11,8 +11,6 @@ from effsearch.accuracy.options import Flag, ScoreOptions
 from searchspace import SearchSpace
 from searchspace.errors import UserError
 from searchspace.space import space_names
-
-SCORES = "inherited"  # folder of a run with the scores by digest
 
 
 def _one_or_more(value: int | None) -> int | None:
@@ -35,7 +33,6 @@ class SupernetOptions(ScoreOptions):
         images: validation images, evenly spread; None for all.
         recalibration_batches: batches of 256 training images for the batch norms.
         device: `cpu`, `cuda` or `auto`.
-        cache: folder that keeps scores by digest; None for the user's cache folder.
     """
 
     checkpoint: Annotated[
@@ -54,7 +51,6 @@ class SupernetOptions(ScoreOptions):
         int, _OneOrMore, Flag("Batches of 256 images for its batch norms; 4 by default")
     ] = 4
     device: str = "auto"
-    cache: Path | None = None
 
     def default_space(self) -> str:
         """Return the name of the shipped space that the supernet was trained for.
@@ -72,7 +68,3 @@ class SupernetOptions(ScoreOptions):
             f"--space: missing; {self.checkpoint} was trained for {name}, which is no shipped "
             "space: give its file"
         )
-
-    def in_run(self, folder: Path) -> Self:
-        """Return options that keep scores in the run's folder."""
-        return self.model_copy(update={"cache": (folder / SCORES).resolve()})

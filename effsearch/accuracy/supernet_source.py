@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Callable
 from functools import cached_property
@@ -14,9 +13,7 @@ from effsearch.accuracy.inherited_weights import inherited_weights
 from effsearch.accuracy.score import Score, ScoreSource
 from effsearch.accuracy.supernet_options import SupernetOptions
 from effsearch.export.weights import Weights
-from effsearch.files import atomic_write_text
 from effsearch.json_text import parse_json
-from effsearch.training.data.pixels import cache_dir
 from effsearch.training.memory import is_out_of_memory
 from effsearch.training.supernet import state as states
 from effsearch.training.supernet.evaluate import InheritedConfig, InheritedScorer
@@ -33,10 +30,9 @@ STATED = Path(__file__).parent / "data" / "inherited.json"
 class SupernetScore(ScoreSource):
     """Top-1 of a candidate with the weights of a trained supernet, batch norms recalibrated.
 
-    Scores are kept on the disk by the architecture's digest; in the user's cache folder apart for
-    each checkpoint, data set and setting. The standard deviation is that of drawing the validation
-    images; how far inherited accuracy is from that of trained networks is not in it. The images are
-    always the same, so a score depends on nothing but the candidate.
+    The standard deviation is that of drawing the validation images; how far inherited accuracy is
+    from that of trained networks is not in it. The images are always the same, so a score depends
+    on nothing but the candidate.
 
     Args:
         options: which supernet, and the images.
@@ -70,7 +66,6 @@ class SupernetScore(ScoreSource):
             "validation_images": self.inherited.images,
             "ranking": parse_json(STATED.read_text("utf-8")),
         }
-        self._folder = options.cache or cache_dir() / "supernet" / self._key()
 
     @cached_property
     def card(self) -> dict[str, Any]:
@@ -82,18 +77,6 @@ class SupernetScore(ScoreSource):
             "recalibration_batches": self.options.recalibration_batches,
             "steps": self._steps,
         }
-
-    def _key(self) -> str:
-        state = self.options.checkpoint.stat()
-        parts = (
-            str(self.options.checkpoint.resolve()),
-            state.st_size,
-            state.st_mtime_ns,
-            self.inherited.data_digest,
-            self.inherited.images,
-            self.options.recalibration_batches,
-        )
-        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
     def check(self, space: SearchSpace) -> None:
         """Check, before a search, that a space is the supernet's and that memory suffices.
@@ -111,24 +94,19 @@ class SupernetScore(ScoreSource):
         Raises:
             UserError: where the architecture is not in the supernet's space, or memory runs out.
         """
-        file = self._folder / f"{architecture.digest()}.json"
-        try:
-            top1 = float(parse_json(file.read_text())["top1"])
-        except (OSError, ValueError, KeyError, TypeError):
-            top1 = self._in_memory(lambda: self.inherited.evaluate(architecture).top1)
-            self._keep(file, top1)
+        top1 = float(self._in_memory(lambda: self.inherited.evaluate(architecture).top1))
         share = top1 / 100
         images = self.inherited.images
         return Score(top1, 100 * math.sqrt(max(share * (1 - share), 1e-6) / images))
 
-    def weights_for(self, architecture: Architecture, folder: Path) -> Weights:
+    def weights_for(self, architecture: Architecture, score: float, folder: Path) -> Weights:
         """Return a winner's inherited weights, batch norms recalibrated.
 
         Raises:
             UserError: where the architecture is not in the supernet's space.
         """
-        top1 = self.score(architecture).score
-        return inherited_weights(self.inherited, architecture, top1, self.options.data.stem, folder)
+        data = self.options.data.stem
+        return inherited_weights(self.inherited, architecture, score, data, folder)
 
     def _in_memory(self, work: Callable[[], T]) -> T:
         try:
@@ -141,9 +119,3 @@ class SupernetScore(ScoreSource):
                 f"{self.inherited.batch} and {self.inherited.recipe.image_side} px; try fewer "
                 "--workers, each holds a supernet and its images, or a machine with more memory"
             ) from None
-
-    def _keep(self, file: Path, top1: float) -> None:
-        try:
-            atomic_write_text(file, json.dumps({"top1": top1}))
-        except OSError:
-            return  # a score that is not kept is measured again

@@ -107,6 +107,19 @@ def run(
         float | None,
         typer.Option("--ray-wait", help="Seconds to wait for a free CPU there.  [default: 30]"),
     ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            "--storage",
+            help="URL of a database with a study that several runs share.",
+        ),
+    ] = None,
+    study: Annotated[
+        str | None, typer.Option("--study", help="Name of that study; the same for all.")
+    ] = None,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Score again what earlier runs scored.")
+    ] = False,
     out: Annotated[
         Path | None, typer.Option("--out", help="Run folder.  [default: in results/runs]")
     ] = None,
@@ -173,6 +186,9 @@ def run(
             engine=engine,
             ray_address=ray_address,
             ray_wait_s=ray_wait,
+            cache=not no_cache,
+            storage=storage,
+            study=study,
         ),
         say,
     )

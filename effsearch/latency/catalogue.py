@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import difflib
-import os
 from pathlib import Path
 
+from effsearch.files import home_folder
 from searchspace import UserError
 
 SHIPPED = Path(__file__).parent / "devices"
 
 
 def user_folder() -> Path:
-    """Return the folder of a person's own tables: `$EFFSEARCH_HOME/devices`, or the usual place."""
-    home = os.environ.get("EFFSEARCH_HOME")
-    if home:
-        return Path(home) / "devices"
-    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(base) / "effsearch" / "devices"
+    """Return the folder of a person's own tables."""
+    return home_folder("devices")
 
 
 def is_shipped(name: str) -> bool:

@@ -23,7 +23,7 @@ SHARED = ("data",)
 _ASKED = (
     "budget_ms", "device", "space", "trials", "consider", "seed", "confidence", "proxy", "winners",
     "max_params_m", "max_macs_m", "max_memory_mb", "max_size_mb", "also", "enqueue",
-    "narrowing",
+    "narrowing", "study",
 )  # fmt: skip
 _MAY_GROW = ("trials", "consider", "winners")
 
@@ -39,19 +39,23 @@ class Resources:
         engine: `local` or `ray`.
         ray_address: of a Ray cluster; None starts one on this machine.
         ray_wait_s: how long to wait for a cluster's first free CPU.
+        cache: whether slow scores of earlier runs serve, and those of this one are kept.
+        storage: URL of the database with the study that several drivers share; None for none.
     """
 
     workers: int = 1
     engine: str = "local"
     ray_address: str | None = None
     ray_wait_s: float = RAY_WAIT_S
+    cache: bool = True
+    storage: str | None = None
 
 
 @dataclass(frozen=True)
 class RunArguments:
     """What the command line says of a run; None where it says nothing.
 
-    The fields from `budget_ms` to `narrowing` are those of `SearchRequest`, the last four those
+    The fields from `budget_ms` to `study` are those of `SearchRequest`, the last six those
     of `Resources`.
 
     Attributes:
@@ -81,10 +85,13 @@ class RunArguments:
     also: tuple[OtherDevice, ...] | None = None
     enqueue: tuple[Enqueued, ...] | None = None
     narrowing: Narrowing | None = None
+    study: str | None = None
     workers: int | None = None
     engine: str = "local"
     ray_address: str | None = None
     ray_wait_s: float | None = None
+    cache: bool = True
+    storage: str | None = None
 
     def check(self) -> None:
         """Check what can be checked by itself.
@@ -101,6 +108,10 @@ class RunArguments:
             raise UserError("--ray-address: needs --engine ray")
         if self.ray_wait_s is not None and not 0 <= self.ray_wait_s <= 86400:
             raise UserError(f"--ray-wait: {self.ray_wait_s} is not from 0 to 86400 seconds")
+        if self.storage is not None and self.resume is None and not self.study:
+            raise UserError("--study: missing; name the study that all drivers work on")
+        if self.study is not None and self.storage is None:
+            raise UserError("--storage: missing; give the URL of the database with the study")
         self.refining.check()
         if self.resume is not None and self.out is not None:
             raise UserError("--out: a resumed run stays in its folder; leave --out away")
@@ -112,6 +123,8 @@ class RunArguments:
             self.engine,
             self.ray_address,
             _or(self.ray_wait_s, RAY_WAIT_S),
+            self.cache,
+            self.storage,
         )
 
     def request(self) -> SearchRequest:
@@ -145,6 +158,7 @@ class RunArguments:
             enqueue=self.enqueue or (),
             also=tuple(replace(o, device=_lasting(o.device)) for o in self.also or ()),
             narrowing=_or(self.narrowing, Narrowing()),
+            study=self.study,
             options=options,
         )
 
@@ -160,6 +174,12 @@ class RunArguments:
         Raises:
             UserError: names the option that differs.
         """
+        if (stored.study is None) != (self.storage is None):
+            raise UserError(
+                f"--storage: the run in {folder} has its study in its folder; leave --storage away"
+                if stored.study is None
+                else f"--storage: missing; the run in {folder} is of a study in a database"
+            )
         given = {name: getattr(self, name) for name in _ASKED}
         given = {name: value for name, value in given.items() if value is not None}
         for name, value in given.items():

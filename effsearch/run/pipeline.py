@@ -153,7 +153,8 @@ def _export(
             weights = trained_weights(refinement, architecture)
         place = start.folder / "winners" / str(rank)
         with tempfile.TemporaryDirectory(dir=start.folder) as scratch:
-            weights = weights or evaluator.source.weights_for(architecture, Path(scratch))
+            score = record.outcome.score
+            weights = weights or evaluator.source.weights_for(architecture, score, Path(scratch))
             if weights is None:
                 untrained.append((place, architecture, facts, request.seed))
             else:

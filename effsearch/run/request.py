@@ -56,6 +56,8 @@ class SearchRequest:
         also: further devices, each with its budget, or without one if it is only reported.
         enqueue: networks of a person's own, which are considered too.
         narrowing: what is kept of the space.
+        study: name of the study that several drivers share in a storage; None where the run has its
+            own.
         options: what the score source takes; its defaults where left out.
 
     Raises:
@@ -78,6 +80,7 @@ class SearchRequest:
     also: tuple[OtherDevice, ...] = ()
     enqueue: tuple[Enqueued, ...] = ()
     narrowing: Narrowing = field(default_factory=Narrowing)
+    study: str | None = None
     options: ScoreOptions = field(default_factory=ScoreOptions)
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -111,6 +114,11 @@ class SearchRequest:
         ):
             if value < least:
                 raise UserError(f"{option}: {value} is not an integer of {least} or more")
+        if self.study is not None and not find(self.proxy).slow:
+            raise UserError(
+                f"--storage: is for slow scores, and --proxy {self.proxy} is fast: one process "
+                "does the whole search in seconds; leave --storage away"
+            )
         self._check_enqueued()
         if type(self.options) is ScoreOptions:
             object.__setattr__(self, "options", read_options(self.proxy, {}))
@@ -137,10 +145,11 @@ class SearchRequest:
             tuple((o.name, o.budget_ms) for o in self.also if o.budget_ms is not None),
         )
 
-    def evaluator_spec(self, folder: Path) -> EvaluatorSpec:
-        """Return what workers make their evaluators from, for a run in a folder."""
-        options, others = self.options.in_run(folder), tuple(o.device for o in self.also)
-        return EvaluatorSpec(self.device, self.proxy, self.confidence, options, others)
+    @property
+    def evaluator_spec(self) -> EvaluatorSpec:
+        """What workers make their evaluators from."""
+        others = tuple(o.device for o in self.also)
+        return EvaluatorSpec(self.device, self.proxy, self.confidence, self.options, others)
 
     def write(self, folder: Path, fingerprints: Mapping[str, str]) -> None:
         """Write it to a run folder.

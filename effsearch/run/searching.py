@@ -9,17 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from effsearch.accuracy.registry import find
 from effsearch.accuracy.score import TotalsScore
+from effsearch.accuracy.score_cache import ScoreCache
 from effsearch.files import atomic_write_text
 from effsearch.run.start import Start
-from effsearch.search.candidates import Outcome, Record
+from effsearch.search.candidates import Record
 from effsearch.search.considering.assessment import Assessor
 from effsearch.search.considering.search import search_by_totals
 from effsearch.search.engines import make_executor
 from effsearch.search.evaluation import Evaluator
+from effsearch.search.executors import Executor
 from effsearch.search.guided import GuidedPlanner, Screen
 from effsearch.search.limits import Limits
 from effsearch.search.loop import InterruptedSearchError, search
@@ -27,8 +27,7 @@ from effsearch.search.planner import Planner, enqueued
 from effsearch.search.progress import Progress
 from effsearch.search.scaled_starts import scaled_starts
 from effsearch.search.study import StudyStore
-from effsearch.search.surrogate import Array
-from searchspace import Architecture, SearchSpace
+from searchspace import SearchSpace
 from searchspace.variation import Variation
 
 FILE = "considered.json"
@@ -75,6 +74,11 @@ def searched(
     try:
         more = request.consider > request.trials  # else all that is considered is recorded
         if isinstance(start.evaluator.source, TotalsScore) and more and not exhaustive:
+            if start.resources.engine == "ray" and start.refining is None:
+                say(
+                    f"--engine ray: has nothing to do here; the score {request.proxy} adds up over "
+                    "a network's parts, and this process considers all networks by itself"
+                )
             return _by_totals(start, store, progress, stop)
         screen, anywhere = start.screen(), start.evaluator.source.space is None
         starts = [] if exhaustive else scaled_starts(space, screen, request.limits)
@@ -85,59 +89,91 @@ def searched(
                 space,
                 request.seed,
                 request.trials,
-                _screen(space, screen, request.limits),
+                screen_of(space, screen, request.limits),
                 request.budget_ms,
                 anywhere,
                 starts,
                 own,
             )
-        resources = start.resources
+        resources, cache = start.resources, _cache(start, say)
         executor = make_executor(
             resources.engine,
-            request.evaluator_spec(start.folder),
+            request.evaluator_spec,
             start.evaluator,
             resources.workers,
             resources.ray_address,
             resources.ray_wait_s,
             say,
+            cache,
         )
         try:
-            records = search(request.limits, store, planner, executor, progress, stop)
+            if start.shared is None:
+                records = search(request.limits, store, planner, executor, progress, stop)
+            else:
+                records = _with_others(start, store, planner, executor, progress, stop)
         finally:
             executor.close()
+            if cache is not None:
+                _tell(cache, say)
         return Searched(records, len(records))
     finally:
         progress.close()
 
 
-def _screen(space: SearchSpace, screen: Evaluator, limits: Limits) -> Screen:
+def _with_others(
+    start: Start,
+    store: StudyStore,
+    planner: Planner,
+    executor: Executor,
+    progress: Progress,
+    stop: Callable[[], bool],
+) -> list[Record]:
+    """Search beside other drivers, and keep what all of them found in the run's own study too."""
+    from effsearch.search.shared.loop import search_shared
+
+    shared, workers = start.shared, start.resources.workers
+    assert shared is not None
+    found = search_shared(start.request.limits, shared, planner, executor, progress, workers, stop)
+    held = {record.candidate.digest for record in store.records()}
+    store.add([record for record in found if record.candidate.digest not in held])
+    return store.records()
+
+
+def _cache(start: Start, say: Callable[[str], None]) -> ScoreCache | None:
+    """Return where the scores of a run are kept; None where they are fast or shall not be."""
+    source = start.evaluator.source
+    if not (start.resources.cache and find(start.request.proxy).slow):
+        return None
+    if not source.repeatable:
+        say(f"scores are not kept for other runs: what {source.name} depends on can't be told")
+        return None
+    try:
+        cache = ScoreCache.of(source, start.request.options)
+    except OSError as error:
+        say(f"scores are not kept for other runs: {error}")
+        return None
+    if cache.damaged:
+        say(f"{cache.path}: {cache.damaged} damaged lines are left out")
+    return cache
+
+
+def _tell(cache: ScoreCache, say: Callable[[str], None]) -> None:
+    if cache.found:
+        say(f"{cache.found} scores came from earlier runs ({cache.path}); --no-cache scores again")
+    if cache.failure:
+        say(f"scores are not kept for other runs: {cache.failure}")
+
+
+def screen_of(space: SearchSpace, screen: Evaluator, limits: Limits) -> Screen:
     """Return what is free to know of members, as `GuidedPlanner` takes it.
 
     By how much they exceed the limits, their latency, and the fast score's estimate.
     """
     source = screen.source
     assert isinstance(source, TotalsScore)
-    assessor = Assessor(
-        space,
-        screen.table,
-        source,
-        limits,
-        screen.confidence,
-        Variation(space).hashes,
-        screen.others,
-    )
-
-    def free(networks: Sequence[Architecture]) -> Array:
-        outcomes = assessor.outcomes(space.encode(networks))
-        return np.array([(_violation(limits, o), o.quantile_ms, o.score) for o in outcomes])
-
-    return free
-
-
-def _violation(limits: Limits, outcome: Outcome) -> float:
-    if outcome.error:
-        return math.inf
-    return sum(max(0.0, excess) for excess in limits.excess(outcome).values())
+    hashes, others = Variation(space).hashes, screen.others
+    assessor = Assessor(space, screen.table, source, limits, screen.confidence, hashes, others)
+    return assessor.estimates
 
 
 def _by_totals(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
@@ -23,6 +24,9 @@ from searchspace.space import space_names
 from searchspace.space_file import parse_space
 from searchspace.yaml_text import read_yaml
 
+if TYPE_CHECKING:
+    from effsearch.search.shared.study import SharedStudy
+
 SPACE_FILE = "space.yaml"
 
 
@@ -37,6 +41,7 @@ class Start:
         evaluator: prices and scores.
         resources: what may be used.
         refining: which of the best to train and rank by that; None for none.
+        shared: the study that several drivers share; None where the run has its own.
     """
 
     request: SearchRequest
@@ -45,6 +50,7 @@ class Start:
     evaluator: Evaluator
     resources: Resources
     refining: RefineRequest | None = None
+    shared: SharedStudy | None = None
 
     def screen(self) -> Evaluator:
         """Return what many networks can be scored with: the estimate, where the score is slow."""
@@ -78,7 +84,7 @@ def start(arguments: RunArguments, say: Callable[[str], None]) -> Start:
 def _begin(arguments: RunArguments, say: Callable[[str], None]) -> Start:
     request = arguments.request()
     folder = arguments.out or default_folder(request)
-    evaluator = request.evaluator_spec(folder).make()
+    evaluator = request.evaluator_spec.make()
     space, text = _space(request)
     evaluator.source.check(space)
     scored = evaluator.source.space
@@ -89,10 +95,12 @@ def _begin(arguments: RunArguments, say: Callable[[str], None]) -> Start:
                 f"only ones that {evaluator.source.name} scores"
             )
     refining = arguments.refining_of(request).make(arguments.ray_address, say)
+    resources = arguments.resources()
+    shared = _shared(request, resources, space, evaluator)
     prepare(folder)
     (folder / SPACE_FILE).write_text(text, "utf-8")
     request.write(folder, fingerprints(evaluator))
-    return Start(request, folder, space, evaluator, arguments.resources(), refining)
+    return Start(request, folder, space, evaluator, resources, refining, shared)
 
 
 def _resume(arguments: RunArguments, say: Callable[[str], None]) -> Start:
@@ -104,7 +112,7 @@ def _resume(arguments: RunArguments, say: Callable[[str], None]) -> Start:
     if not (folder / SPACE_FILE).is_file():
         raise UserError(f"--resume: {folder} is no whole run (it has no {SPACE_FILE})")
     request = arguments.extended(stored, folder)
-    evaluator = request.evaluator_spec(folder).make()
+    evaluator = request.evaluator_spec.make()
     for name, value in fingerprints(evaluator).items():
         if then.get(name) != value:
             what = f"{name} {getattr(request, name, '')}".strip()
@@ -115,7 +123,31 @@ def _resume(arguments: RunArguments, say: Callable[[str], None]) -> Start:
     space = SearchSpace.load(folder / SPACE_FILE)
     if request != stored:
         request.write(folder, then)
-    return Start(request, folder, space, evaluator, arguments.resources(), refining)
+    resources = arguments.resources()
+    shared = _shared(request, resources, space, evaluator)
+    return Start(request, folder, space, evaluator, resources, refining, shared)
+
+
+def _shared(
+    request: SearchRequest, resources: Resources, space: SearchSpace, evaluator: Evaluator
+) -> SharedStudy | None:
+    """Return the study that a run shares with others; None where it has its own.
+
+    Raises:
+        UserError: where the storage does not answer, or the study is of another question.
+    """
+    if request.study is None or resources.storage is None:
+        return None
+    from effsearch.search.shared.storage import open_storage
+    from effsearch.search.shared.study import SharedStudy
+
+    question = {
+        **{f"limit {name}": value for name, value in asdict(request.limits).items()},
+        "confidence": request.confidence,
+        "space": hashlib.sha256(repr(space.spec).encode()).hexdigest(),
+        **fingerprints(evaluator),
+    }
+    return SharedStudy(open_storage(resources.storage), request.study, space, question)
 
 
 def fingerprints(evaluator: Evaluator) -> dict[str, str]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from effsearch.accuracy.score_cache import ScoreCache
 from effsearch.search.evaluation import Evaluator, EvaluatorSpec
 from effsearch.search.executors import RAY_WAIT_S, Executor, LocalExecutor, SerialExecutor
+from effsearch.search.pricing_executor import PricingExecutor
 from searchspace import UserError
 
 ENGINES = ("local", "ray")
@@ -19,6 +21,7 @@ def make_executor(
     address: str | None = None,
     ray_wait_s: float = RAY_WAIT_S,
     say: Callable[[str], None] = lambda message: None,
+    cache: ScoreCache | None = None,
 ) -> Executor:
     """Return an executor.
 
@@ -26,11 +29,13 @@ def make_executor(
         engine: one of `ENGINES`.
         spec: what workers make their evaluators from.
         evaluator: this process's own, which serves where one local worker is asked for, and no
-            score takes long: what is under way in a process of its own can be dropped.
+            score takes long: what is under way in a process of its own can be dropped. Where scores
+            take long, it prices.
         workers: processes or actors.
         address: of a Ray cluster; None starts one here.
         ray_wait_s: how long to wait for a cluster's first free CPU.
         say: told what a cluster lacks.
+        cache: of scores that take long; None for none.
 
     Raises:
         UserError: where the engine is unknown, workers are fewer than 1, or there is no cluster.
@@ -44,7 +49,9 @@ def make_executor(
     if engine == "ray":
         from effsearch.search.ray_executor import RayExecutor
 
-        return RayExecutor(spec, workers, address, ray_wait_s, say)
-    if workers == 1 and not spec.slow:
+        executor: Executor = RayExecutor(spec, workers, address, ray_wait_s, say)
+    elif workers == 1 and not spec.slow:
         return SerialExecutor(evaluator)
-    return LocalExecutor(spec, workers)
+    else:
+        executor = LocalExecutor(spec, workers)
+    return PricingExecutor(executor, evaluator, cache) if spec.slow else executor

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from effsearch.accuracy.options import ScoreOptions
@@ -17,6 +17,7 @@ from searchspace.operators import FORMS, peak_bytes, unit_operators
 from searchspace.templates import prepare
 from searchspace.units import Unit, units
 
+_FAILURES = (UserError, ArithmeticError, ValueError, RuntimeError)
 DIGITS = 10  # numbers keep this many, so that no order of summation shows in a run's result
 
 
@@ -42,6 +43,14 @@ class EvaluatorSpec:
     def slow(self) -> bool:
         """Whether a score takes about a second or more."""
         return find(self.proxy).slow
+
+    def make_worker(self) -> Evaluator | Scorer:
+        """Return what a worker evaluates with: where a score is slow, it does nothing else.
+
+        Raises:
+            UserError: where there is no such table or score source.
+        """
+        return Scorer(load_source(self.proxy, self.options)) if self.slow else self.make()
 
     def make(self) -> Evaluator:
         """Return the evaluator.
@@ -106,17 +115,15 @@ class Evaluator:
 
     def evaluate(self, architecture: Architecture) -> Outcome:
         """Return an architecture's latency, counts and score, or why it has none."""
-        found: dict[str, Any] = {}
+        priced = self.priced(architecture)
+        return priced if priced.error else joined(priced, scored(self.source, architecture))
+
+    def priced(self, architecture: Architecture) -> Outcome:
+        """Return an architecture's latency and counts, or why it has none; without its score."""
         try:
-            found = self._price(architecture)
-            score = self.source.score(architecture)
-            found |= finite(
-                "score", score=score.score, score_std=score.std, lower_bound=score.lower_bound
-            )
-            return Outcome(**found)
-        except (UserError, ArithmeticError, ValueError, RuntimeError) as error:
-            reason = str(error).strip().splitlines() or [type(error).__name__]
-            return Outcome(**found, error=reason[0][:200])
+            return self.price(architecture)
+        except _FAILURES as error:
+            return Outcome(error=_reason(error))
 
     def price(self, architecture: Architecture) -> Outcome:
         """Return an architecture's latency and counts; its score is not known.
@@ -157,6 +164,44 @@ class Evaluator:
                 sum(o.weight_bytes for o in deployed),
             )
         return self._counts[unit]
+
+
+class Scorer:
+    """Scores architectures; what they cost is not known here."""
+
+    def __init__(self, source: ScoreSource) -> None:
+        self._source = source
+
+    def __call__(self, architectures: Sequence[Architecture]) -> list[Outcome]:
+        """Return an outcome without latency and counts for each architecture."""
+        return [scored(self._source, architecture) for architecture in architectures]
+
+
+def scored(source: ScoreSource, architecture: Architecture) -> Outcome:
+    """Return an architecture's score, or why it has none; without latency and counts."""
+    try:
+        score = source.score(architecture)
+        return Outcome(
+            **finite("score", score=score.score, score_std=score.std, lower_bound=score.lower_bound)
+        )
+    except _FAILURES as error:
+        return Outcome(error=_reason(error))
+
+
+def joined(priced: Outcome, scored: Outcome) -> Outcome:
+    """Return the latency and counts of one outcome with the score, or its lack, of another."""
+    return replace(
+        priced,
+        score=scored.score,
+        score_std=scored.score_std,
+        lower_bound=scored.lower_bound,
+        error=scored.error,
+    )
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:200]
 
 
 def finite(what: str, **values: float) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from effsearch.errors import WorkFailedError
 from effsearch.search.candidates import Outcome
-from effsearch.search.evaluation import Evaluator, EvaluatorSpec
+from effsearch.search.evaluation import Evaluator, EvaluatorSpec, Scorer
 from effsearch.search.processes import process_pool, stop_now
 from searchspace import Architecture
 
@@ -25,13 +25,17 @@ Arrivals = Iterator[list[Outcome]]
 
 
 class Executor(Protocol):
-    """Evaluates architectures, in parallel or not; the outcomes are the same."""
+    """Evaluates architectures, in parallel or not; the outcomes are the same.
+
+    Workers of slow scores give outcomes without latency (`PricingExecutor` adds it).
+    """
 
     def start(self, architectures: Sequence[Architecture]) -> Arrivals:
         """Begin to evaluate; the returned iterator gives outcomes in order as they arrive.
 
         It gives an empty list where none came for half a second, and raises `WorkFailedError` where
-        workers died.
+        workers died. What is started later is evaluated later; the iterators are read in the same
+        order.
         """
         ...
 
@@ -55,12 +59,12 @@ class SerialExecutor:
         """Nothing to stop."""
 
 
-_worker: Evaluator | None = None
+_worker: Evaluator | Scorer | None = None
 
 
 def _start_worker(spec: EvaluatorSpec) -> None:
     global _worker
-    _worker = spec.make()
+    _worker = spec.make_worker()
 
 
 def _evaluate(architectures: Sequence[Architecture]) -> list[Outcome]:
@@ -81,10 +85,11 @@ class LocalExecutor:
         """See `Executor`."""
         try:
             parts = parcels(architectures, self.workers, self._slow)
-            self._futures = [self._pool.submit(_evaluate, part) for part in parts]
+            futures = [self._pool.submit(_evaluate, part) for part in parts]
         except (BrokenProcessPool, EOFError, OSError):  # the last two of a fork server that died
             raise WorkFailedError(_DIED) from None
-        return self._arrive(self._futures)
+        self._futures = [f for f in self._futures if not f.done()] + futures
+        return self._arrive(futures)
 
     def _arrive(self, futures: Sequence[Future[list[Outcome]]]) -> Arrivals:
         for future in futures:

@@ -7,16 +7,19 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from effsearch.search.candidates import Candidate, Record
-from effsearch.search.planner import Planner
-from effsearch.search.surrogate import MAX_SCORED, Array, Surrogate, features, most_promising
-from searchspace import Architecture, SearchSpace
+from effsearch.search.planner import Planner, first_new
+from effsearch.search.surrogate import MAX_SCORED, Array, Columns, Surrogate, most_promising
+from searchspace import SearchSpace
+from searchspace.variation import Codes, Rows
 
 INITIAL = 30  # candidates before the first that is learnt from others, behind those given
-BATCH = 10
+# Enough for 8 workers; what that costs in scores is in results/search/workers.md.
+BATCH = 8
+LAG = 1
 _POOL = 400  # children that are looked at for each batch
 _DRAWS = 20  # random members that are looked at for each one taken: latency is free
 
-Screen = Callable[[Sequence[Architecture]], Array]
+Screen = Callable[[Codes], Array]
 
 
 class GuidedPlanner(Planner):
@@ -30,8 +33,9 @@ class GuidedPlanner(Planner):
         space: what may be built.
         seed: of every random choice.
         trials: candidates in all.
-        screen: what is free to know of n members (n, k): by how much they exceed the limits, 0 for
-            those that meet them; latencies in ms; then what else may tell their scores.
+        screen: what is free to know of n encoded members (n, k): by how much they exceed the
+            limits, 0 for those that meet them; latencies in ms; then what else may tell their
+            scores.
         budget_ms: highest latency; None for no limit, and score alone where all latencies are 0.
         outsiders: whether published networks outside of the space are candidates too.
         starts: members that the first batch begins with, behind the published networks.
@@ -40,6 +44,7 @@ class GuidedPlanner(Planner):
 
     initial = INITIAL
     batch = BATCH
+    lag = LAG
 
     def __init__(
         self,
@@ -54,52 +59,73 @@ class GuidedPlanner(Planner):
     ) -> None:
         super().__init__(space, seed, trials, outsiders, starts, own)
         self._screen, self._budget_ms = screen, budget_ms
-        self._screened: dict[str, Array] = {}
 
     def evolved(
-        self, rng: np.random.Generator, records: Sequence[Record], seen: set[str], count: int
+        self,
+        rng: np.random.Generator,
+        records: Sequence[Record],
+        seen: set[str],
+        count: int,
+        pending: Sequence[Candidate] = (),
     ) -> list[Candidate]:
-        """Return up to `count` unseen children of the best records that may add most."""
+        """Return up to `count` unseen children of the best records that may add most.
+
+        What is pending counts as if it scored what is hoped of it, so that its like is left alone.
+        """
         scored = _informative(records)
         if len(scored) < 2:
             return self.sampled(rng, seen, count)
-        held = [record.candidate for record in scored]
-        pool = super().evolved(rng, records, seen, _POOL)
-        known, free = self._free(held), self._free(pool)
-        budget = self._budget_ms or 1.001 * float(max(known[:, 1].max(), free[:, 1].max()))
-        fits = np.flatnonzero(free[:, 0] <= 0)
+        members = [r for r in records if r.candidate.member and not r.failed]
+        pool, strangers = self._fresh(
+            *self.children(rng, members, _POOL), [*(r.candidate for r in records), *pending]
+        )
+        held = self.encoded([r.candidate for r in scored])
+        waiting = self.encoded([c for c in pending if c.member])
+        screened = self._screen(np.concatenate([held, waiting, pool]))
+        excess, free = screened[:, 0], screened[:, 1:]
+        first_pooled = len(held) + len(waiting)
+        known, coming, pooled = np.split(free, [len(held), first_pooled])
+        budget = self._budget_ms or 1.001 * float(free[:, 0].max())
+        fits = np.flatnonzero(excess[first_pooled:] <= 0)
         if len(fits) == 0:
-            return [pool[i] for i in np.argsort(free[:, 0], kind="stable")[:count]]
+            fits = np.argsort(excess[first_pooled:], kind="stable")
+            return first_new(self.decoded(pool[fits], strangers[fits]), seen, count)
         scores = np.array([r.outcome.lower_bound for r in scored])
-        surrogate = Surrogate(features(self.space, _networks(held), known[:, 1:]), scores)
-        chances = [pool[i] for i in fits]
-        mean, std = surrogate.predict(features(self.space, _networks(chances), free[fits, 1:]))
-        hoped = mean + std
-        order = np.argsort(-hoped, kind="stable")
-        inside = known[:, 0] <= 0
+        columns = Columns(self.space)
+        surrogate = Surrogate(columns(held, known), scores)
+
+        def hoped(codes: Codes, rows: Array) -> Array:
+            mean, std = surrogate.predict(columns(codes, rows))
+            return mean + std
+
+        chances = hoped(pool[fits], pooled[fits])
+        order = np.argsort(-chances, kind="stable")
+        heights = np.append(scores, hoped(waiting, coming))
+        inside = excess[:first_pooled] <= 0
         if budget > 0 and inside.any():
-            front = scores[inside], known[inside, 1]
-            first = most_promising(hoped, free[fits, 1], front, 1.001 * budget, count)
+            front = heights[inside], free[:first_pooled, 0][inside]
+            first = most_promising(chances, pooled[fits, 0], front, 1.001 * budget, count)
             order = np.concatenate([first, order[~np.isin(order, first)]]).astype(np.intp)
-        return [chances[i] for i in order[:count]]
+        chosen = fits[order]
+        return first_new(self.decoded(pool[chosen], strangers[chosen]), seen, count)
 
     def sampled(self, rng: np.random.Generator, seen: set[str], count: int) -> list[Candidate]:
         """Return the first random members of many that are within the limits, or nearest to it."""
         if self._budget_ms is None or count <= 0:
             return super().sampled(rng, seen, count)
-        drawn = super().sampled(rng, seen, _DRAWS * count)
-        return [drawn[i] for i in np.argsort(self._free(drawn)[:, 0], kind="stable")[:count]]
+        drawn = self.variation.sample(_DRAWS * count, rng)
+        nearest = drawn[np.argsort(self._screen(drawn)[:, 0], kind="stable")]
+        return first_new(self.decoded(nearest, np.ones(len(nearest), bool)), seen, count)
 
-    def _free(self, candidates: Sequence[Candidate]) -> Array:
-        """Return what the screen says, (n, k)."""
-        new = {c.digest: c.architecture for c in candidates if c.digest not in self._screened}
-        if new:
-            self._screened.update(zip(new, self._screen(list(new.values())), strict=True))
-        return np.array([self._screened[c.digest] for c in candidates])
-
-
-def _networks(candidates: Sequence[Candidate]) -> list[Architecture]:
-    return [candidate.architecture for candidate in candidates]
+    def _fresh(
+        self, codes: Codes, strangers: Rows, known: Sequence[Candidate]
+    ) -> tuple[Codes, Rows]:
+        """Return those that are not known, each once."""
+        hashes = self.variation.hashes(codes)
+        held = self.variation.hashes(self.encoded([c for c in known if c.member]))
+        rows = np.unique(hashes, return_index=True)[1]
+        rows = np.sort(rows[~np.isin(hashes[rows], held)])
+        return codes[rows], strangers[rows]
 
 
 def _informative(records: Sequence[Record]) -> list[Record]:

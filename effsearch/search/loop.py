@@ -1,13 +1,14 @@
-"""The loop: plan a batch, evaluate it, store and count what arrives; until nothing is planned."""
+"""The loop: plan batches, evaluate them, store and count what arrives; until nothing is planned."""
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from effsearch.errors import WorkFailedError
 from effsearch.search.candidates import Candidate, Outcome, Record
-from effsearch.search.executors import Executor
+from effsearch.search.executors import Arrivals, Executor
 from effsearch.search.limits import Limits
 from effsearch.search.planner import Planner
 from effsearch.search.progress import Progress
@@ -30,7 +31,9 @@ def search(
 ) -> list[Record]:
     """Evaluate candidates until the planner's number is reached or nothing is left to try.
 
-    The next batch is under way while the last one is written, so workers do not wait for the disk.
+    A batch is planned from those that are `planner.lag` and more batches before the last one, so
+    that workers have work while results are waited for and the next batch is planned; which
+    candidates are evaluated depends neither on how many workers there are nor on how fast they are.
     What arrives slowly is written once a second; a kill loses no more.
 
     Args:
@@ -50,7 +53,8 @@ def search(
     """
     records = store.records()
     progress.start(len(records), planner.trials, records)
-    batch, candidates = _unfinished(planner, records)
+    batches = _Batches(planner, records)
+    under_way: deque[tuple[int, list[Candidate], Arrivals]] = deque()
     written, last = len(records), time.monotonic()
 
     def write() -> None:
@@ -61,9 +65,14 @@ def search(
             progress.advance(written, records)
         last = time.monotonic()
 
-    while candidates:
-        arrivals = executor.start([c.architecture for c in candidates])
+    while True:
+        while len(under_way) <= planner.lag and (candidates := batches.next(records)) is not None:
+            arrivals = executor.start([c.architecture for c in candidates])
+            under_way.append((batches.number, candidates, arrivals))
         write()
+        if not under_way:
+            return records
+        batch, candidates, arrivals = under_way.popleft()
         before = len(records)
         try:
             for outcomes in arrivals:
@@ -77,23 +86,38 @@ def search(
         except (InterruptedSearchError, WorkFailedError, KeyboardInterrupt):
             write()
             raise
-        _check(records)
-        batch += 1
-        candidates = planner.plan(batch, records)
-    write()
-    return records
+        check_some_worked(records)
 
 
-def _unfinished(planner: Planner, records: Sequence[Record]) -> tuple[int, list[Candidate]]:
-    """Return the number of the first batch that is not whole, and what it lacks."""
-    batch = records[-1].batch if records else 0
-    planned = planner.plan(batch, [r for r in records if r.batch < batch])
-    seen = {r.candidate.digest for r in records}
-    lacking = [c for c in planned if c.digest not in seen]
-    room = planner.trials - len(records)
-    if lacking or not records:
-        return batch, lacking[: max(0, room)]
-    return batch + 1, planner.plan(batch + 1, records)
+class _Batches:
+    """The batches of a search, one after the other; first what an earlier run left undone.
+
+    Attributes:
+        number: of the batch given last.
+    """
+
+    def __init__(self, planner: Planner, records: Sequence[Record]) -> None:
+        self.number = (records[-1].batch if records else 0) - 1
+        self._planner = planner
+        self._given: dict[int, list[Candidate]] = {}
+        for record in records:
+            self._given.setdefault(record.batch, []).append(record.candidate)
+
+    def next(self, records: Sequence[Record]) -> list[Candidate] | None:
+        """Return what a batch lacks; None where nothing is left to try."""
+        batch = self.number + 1
+        known = batch - self._planner.lag
+        earlier = [r for r in records if r.batch < known]
+        pending = [c for b in range(max(0, known), batch) for c in self._given[b]]
+        planned = self._planner.plan(batch, earlier, pending)
+        if not planned:
+            return None
+        self.number, held = batch, self._given.setdefault(batch, [])
+        digests = {c.digest for c in held}
+        room = self._planner.trials - len(earlier) - len(pending) - len(held)
+        lacking = [c for c in planned if c.digest not in digests][: max(0, room)]
+        held += lacking
+        return lacking
 
 
 def _records(
@@ -110,8 +134,13 @@ def _records(
     ]
 
 
-def _check(records: Sequence[Record]) -> None:
-    if all(r.failed for r in records):
+def check_some_worked(records: Sequence[Record]) -> None:
+    """Check that not all that was tried failed.
+
+    Raises:
+        WorkFailedError: where it did.
+    """
+    if records and all(r.failed for r in records):
         raise WorkFailedError(
             f"none of the first {len(records)} candidates could be priced and scored; the first: "
             f"{records[0].outcome.error}"

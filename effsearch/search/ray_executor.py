@@ -25,7 +25,10 @@ _REACH_S = 10
 _ANSWER_S = 30
 _CONNECT = "import ray, sys; ray.init(address=sys.argv[1], logging_level='ERROR'); ray.shutdown()"
 _TRIES = 3  # of a candidate whose worker died
-_AHEAD = 4  # parts that a worker has at most, so that it need not wait for this process
+# Parts that a worker has at most, so that it need not wait for this process; of slow ones as few as
+# do, since what a worker has is not given to another that is idle.
+_AHEAD = 4
+_AHEAD_SLOW = 2
 
 
 def connect_ray(address: str | None, cpus: int) -> tuple[Any, bool]:
@@ -115,7 +118,7 @@ class _RayWorker:
 
     def __init__(self, spec: EvaluatorSpec) -> None:
         one_thread()
-        self._evaluator = spec.make()
+        self._evaluator = spec.make_worker()
 
     def evaluate(self, architectures: Sequence[Architecture]) -> list[Outcome]:
         return self._evaluator(architectures)
@@ -151,6 +154,7 @@ class RayExecutor:
             WorkFailedError: where it has no free CPU.
         """
         self._slow = spec.slow
+        self._work = _Work()
         self._ray, self._owner = connect_ray(address, workers)
         self._actors: dict[int, Any] = {}
         try:
@@ -163,11 +167,11 @@ class RayExecutor:
 
     def start(self, architectures: Sequence[Architecture]) -> Arrivals:
         """See `Executor`."""
-        batch = _Batch(parcels(architectures, len(self._actors), self._slow))
-        self._send(batch)
-        return self._arrive(batch)
+        parts = self._work.add(parcels(architectures, len(self._actors), self._slow))
+        self._send()
+        return self._arrive(parts)
 
-    def _send(self, batch: _Batch) -> None:
+    def _send(self) -> None:
         """Give every worker its next parts.
 
         Raises:
@@ -175,50 +179,52 @@ class RayExecutor:
         """
         if not self._actors:
             raise WorkFailedError("all Ray workers died; continue with --resume")
-        for ahead in range(1, _AHEAD + 1):
+        work = self._work
+        for ahead in range(1, (_AHEAD_SLOW if self._slow else _AHEAD) + 1):
             for worker, actor in self._actors.items():
-                sent = batch.sent[worker]
-                while batch.waiting and len(sent) < ahead:
-                    part = heapq.heappop(batch.waiting)
-                    sent[actor.evaluate.remote(batch.parts[part])] = part
+                sent = work.sent[worker]
+                while work.waiting and len(sent) < ahead:
+                    part = heapq.heappop(work.waiting)
+                    sent[actor.evaluate.remote(work.parts[part])] = part
 
-    def _arrive(self, batch: _Batch) -> Arrivals:
-        given = 0
-        while given < len(batch.parts):
-            self._send(batch)
-            workers = {reference: w for w, sent in batch.sent.items() for reference in sent}
-            for reference in self._ray.wait(list(workers), timeout=LOOK_UP_S)[0]:
-                self._take(batch, workers[reference], reference)
-            outcomes: list[Outcome] = []
-            while given in batch.done:
-                outcomes += batch.done.pop(given)
-                given += 1
-            yield outcomes
+    def _arrive(self, parts: range) -> Arrivals:
+        work = self._work
+        for part in parts:
+            while part not in work.done:
+                self._send()
+                workers = {reference: w for w, sent in work.sent.items() for reference in sent}
+                for reference in self._ray.wait(list(workers), timeout=LOOK_UP_S)[0]:
+                    self._take(workers[reference], reference)
+                if part not in work.done:
+                    yield []
+            yield work.done.pop(part)
 
-    def _take(self, batch: _Batch, worker: int, reference: Any) -> None:
+    def _take(self, worker: int, reference: Any) -> None:
         """Store what a worker has done; where it died, let the others have its parts.
 
         Raises:
             WorkFailedError: where the worker lives and could not do it.
         """
-        errors = self._ray.exceptions
+        errors, work = self._ray.exceptions, self._work
         try:
             outcomes = self._ray.get(reference)
         except errors.RayTaskError as error:
             raise WorkFailedError(f"a Ray worker failed: {first_line(error)}") from None
         except errors.RayError as error:  # its process or its node died
             self._actors.pop(worker, None)
-            under_way, *rest = batch.sent.pop(worker).values()
-            batch.tries[under_way] += 1
-            if batch.tries[under_way] < _TRIES:
+            under_way, *rest = work.sent.pop(worker).values()
+            work.tries[under_way] += 1
+            if work.tries[under_way] < _TRIES:
                 rest.append(under_way)
             else:
                 failed = Outcome(error=f"its Ray worker died: {first_line(error)}")
-                batch.done[under_way] = [failed] * len(batch.parts[under_way])
+                work.done[under_way] = [failed] * len(work.parts.pop(under_way))
             for part in rest:
-                heapq.heappush(batch.waiting, part)
+                heapq.heappush(work.waiting, part)
         else:
-            batch.done[batch.sent[worker].pop(reference)] = outcomes
+            part = work.sent[worker].pop(reference)
+            work.done[part] = outcomes
+            del work.parts[part]
 
     def close(self) -> None:
         """Stop the actors, and Ray where it was started here."""
@@ -228,24 +234,34 @@ class RayExecutor:
             self._ray.shutdown()
 
 
-class _Batch:
-    """Which parts of a batch wait, are sent, and are done; by their numbers.
+class _Work:
+    """Which parts of the work wait, are sent, and are done; by their numbers.
 
     Attributes:
-        parts: the batch.
+        parts: those that are not done.
         waiting: a heap of those that no worker has.
         sent: of each worker, what it has by the reference to what will come of it; a worker does
             them in this order.
-        done: what came, until all before it did.
+        done: what came, until it is asked for.
         tries: how many workers died at a part.
     """
 
-    def __init__(self, parts: Sequence[Sequence[Architecture]]) -> None:
-        self.parts = parts
-        self.waiting = list(range(len(parts)))
+    def __init__(self) -> None:
+        self.parts: dict[int, Sequence[Architecture]] = {}
+        self.waiting: list[int] = []
         self.sent: defaultdict[int, dict[Any, int]] = defaultdict(dict)
         self.done: dict[int, list[Outcome]] = {}
         self.tries: Counter[int] = Counter()
+        self._next = 0
+
+    def add(self, parts: Sequence[Sequence[Architecture]]) -> range:
+        """Let parts wait for workers; returns their numbers."""
+        numbers = range(self._next, self._next + len(parts))
+        self._next = numbers.stop
+        self.parts.update(zip(numbers, parts, strict=True))
+        for number in numbers:
+            heapq.heappush(self.waiting, number)
+        return numbers
 
 
 def _free_workers(ray: Any, wanted: int, wait_s: float, say: Callable[[str], None]) -> int:

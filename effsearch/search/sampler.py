@@ -17,7 +17,8 @@ from effsearch.search.guided import BATCH, INITIAL, GuidedPlanner
 from effsearch.search.parameters import Params, from_params, to_params
 from effsearch.search.planner import published
 from effsearch.search.surrogate import Array
-from searchspace import Architecture, SearchSpace, UserError
+from searchspace import SearchSpace, UserError
+from searchspace.variation import Codes
 
 
 class SpaceSampler(BaseSampler):
@@ -67,7 +68,7 @@ class SpaceSampler(BaseSampler):
             budget_ms,
         )
         known = list({c.digest: c for c in published(self._space) if c.member}.values())
-        costs = self._latencies_ms([c.architecture for c in known])
+        costs = self._latencies_ms(self._planner.encoded(known))
         self._published = [
             c for c, ms in zip(known, costs.tolist(), strict=True) if self._excess(ms) <= 0
         ]
@@ -124,7 +125,8 @@ class SpaceSampler(BaseSampler):
             return self._planner.sampled(rng, seen, 1)[0]
         self._ahead = [c for c in self._ahead if c.digest not in seen]
         if not self._ahead:
-            self._ahead = self._planner.evolved(rng, records, seen, BATCH)
+            waiting = list(self._planned.values())
+            self._ahead = self._planner.evolved(rng, records, seen, BATCH, waiting)
         # Where everything was seen, something is seen again.
         return self._ahead.pop(0) if self._ahead else Candidate(self._space.sample(rng), SAMPLED)
 
@@ -145,20 +147,21 @@ class SpaceSampler(BaseSampler):
                 return None
         except UserError:
             return None
-        ms = float(self._latencies_ms([architecture])[0])
+        candidate = Candidate(architecture, SAMPLED)
+        ms = float(self._latencies_ms(self._planner.encoded([candidate]))[0])
         outcome = Outcome(quantile_ms=ms, mean_ms=ms, score=score, lower_bound=score)
         excess = {} if self._budget_ms is None else {"latency": self._excess(ms)}
-        return Record(trial.number, 0, Candidate(architecture, SAMPLED), outcome, excess)
+        return Record(trial.number, 0, candidate, outcome, excess)
 
-    def _latencies_ms(self, members: Sequence[Architecture]) -> Array:
+    def _latencies_ms(self, codes: Codes) -> Array:
         """Return what members take with the confidence asked for, (n,); 0 without a table."""
-        if self._table is None or not members:
-            return np.zeros(len(members))
-        mean, std = self._table.predict_many(self._space, self._space.encode(members))
+        if self._table is None or not len(codes):
+            return np.zeros(len(codes))
+        mean, std = self._table.predict_many(self._space, codes)
         return np.asarray(quantile_ms(mean, std, self._confidence))
 
-    def _screen(self, members: Sequence[Architecture]) -> Array:
-        ms = self._latencies_ms(members)
+    def _screen(self, codes: Codes) -> Array:
+        ms = self._latencies_ms(codes)
         return np.column_stack([[max(0.0, self._excess(each)) for each in ms.tolist()], ms])
 
     def _excess(self, ms: float) -> float:

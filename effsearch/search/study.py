@@ -23,6 +23,7 @@ from optuna.distributions import (
 )
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from effsearch.files import LineLog
@@ -36,6 +37,7 @@ FILE = "study.log"
 NAME = "effsearch"
 _LOCK = "run.lock"
 OBJECTIVES = ("score lower bound", "latency quantile, ms")
+DIRECTIONS = (StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE)
 
 
 class _BatchedBackend(JournalFileBackend):
@@ -129,13 +131,13 @@ class StudyStore:
 
     def _open(self, path: Path) -> None:
         _mend(path)
-        _quiet()
+        quiet()
         self._backend = _BatchedBackend(path)
         try:
             self.study = optuna.create_study(
                 storage=JournalStorage(self._backend),
                 study_name=NAME,
-                directions=["maximize", "minimize"],
+                directions=list(DIRECTIONS),
                 load_if_exists=True,
             )
             self.study.set_metric_names(list(OBJECTIVES))
@@ -182,14 +184,33 @@ def to_trial(space: SearchSpace, record: Record) -> FrozenTrial:
 
     A network outside the space has no parameters; its architecture is in the attributes.
     """
-    candidate, outcome = record.candidate, record.outcome
-    attributes: dict[str, Any] = {
-        "batch": record.batch,
+    outcome = record.outcome
+    return optuna.create_trial(
+        state=TrialState.FAIL if record.failed else TrialState.COMPLETE,
+        values=None if record.failed else [outcome.lower_bound, outcome.quantile_ms],
+        constraints=None if record.failed else dict(record.excess),
+        **described(
+            space,
+            record.candidate,
+            batch=record.batch,
+            outcome=outcome.to_dict(),
+            excess=dict(record.excess),
+        ),
+    )
+
+
+def described(space: SearchSpace, candidate: Candidate, **attributes: Any) -> dict[str, Any]:
+    """Return what says of a trial which candidate it is of, as arguments of `create_trial`.
+
+    Args:
+        space: the space.
+        candidate: the candidate.
+        attributes: what else is to be known of the trial.
+    """
+    attributes |= {
         "digest": candidate.digest,
         "origin": candidate.origin,
         "source": candidate.source,
-        "outcome": outcome.to_dict(),
-        "excess": dict(record.excess),
     }
     params: dict[str, Any] = {}
     distributions: dict[str, Any] = {}
@@ -197,14 +218,7 @@ def to_trial(space: SearchSpace, record: Record) -> FrozenTrial:
         params, distributions = to_params(space, candidate.architecture)
     else:
         attributes["architecture"] = candidate.architecture.to_dict()
-    return optuna.create_trial(
-        state=TrialState.FAIL if record.failed else TrialState.COMPLETE,
-        values=None if record.failed else [outcome.lower_bound, outcome.quantile_ms],
-        params=params,
-        distributions=distributions,
-        user_attrs=attributes,
-        constraints=None if record.failed else dict(record.excess),
-    )
+    return {"params": params, "distributions": distributions, "user_attrs": attributes}
 
 
 def from_trial(space: SearchSpace, trial: FrozenTrial) -> Record:
@@ -214,7 +228,23 @@ def from_trial(space: SearchSpace, trial: FrozenTrial) -> Record:
         UserError: where the trial is not of this space.
     """
     attributes = trial.user_attrs
-    try:
+    candidate = candidate_of(space, trial)
+    with _told(trial):
+        outcome = Outcome.from_dict(attributes["outcome"])
+        batch, excess = attributes["batch"], attributes["excess"]
+        if type(batch) is not int or not isinstance(excess, dict):
+            raise TypeError
+    return Record(trial.number, batch, candidate, outcome, excess)
+
+
+def candidate_of(space: SearchSpace, trial: FrozenTrial) -> Candidate:
+    """Return the candidate that a trial is of.
+
+    Raises:
+        UserError: where the trial is not of this space.
+    """
+    attributes = trial.user_attrs
+    with _told(trial):
         stored = attributes.get("architecture")
         if stored is None:
             architecture = from_params(space, trial.params)
@@ -223,21 +253,25 @@ def from_trial(space: SearchSpace, trial: FrozenTrial) -> Record:
         candidate = Candidate(
             architecture, attributes["origin"], attributes["source"], member=stored is None
         )
-        outcome = Outcome.from_dict(attributes["outcome"])
-        batch, excess, digest = attributes["batch"], attributes["excess"], attributes["digest"]
-        if type(batch) is not int or not isinstance(excess, dict):
-            raise TypeError
+        digest = attributes["digest"]
+    if candidate.digest != digest:
+        raise UserError(
+            f"trial {trial.number} of the study is not of the space {space.name} any more"
+        )
+    return candidate
+
+
+@contextmanager
+def _told(trial: FrozenTrial) -> Iterator[None]:
+    """Say of a trial that cannot be read which it is."""
+    try:
+        yield
     except KeyError as error:
         raise UserError(f"trial {trial.number} of the study lacks {error}") from None
     except UserError:
         raise
     except (TypeError, ValueError, AttributeError):
         raise UserError(f"trial {trial.number} of the study is damaged") from None
-    if candidate.digest != digest:
-        raise UserError(
-            f"trial {trial.number} of the study is not of the space {space.name} any more"
-        )
-    return Record(trial.number, batch, candidate, outcome, excess)
 
 
 def _hold(folder: Path) -> int | None:
@@ -268,7 +302,8 @@ def _is_json(line: bytes) -> bool:
         return False
 
 
-def _quiet() -> None:
+def quiet() -> None:
+    """Keep Optuna from talking."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     import warnings
 

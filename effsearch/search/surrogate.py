@@ -9,14 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
 from effsearch.search.pareto import non_dominated
-from searchspace import Architecture, SearchSpace
-from searchspace.space import label
+from searchspace import SearchSpace
+from searchspace.variation import Codes
 
 Array = NDArray[np.float64]
 
@@ -26,34 +27,37 @@ _NOISES = (1e-4, 1e-2, 1e-1)  # variance over that of the scores
 _LINEAR = 1.0  # weight of the part of the kernel that adds up over choices
 
 
-def features(space: SearchSpace, architectures: Sequence[Architecture], free: Array) -> Array:
-    """Return what the process sees of members of a space, (n, d).
+class Columns:
+    """What the process sees of members of a space.
+
+    For each axis a column of logs (of sizes) or one column a value; 0 where it is inactive; behind
+    them what is free.
 
     Args:
         space: the space.
-        architectures: n members.
-        free: what is known of each without scoring it (n, k): latency first, whose log counts.
-
-    Returns:
-        For each axis a column of logs (of sizes) or one column a value; 0 where it is inactive;
-        behind them what is free.
     """
-    columns: dict[tuple[str, object], int] = {}
-    for name, values in space.axes.items():
-        numeric = all(isinstance(v, int | float) and v > 0 for v in values)
-        for key in [None] if numeric else [label(v) for v in values]:
-            columns[name, key] = len(columns)
-    found = np.zeros((len(architectures), len(columns)))
-    for row, architecture in enumerate(architectures):
-        choices = space.choices(architecture)
-        assert choices is not None
-        for name, value in choices.items():
-            if (name, None) in columns:
-                middle = math.sqrt(space.axes[name][0] * space.axes[name][-1])
-                found[row, columns[name, None]] = math.log(value / middle)
-            else:
-                found[row, columns[name, label(value)]] = 1.0
-    return np.hstack([found, np.log(np.maximum(free[:, :1], 1e-6)), free[:, 1:]])
+
+    def __init__(self, space: SearchSpace) -> None:
+        # A row a code of an axis; the last is that of -1, for an axis that is inactive.
+        self._rows = [_axis_rows(values) for values in space.axes.values()]
+
+    def __call__(self, codes: Codes, free: Array) -> Array:
+        """Return features (n, d).
+
+        Args:
+            codes: n members, (n, axes).
+            free: what is known of each without scoring it (n, k): latency first, whose log counts.
+        """
+        axes = [rows[codes[:, axis]] for axis, rows in enumerate(self._rows)]
+        return np.hstack([*axes, np.log(np.maximum(free[:, :1], 1e-6)), free[:, 1:]])
+
+
+def _axis_rows(values: Sequence[Any]) -> Array:
+    """Return the columns (n + 1, d) of an axis's n values, and of none."""
+    if all(isinstance(v, int | float) and v > 0 for v in values):
+        middle = math.sqrt(values[0] * values[-1])
+        return np.array([[math.log(v / middle)] for v in values] + [[0.0]])
+    return np.vstack([np.eye(len(values)), np.zeros(len(values))])
 
 
 class Surrogate:
@@ -74,27 +78,32 @@ class Surrogate:
         z = (y - self._mean) / self._std
         squares = _squared_distances(self._x, self._x)
         self._unit = float(squares.mean()) or 1.0
-        fits = [self._fitted(z, squares, *pair) for pair in product(_LENGTHS, _NOISES)]
+        linear = _linear(self._x, self._x)
+        fits = [
+            self._fitted(z, self._near(squares, length) + linear, length, noise)
+            for length, noise in product(_LENGTHS, _NOISES)
+        ]
         _, self._length, self._factor, self._weights = max(fits, key=lambda fit: fit[0])
 
     def _fitted(
-        self, z: Array, squares: Array, length: float, noise: float
+        self, z: Array, kernel: Array, length: float, noise: float
     ) -> tuple[float, float, tuple[Array, bool], Array]:
-        kernel = self._kernel(self._x, self._x, squares, length)
-        factor = cho_factor(kernel + noise * np.eye(len(z)), lower=True)
+        kernel[np.diag_indices_from(kernel)] += noise
+        factor = cho_factor(kernel, lower=True, overwrite_a=True, check_finite=False)
         weights = cho_solve(factor, z)
         likelihood = -0.5 * float(z @ weights) - float(np.log(np.diag(factor[0])).sum())
         return likelihood, length, factor, weights
 
-    def _kernel(self, a: Array, b: Array, squares: Array, length: float) -> Array:
-        kernel: Array = np.exp(-squares / (2 * length**2 * self._unit))
-        kernel += _LINEAR * (a @ b.T) / a.shape[1]
-        return kernel
+    def _near(self, squares: Array, length: float) -> Array:
+        """Return the squared exponential part of the kernel."""
+        near: Array = np.exp(-squares / (2 * length**2 * self._unit))
+        return near
 
     def predict(self, x: Array) -> tuple[Array, Array]:
         """Return means and standard deviations of scores, (n,) each."""
         z = (x - self._shift) / self._scale
-        cross = self._kernel(z, self._x, _squared_distances(z, self._x), self._length)
+        squares = _squared_distances(z, self._x)
+        cross = self._near(squares, self._length) + _linear(z, self._x)
         own = 1 + _LINEAR * (z * z).sum(1) / z.shape[1]
         variance = own - np.einsum("ij,ji->i", cross, cho_solve(self._factor, cross.T))
         std = np.sqrt(np.maximum(variance, 1e-12))
@@ -145,6 +154,12 @@ def _gains(
     rises = np.maximum(scores[:, None] - levels[None], 0)
     gains: Array = (np.maximum(widths, 0) * rises).sum(1)
     return gains
+
+
+def _linear(a: Array, b: Array) -> Array:
+    """Return the part of the kernel that adds up over choices."""
+    linear: Array = _LINEAR * (a @ b.T) / a.shape[1]
+    return linear
 
 
 def _squared_distances(a: Array, b: Array) -> Array:

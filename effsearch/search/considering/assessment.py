@@ -116,10 +116,7 @@ class Assessor:
         parts = self._parts(codes)
         totals = self._totals(parts)
         *_, quantile = self._latency(self._table, totals[:, : self._priced])
-        costs = self._costs(parts, quantile, self._limits.most)
-        violation = np.zeros(len(codes))
-        for excess in self._limits.excess_of(costs).values():
-            violation += np.maximum(excess, 0)
+        violation = self._violation(parts, quantile)
         lower = np.full(len(codes), -np.inf)
         fits = np.flatnonzero(violation == 0)
         if len(fits):
@@ -127,6 +124,26 @@ class Assessor:
             bound = score - Z * deviation
             lower[fits] = np.where(np.isfinite(bound), bound, -np.inf)
         return Population(codes, self._hashes(codes), quantile, violation, lower)
+
+    def estimates(self, codes: Codes) -> Array:
+        """Return of some networks how far they exceed the limits, latency in ms and score, (n, 3).
+
+        Latency is the quantile at the confidence; what has none exceeds the limits infinitely.
+        """
+        parts = self._parts(codes)
+        totals = self._totals(parts)
+        *_, quantile = self._latency(self._table, totals[:, : self._priced])
+        violation = np.nan_to_num(self._violation(parts, quantile), nan=np.inf)
+        score, _ = self._source.score_features(totals[:, self._priced :])
+        return np.column_stack([violation, quantile, score])
+
+    def _violation(self, parts: csr_array, quantile: Array) -> Array:
+        """Return the sum of the fractions by which limits are exceeded, (n,)."""
+        violation = np.zeros(len(quantile))
+        costs = self._costs(parts, quantile, self._limits.most)
+        for excess in self._limits.excess_of(costs).values():
+            violation += np.maximum(excess, 0)
+        return violation
 
     def outcomes(self, codes: Codes) -> list[Outcome]:
         """Return all numbers of some networks, scored whether they meet the limits or not."""

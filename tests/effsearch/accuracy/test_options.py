@@ -25,7 +25,7 @@ def test_fields_with_flags_are_written_like_them(name):
 
 def test_options_read_back_from_json():
     for options in (
-        SupernetOptions(checkpoint="/a.pt", data="/tree", images=10, device="cpu", cache="/cache"),
+        SupernetOptions(checkpoint="/a.pt", data="/tree", images=10, device="cpu"),
         SupernetOptions(checkpoint="/a.pt", data="/tree"),
     ):
         text = json.dumps(options.model_dump(mode="json"))

@@ -24,7 +24,7 @@ def test_contract(name, tmp_path):
     source = load_source(name)
     keeps_the_contract(source, name, zoo.load("shvit_s1"), zoo.load("shvit_s2"))
     source.check(SearchSpace.load("tiny"))
-    assert source.weights_for(zoo.load("shvit_s1"), tmp_path) is None
+    assert source.weights_for(zoo.load("shvit_s1"), 0.0, tmp_path) is None
 
 
 def test_only_those_that_need_something_are_tested_elsewhere():

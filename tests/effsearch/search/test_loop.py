@@ -104,11 +104,15 @@ def test_the_same_seed_gives_the_same_run(tiny, evaluator, tmp_path, monkeypatch
     assert runs[0] == runs[1] != runs[2]
 
 
+@pytest.mark.parametrize("lag", [0, 2])
 @pytest.mark.parametrize("kept", [0, 7, 40, 95, 140])
-def test_a_resumed_run_equals_an_uninterrupted_one(tiny, evaluator, tmp_path, kept, monkeypatch):
+def test_a_resumed_run_equals_an_uninterrupted_one(
+    tiny, evaluator, tmp_path, kept, lag, monkeypatch
+):
     """Wherever the file was cut: between batches, inside one, inside a line."""
     monkeypatch.setattr(Planner, "initial", 60)
-    monkeypatch.setattr(Planner, "batch", 40)
+    monkeypatch.setattr(Planner, "batch", 20)
+    monkeypatch.setattr(Planner, "lag", lag)
     asked = request(trials=160)
     whole = run(asked, tiny, evaluator, tmp_path / "whole", exhaustive=False)
     lines = (tmp_path / "whole" / "study.log").read_bytes().splitlines(keepends=True)
@@ -131,9 +135,45 @@ def test_a_stopped_run_keeps_its_batches_and_goes_on(tiny, evaluator, tmp_path, 
     assert key(resumed) == key(whole)
 
 
-def test_more_trials_continue_a_finished_run(tiny, evaluator, tmp_path, monkeypatch):
+class Counting:
+    """An executor that counts how many batches are under way."""
+
+    def __init__(self, evaluator):
+        self.evaluator, self.most, self.waiting = evaluator, 0, []
+
+    def start(self, architectures):
+        self.waiting.append(list(architectures))
+        self.most = max(self.most, len(self.waiting))
+        return self.arrive(self.waiting[-1])
+
+    def arrive(self, architectures):
+        yield from ([self.evaluator.evaluate(a)] for a in architectures)
+        assert self.waiting.pop(0) is architectures
+
+    def close(self):
+        pass
+
+
+def test_batches_ahead_keep_workers_busy_and_are_planned_alike_whoever_works(
+    tiny, evaluator, tmp_path, monkeypatch
+):
     monkeypatch.setattr(Planner, "initial", 60)
-    monkeypatch.setattr(Planner, "batch", 40)
+    monkeypatch.setattr(Planner, "batch", 10)
+    monkeypatch.setattr(Planner, "lag", 2)
+    asked, ahead = request(trials=160), Counting(evaluator)
+    first = run(asked, tiny, evaluator, tmp_path / "a", executor=ahead, exhaustive=False)
+    assert ahead.most == 3
+    assert ahead.waiting == []
+    assert len({r.candidate.digest for r in first}) == 160
+    again = run(asked, tiny, evaluator, tmp_path / "b", exhaustive=False)
+    assert key(again) == key(first)
+
+
+@pytest.mark.parametrize("lag", [0, 2])
+def test_more_trials_continue_a_finished_run(tiny, evaluator, tmp_path, lag, monkeypatch):
+    monkeypatch.setattr(Planner, "initial", 60)
+    monkeypatch.setattr(Planner, "batch", 20)
+    monkeypatch.setattr(Planner, "lag", lag)
     run(request(trials=110), tiny, evaluator, tmp_path / "a", exhaustive=False)
     more = run(request(trials=170), tiny, evaluator, tmp_path / "a", exhaustive=False)
     whole = run(request(trials=170), tiny, evaluator, tmp_path / "b", exhaustive=False)

@@ -20,7 +20,7 @@ from effsearch.search.executors import SerialExecutor
 from effsearch.search.loop import search
 from effsearch.search.planner import Planner
 from effsearch.search.progress import Silent
-from effsearch.search.ray_executor import RayExecutor, check_cluster
+from effsearch.search.ray_executor import RayExecutor, _Work, check_cluster
 from effsearch.search.study import StudyStore
 from searchspace import UserError
 
@@ -168,6 +168,7 @@ class StandIn:
 def standing_in(workers, deadly):
     executor = object.__new__(RayExecutor)
     executor._ray, executor._owner, executor._slow = StandIn(), False, True
+    executor._work = _Work()
     executor._actors = {number: Worker(deadly) for number in range(workers)}
     return executor
 

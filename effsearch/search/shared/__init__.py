@@ -1,0 +1,1 @@
+"""One search by several drivers: processes of one machine or many, on one study in a database."""
