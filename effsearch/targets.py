@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import difflib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from searchspace import Architecture, Operator, UserError, operators, zoo
 from searchspace.errors import short
 from searchspace.graph import CONTROL_FLOW
+from searchspace.resolution import parse_resolution
 
 TRIALS = "trials.csv"  # of a run folder; has every recorded candidate with its architecture
 ARCHITECTURE, CHECKPOINT = "architecture.yaml", "model.pt"  # of a winner's, or a training's, folder
@@ -33,6 +34,18 @@ class Target:
     architecture: Architecture | None
     path: Path | None
     checkpoint: Path | None = None
+
+    def at(self, resolution: str | None) -> Target:
+        """Return it with images of another resolution; None changes nothing.
+
+        Raises:
+            UserError: where that is no resolution, or the network cannot take it.
+        """
+        if resolution is None:
+            return self
+        if self.architecture is None:
+            raise UserError(f"--resolution: {self.label} is an ONNX file, whose size is fixed")
+        return replace(self, architecture=at_resolution(self.architecture, resolution))
 
     def operators(self) -> tuple[Operator, ...]:
         """Return what a device runs."""
@@ -77,6 +90,17 @@ def load_target(text: str) -> Target:
         f"{text}: neither a published network (`effsearch zoo` lists them), an architecture YAML, "
         f"a winner's folder, a checkpoint, RUN#NUMBER nor an ONNX file{hint}"
     )
+
+
+def at_resolution(architecture: Architecture, resolution: str | None) -> Architecture:
+    """Return a network at another resolution; None changes nothing.
+
+    Raises:
+        UserError: where it is none, or the network cannot take it.
+    """
+    if resolution is None:
+        return architecture
+    return replace(architecture, resolution=parse_resolution("--resolution", resolution))
 
 
 def load_architecture(text: str) -> Architecture:

@@ -14,6 +14,14 @@ import yaml
 
 from searchspace.drawing import architecture_html, in_words
 from searchspace.errors import UserError, plain_key, short
+from searchspace.resolution import (
+    Resolution,
+    Size,
+    height_width,
+    parse_resolution,
+    reduced,
+    resolution_text,
+)
 from searchspace.schema import (
     BLOCKS,
     DOWNSAMPLINGS,
@@ -27,7 +35,6 @@ from searchspace.yaml_text import parse_yaml, read_yaml
 MAX_WIDTH = 4096
 MAX_DEPTH = 64
 MAX_STAGES = 6
-RESOLUTIONS = (32, 1024)
 MIN_TOKENS_SIDE = 2
 MAX_NAME = 200
 
@@ -100,7 +107,7 @@ class Architecture:
     """One network of the space.
 
     Attributes:
-        resolution: input side in pixels.
+        resolution: of the input in pixels: the side of a square, or (height, width).
         stem: the stem.
         stages: the stages, in order.
         head: the classification head.
@@ -110,15 +117,14 @@ class Architecture:
         UserError: on construction, where the network could not be built; names the field.
     """
 
-    resolution: int
+    resolution: Resolution
     stem: Stem
     stages: tuple[Stage, ...]
     head: Head
     name: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
-        low, high = RESOLUTIONS
-        _check_int("resolution", self.resolution, low, high)
+        object.__setattr__(self, "resolution", parse_resolution("resolution", self.resolution))
         _check_component("stem", self.stem, STEMS)
         _check_component("head", self.head, HEADS)
         strides = STEMS[self.stem.type].strides
@@ -138,7 +144,7 @@ class Architecture:
         if not 1 <= len(self.stages) <= MAX_STAGES:
             raise UserError(f"stages: {len(self.stages)} given; use 1 to {MAX_STAGES}")
         width = self.stem.width
-        for index, (stage, side) in enumerate(zip(self.stages, self.sides, strict=True)):
+        for index, (stage, size) in enumerate(zip(self.stages, self.sizes, strict=True)):
             where = f"stages[{index}]"
             _check_int(f"{where}.width", stage.width, 8, MAX_WIDTH)
             if stage.downsample is None and stage.width != width:
@@ -148,11 +154,11 @@ class Architecture:
                 )
             if stage.downsample is not None:
                 _check_component(f"{where}.downsample", stage.downsample, DOWNSAMPLINGS)
-            if side < MIN_TOKENS_SIDE:
+            if min(size) < MIN_TOKENS_SIDE:
                 raise UserError(
-                    f"{where}: its feature map would be {side}x{side} at resolution "
-                    f"{self.resolution}; 2x2 is the least (raise the resolution, or use a smaller "
-                    "stem stride or fewer stages)"
+                    f"{where}: its feature map would be {size[0]}x{size[1]} at resolution "
+                    f"{resolution_text(self.resolution)}; 2x2 is the least (raise the resolution, "
+                    "or use a smaller stem stride or fewer stages)"
                 )
             if not stage.blocks:
                 raise UserError(f"{where}.blocks: empty; give one block or more")
@@ -166,15 +172,15 @@ class Architecture:
             width = stage.width
 
     @property
-    def sides(self) -> tuple[int, ...]:
-        """Side of each stage's feature map, in tokens."""
-        side = -(-self.resolution // self.stem.stride)
-        sides = []
+    def sizes(self) -> tuple[Size, ...]:
+        """Height and width of each stage's feature map, in tokens."""
+        size = reduced(height_width(self.resolution), self.stem.stride)
+        sizes = []
         for stage in self.stages:
             if stage.downsample is not None:
-                side = -(-side // 2)
-            sides.append(side)
-        return tuple(sides)
+                size = reduced(size, 2)
+            sizes.append(size)
+        return tuple(sizes)
 
     @property
     def depth(self) -> int:
@@ -215,7 +221,9 @@ class Architecture:
         body: dict[str, Any] = {"name": self.name} if self.name else {}
         stem = {"type": self.stem.type, "stride": self.stem.stride, "width": self.stem.width}
         return body | {
-            "resolution": self.resolution,
+            "resolution": (
+                self.resolution if isinstance(self.resolution, int) else list(self.resolution)
+            ),
             "stem": stem | _plain_options(self.stem),
             "stages": stages,
             "head": _plain(self.head),

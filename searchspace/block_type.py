@@ -73,9 +73,10 @@ class BlockType(ComponentSpec):
     Attributes:
         module: where its class is, `package.module:Class`; imported when a block is first built.
             The class takes `(width, side, **options)` and maps `width` channels to as many in its
-            layout, at the same side. One module serves all sides, made with a side of 0. Where it
-            has a `deploy` method, that returns a faster form of equal outputs for inference. It
-            may call the torch functions that `searchspace.tracing` has ONNX forms of.
+            layout, at the same height and width. One module serves maps of all sizes, made with a
+            side of 0; else it is the longer one. Where it has a `deploy` method, that returns a
+            faster form of equal outputs for inference. It may call the torch functions that
+            `searchspace.tracing` has ONNX forms of.
         sharing: which shared tensor of a supernet each of its tensors is a slice of; None where
             no supernet can hold the type.
     """

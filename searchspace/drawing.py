@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from searchspace.resolution import Size, height_width, reduced, resolution_text
 from searchspace.schema import BLOCKS
 
 if TYPE_CHECKING:
@@ -36,18 +36,23 @@ def in_words(architecture: Architecture) -> str:
 
 
 def architecture_html(architecture: Architecture) -> str:
-    """Return a drawing of a network: a box a block, as tall as its map's side, by stages."""
-    sides = (math.ceil(architecture.resolution / architecture.stem.stride), *architecture.sides)
-    scale = _TALLEST_PX / max(sides)
+    """Return a drawing of a network: a box a block, as tall as its map, by stages."""
+    entered = reduced(height_width(architecture.resolution), architecture.stem.stride)
+    scale = _TALLEST_PX / entered[0]
     x, shapes = _GAP_PX, []
     stem = architecture.stem
     columns: list[tuple[str, str, int, list[tuple[str, int]]]] = [
-        (f"{stem.type} stem /{stem.stride}", f"{stem.width} x {sides[0]}²", sides[0], [("stem", 1)])
+        (
+            f"{stem.type} stem /{stem.stride}",
+            f"{stem.width} x {_area(entered)}",
+            entered[0],
+            [("stem", 1)],
+        )
     ]
-    for stage, side in zip(architecture.stages, sides[1:], strict=True):
+    for stage, map_size in zip(architecture.stages, architecture.sizes, strict=True):
         runs = [(block.type, block.depth) for block in stage.blocks]
         words = " + ".join(f"{depth} {type_}" for type_, depth in runs)
-        columns.append((words, f"{stage.width} x {side}²", side, runs))
+        columns.append((words, f"{stage.width} x {_area(map_size)}", map_size[0], runs))
     bottom = _TALLEST_PX + 2 * _TEXT_PX
     for words, size, side, runs in columns:
         height, start = max(6.0, side * scale), x
@@ -71,7 +76,8 @@ def architecture_html(architecture: Architecture) -> str:
     height = bottom + _TEXT_PX * (deepest + 1)
     head = architecture.head.type
     title = (
-        f"{architecture.name or architecture.digest()}, {architecture.resolution} px, {head} head"
+        f"{architecture.name or architecture.digest()}, "
+        f"{resolution_text(architecture.resolution)} px, {head} head"
     )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {x} {height}" width="{x}" '
@@ -82,6 +88,10 @@ def architecture_html(architecture: Architecture) -> str:
     )
 
 
+def _area(size: Size) -> str:
+    return f"{size[0]}²" if size[0] == size[1] else resolution_text(size)
+
+
 def space_html(space: SearchSpace) -> str:
     """Return a table of a space's axes and their values, with its size above."""
     rows = ((name, _values(values)) for name, values in space.axes.items())
@@ -90,8 +100,8 @@ def space_html(space: SearchSpace) -> str:
 
 def space_in_words(space: SearchSpace) -> str:
     """Return a space's name and size in one line."""
-    sides = space.spec.resolution
-    between = f"{sides[0]}" if len(sides) == 1 else f"{min(sides)} to {max(sides)}"
+    ends = dict.fromkeys((space.spec.resolution[0], space.spec.resolution[-1]))
+    between = " to ".join(map(resolution_text, ends))
     return (
         f"{space.name}: {float(space.size()):.2g} architectures at {between} px, "
         f"{len(space.axes)} axes"

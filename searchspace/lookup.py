@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from searchspace.resolution import Size, height_width, reduced
 from searchspace.schema import CHANNELS_FIRST, CHANNELS_LAST
-from searchspace.space_file import NONE
+from searchspace.space_file import NONE, SpaceFile
 from searchspace.units import Unit
 
 Codes = NDArray[np.int16]
@@ -76,6 +77,31 @@ class Choice:
             numbers = {type_: i for i, type_ in enumerate((NONE, *types))}
             self._properties["kinds"] = np.array([numbers[t] for t, _ in self.variants], np.int64)
         return self._properties["kinds"]
+
+
+class MapSizes:
+    """Heights and widths of the feature maps that a space's networks have, each with a number.
+
+    Attributes:
+        sizes: height and width by number.
+        entered: the number of the first map, by the resolution's code and the stem's stride.
+        halved: the number of the map of half the size, by number.
+    """
+
+    def __init__(self, space: SpaceFile) -> None:
+        strides = {stride for stem in space.stems.values() for stride in stem.stride}
+        images = [height_width(resolution) for resolution in space.resolution]
+        first = [(i, s, reduced(size, s)) for i, size in enumerate(images) for s in strides]
+        numbers: dict[Size, int] = {}
+        for *_, size in first:
+            while size not in numbers:
+                numbers[size] = len(numbers)
+                size = reduced(size, 2)
+        self.sizes = tuple(numbers)
+        self.halved = np.array([numbers[reduced(size, 2)] for size in numbers], np.int64)
+        self.entered = np.zeros((len(images), max(strides) + 1), np.int64)
+        for image, stride, size in first:
+            self.entered[image, stride] = numbers[size]
 
 
 class Table:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from searchspace.errors import UserError
+from searchspace.resolution import Resolution, resolution_text
 from searchspace.space_file import NONE, SpaceFile
 
 _LISTS = ("block", "tail")
@@ -19,12 +20,12 @@ class Narrowing:
     Attributes:
         blocks: block types.
         stem_strides: strides of stems.
-        resolutions: sides of the image, in px.
+        resolutions: of the image, in px.
     """
 
     blocks: tuple[str, ...] = ()
     stem_strides: tuple[int, ...] = ()
-    resolutions: tuple[int, ...] = ()
+    resolutions: tuple[Resolution, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.blocks or self.stem_strides or self.resolutions)
@@ -46,9 +47,10 @@ def narrowed(data: Mapping[str, Any], spec: SpaceFile, to: Narrowing) -> dict[st
     strides = {stride for stem in spec.stems.values() for stride in stem.stride}
     _check("--blocks", to.blocks, tuple(spec.blocks))
     _check("--stem-strides", to.stem_strides, sorted(strides))
-    _check("--resolution", to.resolutions, spec.resolution)
+    known = [resolution_text(resolution) for resolution in spec.resolution]
+    _check("--resolution", [resolution_text(wanted) for wanted in to.resolutions], known)
     if to.resolutions:
-        body["resolution"] = sorted(to.resolutions)
+        body["resolution"] = list(to.resolutions)
     if to.stem_strides:
         kept = {
             type_: [stride for stride in stem.stride if stride in to.stem_strides]

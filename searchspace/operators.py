@@ -24,7 +24,7 @@ from searchspace.graph import Graph, Node, Shape
 from searchspace.layers import deployed
 from searchspace.liveness import live_values
 from searchspace.tracing import trace_on_meta
-from searchspace.units import PlacedUnit, Unit, make_unit, units
+from searchspace.units import ANY_SIZE, PlacedUnit, Unit, make_unit, units
 
 FORMS = ("train", "deploy")
 BYTES_PER_VALUE = 4  # float32
@@ -216,7 +216,7 @@ def unit_graph(unit: Unit, form: str) -> Graph:
     """
     if form not in FORMS:
         raise UserError(f"form: {form!r} is unknown; use one of {', '.join(FORMS)}")
-    module = _skeleton(replace(unit, side=0), form)
+    module = _skeleton(replace(unit, size=ANY_SIZE), form)
     try:
         graph = trace_on_meta(module, unit.input_shape)
     except NotImplementedError as error:
@@ -228,7 +228,7 @@ def unit_graph(unit: Unit, form: str) -> Graph:
 
 @lru_cache(maxsize=2048)
 def _skeleton(unit: Unit, form: str) -> nn.Module:
-    """Return a unit's module on the meta device; it is the same at all sides."""
+    """Return a unit's module on the meta device; it is the same at all sizes."""
     with _Skeleton():
         module = make_unit(unit).eval()
     return deployed(module) if form == "deploy" else module

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from searchspace import architecture as components
-from searchspace.lookup import LAYOUTS, Choice, Codes, Integers, Part, Table, Variant
+from searchspace.lookup import LAYOUTS, Choice, Codes, Integers, MapSizes, Part, Table, Variant
+from searchspace.resolution import Size, height_width
 from searchspace.schema import BLOCKS, DOWNSAMPLINGS, HEADS, STEMS
 from searchspace.space import SearchSpace
 from searchspace.space_file import NONE
@@ -32,13 +33,12 @@ class PopulationParts:
     Attributes:
         space: the space that the codes are of.
         parts: units of each part; part 0 has none.
-        resolutions: input side by code.
     """
 
     def __init__(self, space: SearchSpace) -> None:
         self.space = space
         self.parts: list[Part] = [()]
-        self.resolutions = np.asarray(space.spec.resolution, np.int64)
+        self._maps = MapSizes(space.spec)
         self._numbers: dict[Part, int] = {(): 0}
         self._tables: dict[str, Table] = {}
         self._columns = {name: i for i, name in enumerate(space.axes)}
@@ -69,13 +69,13 @@ class PopulationParts:
         columns: list[tuple[Integers, NDArray[Any]]] = []  # parts and how often
         once = np.ones(n, np.int64)
         stages = self._values(codes, "stages", spec.counts)
-        resolution = self._values(codes, "resolution", spec.resolution)
+        image = self._values(codes, "resolution", range(len(spec.resolution)))
         stem = self._stem.index(codes)
         own = self._stem.property(_own_width)[stem]
-        side = -(-resolution // self._stem.property(_stride)[stem])
+        size = self._maps.entered[image, self._stem.property(_stride)[stem]]
         width = np.where(own > 0, own, self._width(codes, 0))
         layout = self._stem.layouts(STEMS)[stem]
-        columns.append((self._look_up("stem", (stem, resolution, width), self._stem_part), once))
+        columns.append((self._look_up("stem", (stem, image, width), self._stem_part), once))
         for position in range(max(spec.counts)):
             at = f"stage{position + 1}"
             there = stages > position
@@ -85,13 +85,13 @@ class PopulationParts:
             before, width = width, np.where(there, self._width(codes, position), width)
             part = self._look_up(
                 f"{at}.downsample",
-                (down, layout, side, before, width),
-                lambda i, *rest, k=position: _down_part(self._downs[k].variants[i], *rest),
+                (down, layout, size, before, width),
+                lambda i, *rest, k=position: self._down_part(self._downs[k].variants[i], *rest),
                 enters,
             )
             columns.append((part, enters))
             layout = np.where(enters, wanted, layout)
-            side = np.where(enters, -(-side // 2), side)
+            size = np.where(enters, self._maps.halved[size], size)
             kinds = self._runs[position].kinds(spec.blocks)
             main = self._runs[position].index(codes)
             runs = [(self._runs[position], main, f"{at}.depth", spec.stages[position].depth, there)]
@@ -105,8 +105,10 @@ class PopulationParts:
                 wanted = choice.layouts(BLOCKS)[index]
                 change = rows & (wanted != layout)
                 if change.any():
-                    into = (wanted, side, width)
-                    columns.append((self._look_up("layout", into, _change_part, change), change))
+                    into = (wanted, size, width)
+                    columns.append(
+                        (self._look_up("layout", into, self._change_part, change), change)
+                    )
                 layout = np.where(rows, wanted, layout)
                 depth = self._values(codes, axis, values)
                 lengths = choice.property(_pattern_length)[index]
@@ -114,29 +116,47 @@ class PopulationParts:
                     some = rows & (lengths > repeat)
                     part = self._look_up(
                         f"{axis}.{repeat}",
-                        (index, side, width),
-                        lambda i, *rest, c=choice, r=repeat: _block_part(c.variants[i], r, *rest),
+                        (index, size, width),
+                        lambda i, *rest, c=choice, r=repeat: self._block_part(
+                            c.variants[i], r, *rest
+                        ),
                         some,
                     )
                     often = np.maximum(depth - repeat + lengths - 1, 0) // lengths
                     columns.append((part, np.where(some, often, 0)))
         head = self._head.index(codes)
-        key = (head, layout, side, width)
+        key = (head, layout, size, width)
         columns.append((self._look_up("head", key, self._head_part), once))
         return _matrix(columns, len(self.parts))
 
-    def _stem_part(self, index: int, side: int, width: int) -> Part:
+    def _stem_part(self, index: int, image: int, width: int) -> Part:
         type_, options = self._stem.variants[index]
         rest = {k: v for k, v in options.items() if k not in ("width", "stride")}
         stem = components.stem(type_, width=width, stride=options["stride"], **rest)
         settings = (("stride", stem.stride), *stem.options)
-        return (Unit("stem", type_, 3, width, side, settings),)
+        size = height_width(self.space.spec.resolution[image])
+        return (Unit("stem", type_, 3, width, size, settings),)
 
-    def _head_part(self, index: int, layout: int, side: int, width: int) -> Part:
-        variant = self._head.variants[index]
+    def _change_part(self, wanted: int, number: int, width: int) -> Part:
+        return (Unit("layout", LAYOUTS[wanted], width, width, self._maps.sizes[number]),)
+
+    def _down_part(
+        self, variant: Variant, layout: int, number: int, in_width: int, width: int
+    ) -> Part:
+        type_, size = variant[0], self._maps.sizes[number]
+        change = _change(DOWNSAMPLINGS[type_].layout, layout, size, in_width)
+        options = _completed(components.downsample, variant).options
+        return (*change, Unit("downsample", type_, in_width, width, size, options))
+
+    def _block_part(self, variant: Variant, repeat: int, number: int, width: int) -> Part:
+        block = _completed(components.block, variant)
+        return (block_unit(block, width, self._maps.sizes[number], repeat),)
+
+    def _head_part(self, index: int, layout: int, number: int, width: int) -> Part:
+        variant, size = self._head.variants[index], self._maps.sizes[number]
         type_, head = variant[0], _completed(components.head, variant)
-        change = _change(HEADS[type_].layout, layout, side, width)
-        return (*change, Unit("head", type_, width, 1000, side, head.options))
+        change = _change(HEADS[type_].layout, layout, size, width)
+        return (*change, Unit("head", type_, width, 1000, size, head.options))
 
     def _choice(
         self, axis: str, prefix: str, options: Mapping[str, Iterable[tuple[str, Sequence[Any]]]]
@@ -278,25 +298,10 @@ def _pattern_length(block: Variant) -> int:
     return math.lcm(*(len(options[name]) for name in patterns if isinstance(options[name], tuple)))
 
 
-def _change(wanted: str, layout: int, side: int, width: int) -> Part:
+def _change(wanted: str, layout: int, size: Size, width: int) -> Part:
     if LAYOUTS[layout] == wanted:
         return ()
-    return (Unit("layout", wanted, width, width, side),)
-
-
-def _change_part(wanted: int, side: int, width: int) -> Part:
-    return (Unit("layout", LAYOUTS[wanted], width, width, side),)
-
-
-def _down_part(variant: Variant, layout: int, side: int, in_width: int, width: int) -> Part:
-    type_, _ = variant
-    change = _change(DOWNSAMPLINGS[type_].layout, layout, side, in_width)
-    options = _completed(components.downsample, variant).options
-    return (*change, Unit("downsample", type_, in_width, width, side, options))
-
-
-def _block_part(variant: Variant, repeat: int, side: int, width: int) -> Part:
-    return (block_unit(_completed(components.block, variant), width, side, repeat),)
+    return (Unit("layout", wanted, width, width, size),)
 
 
 _COMPLETED: dict[int, tuple[Variant, Any]] = {}

@@ -6,8 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from searchspace.architecture import MAX_DEPTH, MAX_STAGES, MAX_WIDTH, MIN_TOKENS_SIDE, RESOLUTIONS
+from searchspace.architecture import MAX_DEPTH, MAX_STAGES, MAX_WIDTH, MIN_TOKENS_SIDE
 from searchspace.errors import UserError, plain_key, short
+from searchspace.resolution import (
+    RESOLUTIONS,
+    Resolution,
+    height_width,
+    parse_resolution,
+    reduced,
+    resolution_text,
+)
 from searchspace.schema import (
     BLOCKS,
     DOWNSAMPLINGS,
@@ -68,7 +76,7 @@ class SpaceFile:
     """A space as its file has it, validated and complete."""
 
     name: str
-    resolution: tuple[int, ...]
+    resolution: tuple[Resolution, ...]
     counts: tuple[int, ...]
     stems: Mapping[str, StemSpec]
     blocks: Mapping[str, Axes]
@@ -98,7 +106,6 @@ def parse_space(data: object, default_name: str = "") -> SpaceFile:
     for field in ("stage_count", "stem", "blocks", "downsample", "head", "stages"):
         if field not in body:
             raise UserError(f"{field}: missing")
-    low, high = RESOLUTIONS
     name = body.get("name", default_name)
     if not isinstance(name, str) or not name.isprintable():
         raise UserError(f"name: {short(name)} is not a line of text")
@@ -111,7 +118,7 @@ def parse_space(data: object, default_name: str = "") -> SpaceFile:
     }
     spec = SpaceFile(
         name=name,
-        resolution=_integers("resolution", body.get("resolution", 224), low, high),
+        resolution=_resolutions(body.get("resolution", 224)),
         counts=_integers("stage_count", body["stage_count"], 1, min(MAX_STAGES, len(stages))),
         stems={
             type_: _stem(f"stem.{plain_key(type_)}", type_, options)
@@ -205,15 +212,24 @@ def _check_sides(spec: SpaceFile) -> None:
         for type_, entry in spec.stems.items():
             for stride in entry.stride:
                 for count in spec.counts:
-                    side = -(-resolution // stride)
+                    size = reduced(height_width(resolution), stride)
                     for _ in range(count - (0 if entry.width else 1)):
-                        side = -(-side // 2)
-                    if side < MIN_TOKENS_SIDE:
+                        size = reduced(size, 2)
+                    if min(size) < MIN_TOKENS_SIDE:
                         raise UserError(
                             f"stage_count: {count} stages after a {type_} stem of stride {stride} "
-                            f"leave {side}x{side} at resolution {resolution}; 2x2 is the least "
+                            f"leave {size[0]}x{size[1]} at resolution "
+                            f"{resolution_text(resolution)}; 2x2 is the least "
                             "(fewer stages, a smaller stride or a higher resolution)"
                         )
+
+
+def _resolutions(data: object) -> tuple[Resolution, ...]:
+    where = "resolution"
+    if isinstance(data, str):
+        data = [data]
+    items = [parse_resolution(where, item) for item in _expanded(where, data, *RESOLUTIONS)]
+    return tuple(sorted(_distinct(where, items), key=height_width))
 
 
 def _stem(where: str, type_: str, data: object) -> StemSpec:

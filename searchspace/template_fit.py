@@ -1,4 +1,4 @@
-"""`Fit`: the affine function of widths, times a side, that gives some dimensions of graphs."""
+"""`Fit`: affine functions of widths, times a side or an area, that give dimensions of graphs."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from searchspace.resolution import reduced
 from searchspace.schema import OptionValue, linear_heads, partial_width
 from searchspace.units import Unit
 
@@ -35,7 +36,7 @@ class Sizes:
     Attributes:
         structure: units that agree in it have the same nodes.
         widths: numbers that dimensions are affine in.
-        sides: numbers that dimensions are multiples of; the first is 1.
+        sides: numbers that dimensions are multiples of: 1, then heights, widths and areas of maps.
     """
 
     structure: tuple[Any, ...]
@@ -48,9 +49,8 @@ def unit_sizes(unit: Unit) -> Sizes:
     options = dict(unit.options)
     fixed: dict[str, Any] = dict(options)
     widths = [unit.in_width, unit.width]
-    sides = [unit.side, -(-unit.side // 2)]
+    strides = {"stem": (1, 2, 4, 8, 16), "downsample": (1, 2)}.get(unit.role, (1,))
     if unit.role == "stem":
-        sides += [-(-unit.side // 4), -(-unit.side // 8), -(-unit.side // 16)]
         fixed["in_width"] = widths.pop(0)
     elif unit.role == "head":
         fixed["width"] = widths.pop()
@@ -62,9 +62,10 @@ def unit_sizes(unit: Unit) -> Sizes:
     elif unit.role == "block":
         widths.pop()
         _block_sizes(unit, fixed, widths)
-    squares = [side**2 for side in sides]
+    maps = [reduced(unit.size, stride) for stride in strides]
+    sides = [n for height, width in maps for n in (height, width, height * width)]
     key = (unit.role, unit.type, tuple(sorted(fixed.items())))
-    return Sizes(key, tuple(widths), (1, *sides, *squares))
+    return Sizes(key, tuple(widths), (1, *sides))
 
 
 def _block_sizes(unit: Unit, fixed: dict[str, Any], widths: list[int]) -> None:
@@ -86,7 +87,7 @@ def _block_sizes(unit: Unit, fixed: dict[str, Any], widths: list[int]) -> None:
         heads, dim = linear_heads(width, _int(fixed.pop("heads")), _int(fixed.pop("head_dim")))
         widths += [heads, dim, heads * dim]
         # The order of the products, see `LiteMLA.attend`.
-        fixed["many_tokens"] = unit.side**2 > dim
+        fixed["many_tokens"] = unit.size[0] * unit.size[1] > dim
     elif unit.type == "efficient_mod_attention":
         heads = _int(fixed.pop("heads"))
         dim = max(width // heads, 32)
@@ -113,11 +114,14 @@ def units_alike(unit: Unit, count: int) -> list[Unit]:
     rng = np.random.default_rng(0)
     structure = unit_sizes(unit).structure
     fixed = dict(structure[-1])
+    most = 70 if fixed.get("many_tokens", True) else 8
     found: dict[Unit, None] = {}
     for _ in range(_DRAWS):
         if len(found) == count:
             break
         width, in_width = (int(v) * LATTICE for v in rng.integers(5, 90, 2))
+        pixels = 4 if unit.role == "stem" else 1
+        height, across = (int(v) * pixels for v in rng.integers(2, most, 2))
         if unit.role in ("block", "layout"):
             in_width = width
         options = tuple(
@@ -131,7 +135,7 @@ def units_alike(unit: Unit, count: int) -> list[Unit]:
             unit.type,
             unit.in_width if unit.role == "stem" else in_width,
             unit.width if unit.role == "head" else width,
-            int(rng.integers(3, 70)) * (4 if unit.role == "stem" else 1),
+            (height, across),
             options,
         )
         if unit_sizes(drawn).structure == structure:

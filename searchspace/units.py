@@ -19,11 +19,15 @@ from searchspace import (  # noqa: F401  (registers the components)
 from searchspace.architecture import Architecture, Block
 from searchspace.layers import ToLayout
 from searchspace.registry import DOWNSAMPLINGS, HEADS, STEMS
+from searchspace.resolution import Size, height_width, reduced
 from searchspace.schema import BLOCKS, CHANNELS_FIRST, CHANNELS_LAST, OptionValue
 from searchspace.schema import DOWNSAMPLINGS as DOWNSAMPLING_SPECS
 from searchspace.schema import HEADS as HEAD_SPECS
 from searchspace.schema import STEMS as STEM_SPECS
 from searchspace.start import clear_biases
+
+ANY_SIZE: Size = (0, 0)
+"""Stands for any size where the modules alone matter: they are the same at all."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Unit:
         type: component type; for a layout change the layout that it changes to.
         in_width: input channels.
         width: output channels; of the head, the number of classes.
-        side: input side in pixels or tokens.
+        size: height and width of the input in pixels or tokens.
         options: the component's options.
     """
 
@@ -43,12 +47,12 @@ class Unit:
     type: str
     in_width: int
     width: int
-    side: int
+    size: Size
     options: tuple[tuple[str, OptionValue], ...] = ()
 
     def __post_init__(self) -> None:
         # Units are dictionary keys on the search's hot path.
-        key = (self.role, self.type, self.in_width, self.width, self.side, self.options)
+        key = (self.role, self.type, self.in_width, self.width, self.size, self.options)
         object.__setattr__(self, "_hash", hash(key))
 
     def __hash__(self) -> int:
@@ -68,8 +72,8 @@ class Unit:
     def input_shape(self) -> tuple[int, int, int, int]:
         """Shape of its input for one image."""
         if self.layout == CHANNELS_LAST:
-            return (1, self.side, self.side, self.in_width)
-        return (1, self.in_width, self.side, self.side)
+            return (1, *self.size, self.in_width)
+        return (1, self.in_width, *self.size)
 
 
 @dataclass(frozen=True)
@@ -104,11 +108,11 @@ def _module(unit: Unit) -> nn.Module:
         return DOWNSAMPLINGS[unit.type](unit.in_width, unit.width, **options)
     if unit.role == "head":
         return HEADS[unit.type](unit.in_width, unit.width, **options)
-    return BLOCKS[unit.type].make(unit.width, unit.side, **options)
+    return BLOCKS[unit.type].make(unit.width, max(unit.size), **options)
 
 
 @lru_cache(maxsize=1 << 16)
-def block_unit(block: Block, width: int, side: int, index: int) -> Unit:
+def block_unit(block: Block, width: int, size: Size, index: int) -> Unit:
     """Return the signature of the `index`-th block of a run."""
     patterns = BLOCKS[block.type].patterns
     options = tuple(
@@ -118,7 +122,7 @@ def block_unit(block: Block, width: int, side: int, index: int) -> Unit:
         )
         for name, value in block.options
     )
-    return Unit("block", block.type, width, width, side, options)
+    return Unit("block", block.type, width, width, size, options)
 
 
 def units(architecture: Architecture, num_classes: int = 1000) -> tuple[PlacedUnit, ...]:
@@ -126,37 +130,37 @@ def units(architecture: Architecture, num_classes: int = 1000) -> tuple[PlacedUn
     stem = architecture.stem
     placed: list[PlacedUnit] = []
     layout = CHANNELS_FIRST
-    width, side = stem.width, architecture.resolution
+    width, size = stem.width, height_width(architecture.resolution)
 
     def place(name: str, stage: int, unit: Unit, leaves: str) -> None:
         nonlocal layout
         if unit.layout != layout:
-            change = Unit("layout", unit.layout, unit.in_width, unit.in_width, unit.side)
+            change = Unit("layout", unit.layout, unit.in_width, unit.in_width, unit.size)
             placed.append(PlacedUnit(f"{name}.layout", stage, change))
         placed.append(PlacedUnit(name, stage, unit))
         layout = leaves
 
     options = (("stride", stem.stride), *stem.options)
-    unit = Unit("stem", stem.type, 3, stem.width, side, options)
+    unit = Unit("stem", stem.type, 3, stem.width, size, options)
     place("stem", -1, unit, STEM_SPECS[stem.type].layout)
-    side = -(-side // stem.stride)
+    size = reduced(size, stem.stride)
     for index, stage in enumerate(architecture.stages):
         down = stage.downsample
         if down is not None:
-            unit = Unit("downsample", down.type, width, stage.width, side, down.options)
+            unit = Unit("downsample", down.type, width, stage.width, size, down.options)
             leaves = DOWNSAMPLING_SPECS[down.type].layout
             place(f"stages.{index}.downsample", index, unit, leaves)
-            side = -(-side // 2)
+            size = reduced(size, 2)
         width = stage.width
         number = 0
         for block in stage.blocks:
             leaves = BLOCKS[block.type].layout
             for repeat in range(block.depth):
-                unit = block_unit(block, width, side, repeat)
+                unit = block_unit(block, width, size, repeat)
                 place(f"stages.{index}.blocks.{number}", index, unit, leaves)
                 number += 1
     head = architecture.head
     last = len(architecture.stages)
-    unit = Unit("head", head.type, width, num_classes, side, head.options)
+    unit = Unit("head", head.type, width, num_classes, size, head.options)
     place("head", last, unit, HEAD_SPECS[head.type].layout)
     return tuple(placed)

@@ -132,11 +132,11 @@ def _add_unit(total: Array, unit: Unit, classifier_width: int, ranges: OptionRan
 
     if unit.role == "stem":
         add("stem.gmacs", gmacs)
-        add("stem.log2_side", math.log2(unit.side))
+        add("stem.log2_side", log2_side(unit))
     elif unit.role == "head":
         add("head.gmacs", gmacs)
         add("head.mparams", total[_INDEX["mparams"]])
-        add("last.log2_side", math.log2(unit.side))
+        add("last.log2_side", log2_side(unit))
         add("classifier.log2_width", math.log2(classifier_width))
     elif unit.role == "downsample":
         add("widening.octaves", outside(math.log2(unit.width / unit.in_width), WIDENING))
@@ -145,7 +145,7 @@ def _add_unit(total: Array, unit: Unit, classifier_width: int, ranges: OptionRan
         family = spec.family if spec.family in FAMILIES else "other"
         add(f"{family}.gmacs", gmacs)
         add(f"{family}.blocks", 1)
-        side = math.log2(unit.side)
+        side = log2_side(unit)
         add("blocks", 1)
         add("blocks.log2_side", side)
         add("blocks.log2_side_squared", side**2)
@@ -159,6 +159,12 @@ def _add_unit(total: Array, unit: Unit, classifier_width: int, ranges: OptionRan
                 low, high = (math.log2(v) for v in ranges[name])
                 add("option.octaves_below", max(low - math.log2(value), 0.0))
                 add("option.octaves_above", max(math.log2(value) - high, 0.0))
+
+
+def log2_side(unit: Unit) -> float:
+    """Return the binary logarithm of a unit's side, the geometric mean of height and width."""
+    height, width = unit.size
+    return (math.log2(height) + math.log2(width)) / 2
 
 
 def attention_amount(attended: float) -> float:

@@ -12,6 +12,7 @@ from effsearch.training.checkpoint import Checkpoint
 from effsearch.training.data.augment import MEAN, STD, prepare
 from effsearch.training.supernet.evaluate import InheritedScorer
 from searchspace import Architecture, build
+from searchspace.resolution import resolution_text
 
 _BATCH = 64
 
@@ -40,8 +41,9 @@ def inherited_weights(
     )
     if side != architecture.resolution:
         text += (
-            f"; the model takes {side} px, as the supernet was trained, the latency is that of "
-            f"{architecture.resolution} px"
+            f"; the model takes {resolution_text(side)} px, as the supernet was trained, "
+            "the latency is that of "
+            f"{resolution_text(architecture.resolution)} px"
         )
     checkpoint = folder / f"{architecture.digest()}.pt"
     Checkpoint(

@@ -20,6 +20,7 @@ from effsearch.training.supernet.evaluate import InheritedConfig, InheritedScore
 from effsearch.training.supernet.sampling import Sampler
 from searchspace import Architecture, SearchSpace
 from searchspace.errors import UserError
+from searchspace.resolution import resolution_text
 
 T = TypeVar("T")
 
@@ -116,6 +117,7 @@ class SupernetScore(ScoreSource):
                 raise
             raise UserError(
                 f"--proxy supernet: out of memory on {self.inherited.device} at batch size "
-                f"{self.inherited.batch} and {self.inherited.recipe.image_side} px; try fewer "
+                f"{self.inherited.batch} and "
+                f"{resolution_text(self.inherited.recipe.image_side)} px; try fewer "
                 "--workers, each holds a supernet and its images, or a machine with more memory"
             ) from None

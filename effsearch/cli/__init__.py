@@ -44,10 +44,16 @@ Targets = Annotated[list[str], typer.Argument(metavar="TARGET", help=_ANY)]
 AnyTarget = Annotated[str, typer.Argument(metavar="TARGET", help=_ANY)]
 Target = Annotated[str, typer.Argument(metavar="TARGET", help=f"{_WITH_ARCHITECTURE}.")]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+ResolutionFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--resolution", help="Of the image, in place of the network's own: 224, or 512x1024 (HxW)."
+    ),
+]
 
 __all__ = [
-    "AnyTarget", "JsonFlag", "Target", "Targets", "emit_json", "main", "make_app", "say",
-    "seed_option", "show",
+    "AnyTarget", "JsonFlag", "ResolutionFlag", "Target", "Targets", "emit_json", "main",
+    "make_app", "say", "seed_option", "show",
 ]  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from effsearch.cli import JsonFlag, Target, emit_json, seed_option, show
+from effsearch.cli import JsonFlag, ResolutionFlag, Target, emit_json, seed_option, show
 
 FORMATS = ("onnx", "coreml", "torch")
 
@@ -25,6 +25,7 @@ def export(
         Path | None, typer.Option("--weights", help="Checkpoint: ours, or the official one.")
     ] = None,
     num_classes: Annotated[int, typer.Option("--classes", help="Classes without weights.")] = 1000,
+    resolution: ResolutionFlag = None,
     seed: Annotated[int, seed_option("Of fresh weights.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
     as_json: JsonFlag = False,
@@ -37,7 +38,9 @@ def export(
         raise UserError(f"--format: {format!r} is unknown; use one of {', '.join(FORMATS)}")
     if num_classes < 1:
         raise UserError(f"--classes: {num_classes} is not 1 or more")
-    result = write_export(target, format, out, weights, num_classes, seed, force)
+    result = write_export(
+        target, format, out, weights, num_classes, seed, force=force, resolution=resolution
+    )
     if as_json:
         emit_json(result)
         return

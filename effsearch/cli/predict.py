@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from effsearch.cli import JsonFlag, Targets, emit_json, say, show
+from effsearch.cli import JsonFlag, ResolutionFlag, Targets, emit_json, say, show
 
 if TYPE_CHECKING:
     from effsearch.latency import DeviceTable, Prediction
@@ -46,6 +46,7 @@ def predict(
     budget_ms: Annotated[
         float | None, typer.Option("--budget-ms", help="Show the chance of meeting this.")
     ] = None,
+    resolution: ResolutionFlag = None,
     plot: Annotated[
         Path | None, typer.Option("--plot", help="Draw where the time goes to this PNG.")
     ] = None,
@@ -61,7 +62,7 @@ def predict(
     tables = [DeviceTable.load(name.strip()) for name in device.split(",") if name.strip()]
     if not tables:
         raise UserError("--device: name one table or more (`effsearch devices` lists them)")
-    found = [load_target(text) for text in targets]
+    found = [load_target(text).at(resolution) for text in targets]
     results = [(t, table, _predict(table, t)) for table in tables for t in found]
     if plot is not None:
         from effsearch.report.waterfall import draw_waterfall

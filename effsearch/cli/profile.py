@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from effsearch.cli import JsonFlag, Targets, emit_json, say, seed_option, show
+from effsearch.cli import JsonFlag, ResolutionFlag, Targets, emit_json, say, seed_option, show
 
 Runtime = Annotated[str, typer.Option("--runtime", help="What runs the networks.")]
 
@@ -30,6 +30,7 @@ def measure(
             "--device", help="A table of this machine: its references take turns with the networks."
         ),
     ] = None,
+    resolution: ResolutionFlag = None,
     runtime: Runtime = "onnxruntime",
     as_json: JsonFlag = False,
 ) -> None:
@@ -60,7 +61,7 @@ def measure(
     check_threads(threads)
     if not 0 < seconds <= 600:
         raise UserError(f"--seconds: {seconds} is not a number above 0 and up to 600")
-    found = [load_target(text) for text in targets]
+    found = [load_target(text).at(resolution) for text in targets]
     rows: list[dict[str, Any]] = []
     if not as_json:
         name = used.identity()["runtime"]

@@ -13,6 +13,7 @@ from effsearch.cli._interrupt import Stop
 from effsearch.cli._score_flags import ScoreFlags, with_score_flags
 from searchspace import UserError
 from searchspace.narrowing import Narrowing
+from searchspace.resolution import parse_resolution
 
 if TYPE_CHECKING:
     from effsearch.search.limits import OtherDevice
@@ -94,7 +95,8 @@ def run(
         str | None, typer.Option("--stem-strides", help="Stem strides to keep of the space: 8,16.")
     ] = None,
     resolution: Annotated[
-        str | None, typer.Option("--resolution", help="Resolutions to keep of the space, in px.")
+        str | None,
+        typer.Option("--resolution", help="Resolutions to keep of the space: 224,512x1024."),
     ] = None,
     workers: Annotated[
         int | None, typer.Option("--workers", help="Processes.  [default: one a core]")
@@ -225,7 +227,10 @@ def _narrowing(
     given = Narrowing(
         tuple(_items("--blocks", blocks, str)),
         tuple(_items("--stem-strides", stem_strides, int)),
-        tuple(_items("--resolution", resolution, int)),
+        tuple(
+            parse_resolution("--resolution", item)
+            for item in _items("--resolution", resolution, str)
+        ),
     )
     return given or None
 

@@ -9,7 +9,7 @@ import typer
 
 from effsearch.accuracy.registry import DEFAULT, load_source, names, read_options
 from effsearch.accuracy.score import Score, ScoreSource
-from effsearch.cli import JsonFlag, Targets, emit_json, say, show
+from effsearch.cli import JsonFlag, ResolutionFlag, Targets, emit_json, say, show
 from effsearch.cli._score_flags import ScoreFlags, with_score_flags
 from effsearch.targets import Target, load_target
 from searchspace import UserError
@@ -25,12 +25,13 @@ def score(
     score_flags: ScoreFlags,
     targets: Targets,
     proxy: Annotated[str, typer.Option("--proxy", help=f"{', '.join(names())}.")] = DEFAULT,
+    resolution: ResolutionFlag = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Score accuracy: by default an estimate of ImageNet-1k top-1, with its uncertainty."""
     from effsearch.published import published
 
-    found = [load_target(text) for text in targets]
+    found = [load_target(text).at(resolution) for text in targets]
     source = load_source(proxy, read_options(proxy, score_flags))
     check_members(source, found)
     records = published()

@@ -41,7 +41,9 @@ def train(
     batch_size: Annotated[
         int | None, typer.Option(help="Images a step, all GPUs together.")
     ] = None,
-    resolution: Annotated[int | None, typer.Option(help="Input side in px.")] = None,
+    resolution: Annotated[
+        str | None, typer.Option(help="Input in px: a square's side, or HEIGHTxWIDTH.")
+    ] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Peak rate of AdamW.")] = None,
     random_networks: Annotated[
         int, typer.Option(help="Random networks a step, beside the largest and the smallest.")

@@ -30,7 +30,9 @@ def train(
         int | None, typer.Option(help="Images a step, all GPUs together.")
     ] = None,
     recipe: Annotated[str, typer.Option(help="Shipped recipe or path to YAML.")] = "standard",
-    resolution: Annotated[int | None, typer.Option(help="Input side in px.")] = None,
+    resolution: Annotated[
+        str | None, typer.Option(help="Input in px: a square's side, or HEIGHTxWIDTH.")
+    ] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Peak rate of AdamW.")] = None,
     seed: Annotated[int, seed_option("Fixes weights, order and augmentation.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from OUT/last.pt.")] = False,

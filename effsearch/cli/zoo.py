@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from effsearch.cli import AnyTarget, JsonFlag, emit_json, seed_option, show
+from effsearch.cli import AnyTarget, JsonFlag, ResolutionFlag, emit_json, seed_option, show
 
 
 def register(app: typer.Typer) -> None:
@@ -53,13 +53,14 @@ def list_zoo(as_json: JsonFlag = False) -> None:
 
 def describe(
     target: AnyTarget,
+    resolution: ResolutionFlag = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Show parameters, MACs and shapes, stage by stage."""
     from effsearch.targets import control_flow_note, load_target
     from searchspace.operators import operators, operators_by_unit, peak_bytes, totals
 
-    found = load_target(target)
+    found = load_target(target).at(resolution)
     deployed = found.operators()
     body: dict[str, Any] = {
         "target": target,

@@ -13,9 +13,10 @@ import torch
 
 from effsearch.errors import FULL, WorkFailedError
 from effsearch.files import atomic_write, file_name
-from effsearch.targets import load_architecture, load_target
+from effsearch.targets import at_resolution, load_architecture, load_target
 from searchspace import Network, UserError, build, zoo
 from searchspace.errors import first_line
+from searchspace.resolution import height_width
 from searchspace.zoo import load_official
 
 SUFFIX = {"onnx": ".onnx", "coreml": ".mlpackage", "torch": ".pt"}
@@ -30,6 +31,7 @@ def write_export(
     num_classes: int,
     seed: int,
     force: bool = False,
+    resolution: str | None = None,
 ) -> dict[str, Any]:
     """Write a network's deployed form and say what was checked.
 
@@ -43,12 +45,14 @@ def write_export(
         num_classes: classes where there are no weights.
         seed: of fresh weights.
         force: whether an earlier export may be replaced; what is exported never is.
+        resolution: of the image, as text, in place of the network's own.
 
     Raises:
         UserError: where target, weights or `out` can't be used, or `out` exists.
         WorkFailedError: where the file does not agree with the network.
     """
     network, trained = load_network(target, weights, num_classes, seed)
+    network.architecture = at_resolution(network.architecture, resolution)
     name = file_name(network.architecture.name or Path(target).stem)
     path = out or Path(f"{name}{SUFFIX[format_]}")
     _check_free(path, [Path(target)] + ([] if weights is None else [weights]), force)
@@ -148,9 +152,8 @@ def _coreml(network: Network, path: Path) -> str:
         ) from None
     from effsearch.onnx_io.static import StaticNetwork
 
-    resolution = network.architecture.resolution
     static = StaticNetwork(network).eval()
-    example = torch.zeros(1, 3, resolution, resolution)
+    example = torch.zeros(1, 3, *height_width(network.architecture.resolution))
     with torch.no_grad():
         traced = torch.jit.trace(static, example)  # type: ignore[no-untyped-call]
     try:
@@ -177,7 +180,7 @@ def _coreml(network: Network, path: Path) -> str:
 def _torch(network: Network, path: Path, trained: bool) -> str:
     from effsearch.training.checkpoint import load_network, save_network
 
-    image = torch.randn(1, 3, *(2 * [network.architecture.resolution]))
+    image = torch.randn(1, 3, *height_width(network.architecture.resolution))
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         written = Path(folder) / path.name
         save_network(network, written, trained)

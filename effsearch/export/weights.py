@@ -10,6 +10,7 @@ from typing import Any
 import onnx
 
 from searchspace import Network
+from searchspace.resolution import Resolution
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,11 @@ class Weights:
         text: what they are, for the card.
         checkpoint: a file that holds them, copied beside the model; None for none.
         accuracy: measures the exported model, for the card; None where it is not measured.
-        side: of the model's input in px; the architecture's resolution where None.
+        side: of the model's input in px, or its height and width; the architecture's where None.
     """
 
     network: Network
     text: str
     checkpoint: Path | None = None
     accuracy: Callable[[onnx.ModelProto], Accuracy] | None = None
-    side: int | None = None
+    side: Resolution | None = None

@@ -13,26 +13,30 @@ from torch import nn
 
 from searchspace import Network, deploy
 from searchspace.graph import Graph, Node
+from searchspace.resolution import Resolution, height_width
 from searchspace.tracing import trace
 
 OPSET = 20
 IR_VERSION = 9
 
 
-def to_onnx(network: Network, image_batch: int = 1, side: int | None = None) -> onnx.ModelProto:
+def to_onnx(
+    network: Network, image_batch: int = 1, side: Resolution | None = None
+) -> onnx.ModelProto:
     """Return the deployed form of a network as an ONNX model with its weights.
 
     Args:
         network: the network, trained or fresh; left as it is.
         image_batch: batch size, fixed in the file.
-        side: R, fixed in the file; the architecture's resolution where None.
+        side: of the image or its height and width, fixed in the file; the architecture's where
+            None.
 
     Returns:
-        A model with input `input` (N, 3, R, R), float32, and output `logits` (N, num_classes).
+        A model with input `input` (N, 3, H, W), float32, and output `logits` (N, num_classes).
     """
-    resolution = side or network.architecture.resolution
+    size = height_width(side or network.architecture.resolution)
     deployed = deploy(network)
-    graph = trace(deployed, (image_batch, 3, resolution, resolution))
+    graph = trace(deployed, (image_batch, 3, *size))
     model = model_proto(graph, _arrays(deployed), name=network.architecture.name or "network")
     entry = model.metadata_props.add()
     entry.key, entry.value = "architecture", network.architecture.to_yaml()

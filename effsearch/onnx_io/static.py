@@ -14,17 +14,17 @@ from torch.nn import functional as F
 
 from searchspace import Network, deploy
 from searchspace.graph import Graph, Node
+from searchspace.resolution import height_width
 from searchspace.tracing import trace
 
 
 class StaticNetwork(nn.Module):
-    """Runs the deployed form of a network node by node: (1, 3, R, R) to logits (1, num_classes)."""
+    """Runs the deployed form of a network node by node: (1, 3, H, W) to logits (1, num_classes)."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
-        resolution = network.architecture.resolution
         deployed = deploy(network)
-        self.graph = trace(deployed, (1, 3, resolution, resolution))
+        self.graph = trace(deployed, (1, 3, *height_width(network.architecture.resolution)))
         tensors = {**dict(deployed.named_parameters()), **dict(deployed.named_buffers())}
         self._slots: dict[str, str] = {}
         for index, name in enumerate(sorted(self.graph.constants)):

@@ -17,6 +17,7 @@ from effsearch.training.data import pixels
 from effsearch.training.data.readers import create_readers
 from effsearch.training.recipe import Recipe
 from searchspace.errors import UserError
+from searchspace.resolution import Resolution
 
 FILE = "refine.json"
 FORMAT = 1
@@ -48,12 +49,12 @@ class ImageData:
         return Path(self.path).stem
 
     @classmethod
-    def check(cls, path: Path, side: int) -> ImageData:
+    def check(cls, path: Path, side: Resolution) -> ImageData:
         """Look at a tree, and decode it where it fits into memory (decoded images are cached).
 
         Args:
             path: ImageFolder tree or zip archive.
-            side: side in px that images are decoded to.
+            side: that images are decoded to, in px.
 
         Raises:
             UserError: the tree is missing, empty, of one class, its splits differ, or more than

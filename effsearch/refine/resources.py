@@ -10,6 +10,7 @@ import torch
 from effsearch.training.cost import cost_of
 from effsearch.training.recipe import Recipe
 from searchspace import Architecture, build
+from searchspace.resolution import height_width
 
 _GIB = 1 << 30
 _PROCESS_BYTES = 1 * _GIB  # Python, torch and its libraries
@@ -100,7 +101,8 @@ def needed_bytes(networks: Sequence[Architecture], recipe: Recipe, images: int) 
         recipe.batch_size * cost.elements * _PER_VALUE_BYTES + cost.params * _PER_PARAMETER_BYTES
         for cost in costs
     )
-    return _PROCESS_BYTES + largest + images * 3 * recipe.source_side**2
+    height, width = height_width(recipe.source_side)
+    return _PROCESS_BYTES + largest + images * 3 * height * width
 
 
 def gpu_bytes() -> int | None:

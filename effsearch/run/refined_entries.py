@@ -25,6 +25,7 @@ from effsearch.search.candidates import Record
 from effsearch.targets import CHECKPOINT
 from effsearch.training import checkpoint as checkpoints
 from searchspace import Architecture, build
+from searchspace.resolution import resolution_text
 
 RULE = (
     "Networks that got all epochs are ordered by their last top-1; one that ASHA stopped takes its "
@@ -257,13 +258,14 @@ def trained_weights(refinement: Refinement, architecture: Architecture) -> Weigh
     side = wanted.recipe.image_side
     text = (
         f"trained on {wanted.data.name} ({len(held.classes)} classes) for {training.epochs} of "
-        f"{wanted.recipe.epochs} epochs at {side} px: {training.top1:.2f} % top-1 there"
+        f"{wanted.recipe.epochs} epochs at {resolution_text(side)} px: {training.top1:.2f} % top-1 "
+        "there"
     )
     if training.state == STOPPED:
         text += "; stopped early by ASHA, so not trained to the end"
     if side != architecture.resolution:
         text += (
-            f"; the model takes {architecture.resolution} px, at which its accuracy was not "
-            "measured"
+            f"; the model takes {resolution_text(architecture.resolution)} px, at which its "
+            "accuracy was not measured"
         )
     return Weights(network.eval(), text, entrant.checkpoint)

@@ -19,6 +19,7 @@ from effsearch.report.run_files import (
 from effsearch.search.candidates import Record
 from effsearch.search.pareto import front
 from effsearch.targets import TRIALS
+from searchspace.resolution import resolution_text
 
 
 def write_tables(folder: Path, records: Sequence[Record]) -> None:
@@ -61,7 +62,7 @@ def _row(record: Record) -> list[Any]:
         *("" if value != value else value for value in numbers),
         outcome.params or "",
         outcome.macs or "",
-        architecture.resolution,
+        resolution_text(architecture.resolution),
         architecture.depth,
         blocks,
         outcome.error,

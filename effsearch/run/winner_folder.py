@@ -26,6 +26,7 @@ from effsearch.run.cards import UNTRAINED, accuracy_number, number
 from effsearch.run.winner_files import digests, put_in_place
 from effsearch.targets import ARCHITECTURE, CHECKPOINT
 from searchspace import Architecture, build
+from searchspace.resolution import height_width
 
 MODEL = "model.onnx"
 
@@ -97,7 +98,7 @@ def write_winner(
             "file": MODEL,
             "opset": OPSET,
             "bytes": len(data),
-            "input": ["input", [1, 3, side, side]],
+            "input": ["input", [1, 3, *height_width(side)]],
             "output": ["logits", [1, proven.num_classes]],
             "weights": UNTRAINED if weights is None else weights.text,
             **measured,

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from searchspace import Architecture, build
+from searchspace.resolution import Resolution, height_width
 
 
 def build_network(architecture: Architecture, num_classes: int, seed: int = 0) -> nn.Module:
@@ -42,12 +43,12 @@ class Cost:
         return self.elements * 16 / 3e6 + self.macs * 6 / 1e8
 
 
-def cost_of(network: nn.Module, side: int) -> Cost:
+def cost_of(network: nn.Module, side: Resolution) -> Cost:
     """Count a network by one forward pass; on the meta device nothing is computed.
 
     Args:
-        network: maps (N, 3, R, R) to logits.
-        side: R in px.
+        network: maps (N, 3, H, W) to logits.
+        side: of the image in px, or its height and width.
     """
     elements = 0
 
@@ -62,7 +63,7 @@ def cost_of(network: nn.Module, side: int) -> Cost:
     device = next(network.parameters()).device
     try:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            network.eval()(torch.zeros(1, 3, side, side, device=device))
+            network.eval()(torch.zeros(1, 3, *height_width(side), device=device))
     finally:
         for hook in hooks:
             hook.remove()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from effsearch.training.data.augment import prepare
 from effsearch.training.recipe import Recipe
 from effsearch.training.step import precision
+from searchspace.resolution import Resolution
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ def evaluate(
     batches: Iterable[tuple[Tensor, Tensor]],
     recipe: Recipe,
     device: torch.device,
-    side: int | None = None,
+    side: Resolution | None = None,
 ) -> Evaluation:
     """Evaluate a network; its mode is put back afterwards.
 
@@ -39,7 +40,7 @@ def evaluate(
         batches: uint8 images (N, 3, S, S) and labels (N,), on the device.
         recipe: gives precision and memory format.
         device: where the network is.
-        side: side in px that the network sees; the recipe's when None.
+        side: that the network sees, in px; the recipe's when None.
     """
     was_training = network.training
     network.eval()

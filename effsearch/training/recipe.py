@@ -4,20 +4,36 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from effsearch import validation
-from searchspace.architecture import RESOLUTIONS
-from searchspace.errors import UserError
+from searchspace.errors import UserError, short
+from searchspace.resolution import Resolution, height_width, parse_resolution, squared
 from searchspace.yaml_text import read_yaml
 
 _RECIPES = Path(__file__).parent / "recipes"
 
+
+def _side(value: object) -> Resolution:
+    """Return a field's side, or height and width.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    sides: Sequence[Any] = value if isinstance(value, list | tuple) else [value]
+    if len(sides) not in (1, 2) or not all(type(side) is int and side >= 1 for side in sides):
+        raise ValueError(f"{short(value)} is not a whole number, 1 or more, nor two of them")
+    return squared((sides[0], sides[-1]))
+
+
 _Count = Annotated[int, Field(ge=1)]
+_Side = Annotated[Resolution, BeforeValidator(_side)]
 _Amount = Annotated[float, Field(ge=0)]
 _Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -29,8 +45,9 @@ class Recipe(BaseModel):
         name: what the recipe is called in tables.
         epochs: passes over the training images.
         batch_size: images a step, over all processes together.
-        image_side: side in px that the network sees at the end and in evaluation.
-        source_side: side in px that images are decoded to; crops are taken from it.
+        image_side: side in px that the network sees at the end and in evaluation; [height, width]
+            where it is no square.
+        source_side: likewise, what images are decoded to; crops are taken from it.
         early_side: side in px during the first `early_fraction` of the steps; 0 keeps
             `image_side` throughout. Progressive sizes as in EfficientNetV2 (Tan and Le, 2021).
         early_fraction: part of the epochs, 0 to 1, that runs at `early_side`.
@@ -63,8 +80,8 @@ class Recipe(BaseModel):
     name: str = "custom"
     epochs: _Count = 300
     batch_size: _Count = 256
-    image_side: _Count = 224
-    source_side: _Count = 256
+    image_side: _Side = 224
+    source_side: _Side = 256
     early_side: Annotated[int, Field(ge=0)] = 0
     early_fraction: _Share = 0.0
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
@@ -99,21 +116,24 @@ class Recipe(BaseModel):
         kept = {key: value for key, value in changes.items() if value is not None}
         return self.from_dict({**self.to_dict(), **kept})
 
-    def at_side(self, side: int | None) -> Recipe:
-        """Return a copy for inputs of `side` px throughout; None changes nothing.
+    def at_side(self, resolution: Resolution | str | None) -> Recipe:
+        """Return a copy for inputs of one size throughout; None changes nothing.
 
-        Sources stay a little larger than the input, except where the recipe enlarges small images.
+        Sources stay a little larger than the input, except where the recipe enlarges small images;
+        these keep their number of pixels.
 
         Raises:
-            UserError: No network takes inputs of that side.
+            UserError: No network takes inputs of that size.
         """
-        if side is None:
+        if resolution is None:
             return self
-        low, high = RESOLUTIONS
-        if not low <= side <= high:
-            raise UserError(f"--resolution: {side} is not from {low} to {high} px")
-        enlarges = self.source_side < self.image_side
-        source = self.source_side if enlarges else round(side * 8 / 7)
+        side = parse_resolution("--resolution", resolution)
+        height, width = height_width(side)
+        sources, images = height_width(self.source_side), height_width(self.image_side)
+        factor = 8 / 7
+        if sources < images:
+            factor = math.sqrt(math.prod(sources) / (height * width))
+        source = squared((round(height * factor), round(width * factor)))
         return self.replace(image_side=side, source_side=source, early_side=0)
 
     def digest(self) -> str:
@@ -123,14 +143,19 @@ class Recipe(BaseModel):
         text = json.dumps(fields, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
-    def side_at(self, epoch: int) -> int:
-        """Return the training side in px of an epoch (counted from 0)."""
+    def side_at(self, epoch: int) -> Resolution:
+        """Return the training side (or height and width) in px of an epoch (counted from 0)."""
         early = self.early_side > 0 and epoch < round(self.early_fraction * self.epochs)
         return self.early_side if early else self.image_side
 
+    def pixels_at(self, epoch: int) -> int:
+        """Return the pixels of a training image in an epoch (counted from 0)."""
+        height, width = height_width(self.side_at(epoch))
+        return height * width
+
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain values."""
-        return self.model_dump()
+        return self.model_dump(mode="json")
 
     @classmethod
     def from_dict(cls, fields: object, where: str | Path = "recipe") -> Recipe:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from effsearch.training.data.augment import Augmenter
 from effsearch.training.recipe import Recipe
+from searchspace.resolution import Resolution
 
 
 class Step:
@@ -89,7 +90,7 @@ class Step:
         """
         self.run(images, labels, self.recipe.image_side)
 
-    def run(self, images: Tensor, labels: Tensor, side: int) -> None:
+    def run(self, images: Tensor, labels: Tensor, side: Resolution) -> None:
         """Advance the run by one batch whose augmented images have another side, in px."""
         self._set_rate()
         x, targets = self.augment(images, labels, side)

@@ -47,6 +47,7 @@ from results.accuracy.campaign_worker import (
 from results.accuracy.mps import mps_daemon
 from searchspace import Architecture
 from searchspace.errors import UserError
+from searchspace.resolution import Resolution
 
 # Short epochs, so that even a slow network ends several in a benchmark's seconds.
 _BENCHMARK_IMAGES = 4096
@@ -276,7 +277,7 @@ def _spread(tasks: list[Task], count: int) -> list[Task]:
 
 
 def _costs(
-    folder: Path, paths: Sequence[Path], classes: int, side: int
+    folder: Path, paths: Sequence[Path], classes: int, side: Resolution
 ) -> dict[str, tuple[str, Cost]]:
     """Counts the networks; `costs.csv` in the folder keeps the counts for the next call."""
     import torch
@@ -308,7 +309,9 @@ def _costs(
     return result
 
 
-def _write_costs(store: Path, costs: dict[str, tuple[str, Cost]], classes: int, side: int) -> None:
+def _write_costs(
+    store: Path, costs: dict[str, tuple[str, Cost]], classes: int, side: Resolution
+) -> None:
     try:
         with store.open("w", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
@@ -360,7 +363,7 @@ def _config(
     return WorkerConfig(options.data, recipe.source_side, device, threads, deadline, states)
 
 
-def _decode(data: Path, side: int) -> None:
+def _decode(data: Path, side: Resolution) -> None:
     started = time.time()
     for reader in create_readers(data):
         pixels.load(reader, side)

@@ -204,7 +204,7 @@ class Pool:
         if task is None:
             return
         recipe = task.recipe
-        part = task.work * recipe.side_at(done - 1) ** 2 / _squares(task, recipe.epochs)
+        part = task.work * recipe.pixels_at(done - 1) / _squares(task, recipe.epochs)
         self.work_done += part
         self.epochs_done += 1
         # The first epochs of a size hold its start-up and captures; they are part of the price.
@@ -270,4 +270,4 @@ def _message(connection: Connection) -> tuple[str, Any]:
 
 def _squares(task: Task, epochs: int) -> int:
     recipe = task.recipe
-    return sum(recipe.side_at(epoch) ** 2 for epoch in range(min(epochs, recipe.epochs)))
+    return sum(recipe.pixels_at(epoch) for epoch in range(min(epochs, recipe.epochs)))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from effsearch.files import LineLog
 from searchspace.errors import UserError
+from searchspace.resolution import Resolution
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Row:
     recipe_digest: str
     data: str
     epochs: int
-    side_px: int
+    side_px: Resolution
     params_m: float
     macs_m: float
     curve: str

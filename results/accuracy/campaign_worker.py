@@ -31,6 +31,7 @@ from effsearch.training.step import Step, to_channels_last
 from results.accuracy.campaign_table import Row
 from results.accuracy.resident import CaptureError, ResidentLoop
 from searchspace import Architecture
+from searchspace.resolution import Resolution
 
 _EVALUATION_BATCH = 500
 _SAVE_EVERY_S = 60.0
@@ -68,8 +69,8 @@ class Task:
     @property
     def work(self) -> float:
         """Expected work in µs-images, to compare tasks by."""
-        sides = sum(self.recipe.side_at(epoch) ** 2 for epoch in range(self.recipe.epochs))
-        return self.cost.step_us * sides / self.recipe.image_side**2
+        pixels = [self.recipe.pixels_at(epoch) for epoch in range(self.recipe.epochs)]
+        return self.cost.step_us * sum(pixels) / pixels[-1]
 
     def retry(self, capture: bool) -> Task:
         """Returns the task for another attempt."""
@@ -91,7 +92,7 @@ class WorkerConfig:
     """
 
     data: Path
-    source_side: int
+    source_side: Resolution
     device: str
     threads: int
     deadline: float
@@ -116,7 +117,9 @@ class Split:
     name: str
 
 
-def load_split(data: Path, side: int, device: torch.device, images_max: int | None = None) -> Split:
+def load_split(
+    data: Path, side: Resolution, device: torch.device, images_max: int | None = None
+) -> Split:
     """Loads both splits of a tree onto a device, the training split in part where asked.
 
     Raises:

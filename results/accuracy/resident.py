@@ -15,6 +15,7 @@ from torch import Tensor
 from effsearch.training.data.pixels import Pixels
 from effsearch.training.step import Step
 from searchspace.errors import first_line
+from searchspace.resolution import Resolution
 
 EAGER_STEPS = 3
 
@@ -40,18 +41,18 @@ class ResidentLoop:
         self._capture = capture and step.device.type == "cuda"
         self._order = torch.zeros((self.steps, self._batch), dtype=torch.int64, device=step.device)
         self._cursor = torch.zeros(1, dtype=torch.int64, device=step.device)
-        self._side = 0
+        self._side: Resolution = 0
         self._graph: Any = None
         self._stream: Any = None
         if self._capture:
             self._stream = torch.cuda.Stream(step.device)  # type: ignore[no-untyped-call]
 
-    def epoch(self, order: Tensor, side: int) -> float:
+    def epoch(self, order: Tensor, side: Resolution) -> float:
         """Train one epoch.
 
         Args:
             order: a permutation of the image indices, (N,); a last partial batch is dropped.
-            side: side in px of the augmented images.
+            side: of the augmented images in px.
 
         Returns:
             The mean loss.

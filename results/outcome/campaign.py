@@ -37,6 +37,7 @@ from results.accuracy.mps import mps_daemon
 from results.outcome.plan import Candidate, remaining, trainings
 from searchspace import Architecture, zoo
 from searchspace.errors import UserError
+from searchspace.resolution import Resolution
 
 HERE = Path(__file__).parent
 RECIPES = HERE / "recipes"
@@ -131,7 +132,7 @@ def zoo_file(name: str) -> Path:
     return Path(zoo.__file__).parent / f"{name}.yaml"
 
 
-def candidate(path: Path, classes: int, sides: set[int]) -> Candidate:
+def candidate(path: Path, classes: int, sides: set[Resolution]) -> Candidate:
     """Returns a network with its costs; its family is the published one or that of its blocks."""
     architecture = Architecture.from_yaml(path)
     with torch.device("meta"):

@@ -10,6 +10,7 @@ from pathlib import Path
 from effsearch.training.cost import Cost
 from effsearch.training.recipe import Recipe
 from results.accuracy.campaign_worker import Task
+from searchspace.resolution import Resolution
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,10 @@ class Candidate:
     path: Path
     digest: str
     family: str
-    cost: dict[int, Cost]
+    cost: dict[Resolution, Cost]
 
 
-def spread(candidates: Iterable[Candidate], side: int) -> list[Candidate]:
+def spread(candidates: Iterable[Candidate], side: Resolution) -> list[Candidate]:
     """Returns the networks with the families taking turns, each family's cheapest first.
 
     So the first four trainings of a round hold one network of each of four families, and a round
@@ -61,8 +62,8 @@ def rounds(recipes: Sequence[Recipe], seeds: Sequence[int]) -> list[tuple[Recipe
 
 
 def image_squares(recipe: Recipe) -> float:
-    """Returns epochs times squared side, which a recipe's cost is proportional to."""
-    return float(sum(recipe.side_at(epoch) ** 2 for epoch in range(recipe.epochs)))
+    """Returns epochs times pixels of an image, which a recipe's cost is proportional to."""
+    return float(sum(recipe.pixels_at(epoch) for epoch in range(recipe.epochs)))
 
 
 def trainings(

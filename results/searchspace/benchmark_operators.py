@@ -26,6 +26,7 @@ from searchspace.architecture import Architecture
 from searchspace.errors import UserError
 from searchspace.network import build
 from searchspace.operators import clear_caches, operators, traced_operators
+from searchspace.resolution import height_width
 from searchspace.space import SearchSpace
 from searchspace.units import units
 
@@ -101,8 +102,9 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 def _count_with_fvcore(architecture: Architecture) -> int:
-    side = architecture.resolution
-    analysis = FlopCountAnalysis(build(architecture).eval(), torch.zeros(1, 3, side, side))
+    analysis = FlopCountAnalysis(
+        build(architecture).eval(), torch.zeros(1, 3, *height_width(architecture.resolution))
+    )
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     return int(analysis.total())
 

@@ -18,14 +18,13 @@ import numpy as np
 from searchspace.architecture import Architecture
 from searchspace.space import SearchSpace
 from searchspace.supernet.slots import signature, slot_extents, slot_units, with_classes
-from searchspace.units import Unit, units
+from searchspace.units import ANY_SIZE, Unit, units
 
 
 def parameter_count(architecture: Architecture, num_classes: int = 1000) -> int:
     """Return the parameters of a stand-alone network."""
-    # No module depends on the side of its feature map.
     parts = units(architecture, num_classes)
-    return sum(_parameters(replace(placed.unit, side=0)) for placed in parts)
+    return sum(_parameters(replace(placed.unit, size=ANY_SIZE)) for placed in parts)
 
 
 def _parameters(unit: Unit) -> int:

@@ -23,7 +23,7 @@ from searchspace.supernet.slots import (
     slot_units,
     with_classes,
 )
-from searchspace.units import Unit, make_unit, units
+from searchspace.units import ANY_SIZE, Unit, make_unit, units
 
 _CACHED_PLANS = 512
 
@@ -187,8 +187,7 @@ class Supernet(nn.Module):
             index = seen.get(place, 0)
             if placed.unit.role == "block":
                 seen[place] = index + 1
-            # No module depends on the side of its feature map.
-            unit = replace(placed.unit, side=0)
+            unit = replace(placed.unit, size=ANY_SIZE)
             slot = slot_name(placed, index, count)
             if self.stems_apart:
                 slot = apart(slot, architecture.stem.type)

@@ -16,7 +16,7 @@ from searchspace.space import SearchSpace
 from searchspace.space_file import NONE, Axes
 from searchspace.supernet.sharing import apart, share, slot_name
 from searchspace.supernet.slices import Extent
-from searchspace.units import PlacedUnit, Unit, make_unit
+from searchspace.units import ANY_SIZE, PlacedUnit, Unit, make_unit
 
 MAX_VALUES = 1_000_000_000
 _Values = tuple[tuple[str, OptionValue], ...]
@@ -39,14 +39,14 @@ def slot_units(space: SearchSpace, stems_apart: bool = False) -> dict[str, list[
     for type_, entry in spec.stems.items():
         width = max(entry.width) if entry.width else widths[0]
         for options in _combinations(STEMS[type_], {"stride": entry.stride, **entry.options}):
-            unit = Unit("stem", type_, 3, width, 0, options)
+            unit = Unit("stem", type_, 3, width, ANY_SIZE, options)
             add(PlacedUnit("stem", -1, unit))
     own_widths = [max(entry.width) for entry in spec.stems.values() if entry.width]
     for index, stage in enumerate(spec.stages[: max(spec.counts)]):
         enters = widths[index - 1] if index else max(own_widths, default=0)
         for type_, axes in spec.downsamples.items():
             for options in _combinations(DOWNSAMPLINGS[type_], axes) if enters else ():
-                unit = Unit("downsample", type_, enters, widths[index], 0, options)
+                unit = Unit("downsample", type_, enters, widths[index], ANY_SIZE, options)
                 add(PlacedUnit("", index, unit))
         depths = dict.fromkeys((t for t in stage.tails if t != NONE), max(stage.tail_depth))
         depths |= dict.fromkeys(stage.blocks, max(stage.depth))
@@ -60,7 +60,7 @@ def slot_units(space: SearchSpace, stems_apart: bool = False) -> dict[str, list[
     for count in spec.counts:
         for type_, axes in spec.heads.items():
             for options in _combinations(HEADS[type_], axes):
-                unit = Unit("head", type_, widths[count - 1], 0, 0, options)
+                unit = Unit("head", type_, widths[count - 1], 0, ANY_SIZE, options)
                 add(PlacedUnit("head", count, unit), stage_count=count)
     if stems_apart:
         return {
@@ -134,7 +134,7 @@ def _block_units(type_: str, width: int, axes: Axes, number: int) -> Iterator[Un
         values = sorted({pattern[number % len(pattern)] for pattern in patterns})
         axes = {**axes, name: tuple(values)}
     for options in _combinations(BLOCKS[type_], axes):
-        yield Unit("block", type_, width, width, 0, options)
+        yield Unit("block", type_, width, width, ANY_SIZE, options)
 
 
 def _combinations(

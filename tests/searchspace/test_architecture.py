@@ -135,12 +135,12 @@ def test_it_is_frozen(body):
 
 def test_sides_are_rounded_up_at_each_halving(body):
     body["resolution"] = 200
-    assert Architecture.from_dict(body).sides == (25, 13, 7, 4)
+    assert Architecture.from_dict(body).sizes == ((25, 25), (13, 13), (7, 7), (4, 4))
 
 
 # Where to put what, and what the message has to say.
 MISTAKES = [
-    (("resolution",), 16, "resolution: 16 is not an integer from 32 to 1024"),
+    (("resolution",), 16, "resolution: 16 is not an integer from 32 to 2048"),
     (("resolution",), 224.0, "resolution: 224.0 is not an integer"),
     (("resolution",), True, "resolution: True is not an integer"),
     (("resolution",), math.nan, "resolution: nan"),
@@ -205,7 +205,7 @@ def test_a_missing_field_is_named(body, field):
 
 def test_no_stage_is_below_2x2(body):
     body["resolution"] = 65
-    assert Architecture.from_dict(body).sides[-1] == 2
+    assert Architecture.from_dict(body).sizes[-1] == (2, 2)
     body["resolution"] = 64
     with pytest.raises(UserError, match=r"stages\[3\]: its feature map would be 1x1") as caught:
         Architecture.from_dict(body)

@@ -10,6 +10,7 @@ import torch
 from searchspace import UserError, schema
 from searchspace.architecture import block
 from searchspace.operators import unit_operators
+from searchspace.resolution import height_width
 from searchspace.units import Unit, make_unit
 
 # Options off the defaults, and the defaults ({}).
@@ -32,20 +33,25 @@ GRID = {
     "additive_attention": [{}, {"heads": 2, "expansion": 2.5, "kernel": 5}],
     "swiftformer_conv": [{}, {"expansion": 2.5, "kernel": 7}],
 }
-SHAPES = [(16, 7), (32, 4), (48, 2)]
+SHAPES = [(16, (7, 7)), (32, (4, 6)), (48, (2, 2))]
 
 
-def unit_of(name, width, side, options):
+def unit_of(name, width, resolution, options):
     patterns = schema.BLOCKS[name].patterns
     given = {k: v for k, v in options.items() if k not in patterns}
     filled = dict(block(name, 1, **given).options) | {k: options[k] for k in patterns}
-    return Unit("block", name, width, width, side, tuple(sorted(filled.items())))
+    return Unit(
+        "block", name, width, width, height_width(resolution), tuple(sorted(filled.items()))
+    )
 
 
 CASES = [
-    pytest.param(unit_of(name, width, side, options), id=f"{name}-{number}-width{width}-side{side}")
+    pytest.param(
+        unit_of(name, width, size, options),
+        id=f"{name}-{number}-width{width}-{size[0]}x{size[1]}",
+    )
     for name, grid in GRID.items()
-    for (number, options), (width, side) in itertools.product(enumerate(grid), SHAPES)
+    for (number, options), (width, size) in itertools.product(enumerate(grid), SHAPES)
 ]
 contract = pytest.mark.parametrize("unit", CASES)
 

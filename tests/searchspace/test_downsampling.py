@@ -7,6 +7,7 @@ import torch
 
 from searchspace import registry, schema
 from searchspace.architecture import downsample
+from searchspace.resolution import reduced
 from searchspace.units import Unit, make_unit
 
 GRID = {
@@ -17,12 +18,12 @@ GRID = {
 }
 CASES = [
     pytest.param(
-        Unit("downsample", name, in_width, width, side, downsample(name, **options).options),
-        id=f"{name}-{number}-{in_width}to{width}-side{side}",
+        Unit("downsample", name, in_width, width, size, downsample(name, **options).options),
+        id=f"{name}-{number}-{in_width}to{width}-{size[0]}x{size[1]}",
     )
     for name, grid in GRID.items()
     for number, options in enumerate(grid)
-    for in_width, width, side in ((16, 32, 8), (48, 40, 7), (16, 16, 3))
+    for in_width, width, size in ((16, 32, (8, 8)), (48, 40, (7, 12)), (16, 16, (3, 3)))
 ]
 contract = pytest.mark.parametrize("unit", CASES)
 
@@ -32,11 +33,11 @@ def test_schema_and_registry_agree():
 
 
 @contract
-def test_output_side_is_half_rounded_up(unit, randomised):
+def test_output_size_is_half_rounded_up(unit, randomised):
     y = randomised(make_unit(unit))(torch.randn(2, *unit.input_shape[1:]))
-    side = -(-unit.side // 2)
+    size = reduced(unit.size, 2)
     last = schema.DOWNSAMPLINGS[unit.type].layout == schema.CHANNELS_LAST
-    assert tuple(y.shape) == ((2, side, side, unit.width) if last else (2, unit.width, side, side))
+    assert tuple(y.shape) == ((2, *size, unit.width) if last else (2, unit.width, *size))
     assert torch.isfinite(y).all()
 
 
@@ -61,5 +62,5 @@ def test_gradient_reaches_every_parameter(unit, randomised):
 
 
 def test_squeeze_excite_rounds_its_width_to_eight():
-    unit = Unit("downsample", "patch_merging", 30, 64, 8, downsample("patch_merging").options)
+    unit = Unit("downsample", "patch_merging", 30, 64, (8, 8), downsample("patch_merging").options)
     assert make_unit(unit).gate.reduce.out_channels == 32  # a quarter of 120 is 30

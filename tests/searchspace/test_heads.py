@@ -17,12 +17,12 @@ GRID = {
 }
 CASES = [
     pytest.param(
-        Unit("head", name, width, classes, side, head(name, **options).options),
-        id=f"{name}-{number}-width{width}-side{side}",
+        Unit("head", name, width, classes, size, head(name, **options).options),
+        id=f"{name}-{number}-width{width}-{size[0]}x{size[1]}",
     )
     for name, grid in GRID.items()
     for number, options in enumerate(grid)
-    for width, side, classes in ((16, 7, 10), (48, 2, 3))
+    for width, size, classes in ((16, (7, 5), 10), (48, (2, 2), 3))
 ]
 contract = pytest.mark.parametrize("unit", CASES)
 

@@ -41,8 +41,8 @@ def samples():
 
 @pytest.mark.parametrize("options", [{}, {"expansion": 1.5, "kernel": 5}])
 def test_it_keeps_the_contract(options, same_when_deployed, operators_agree, randomised):
-    for width, side in ((16, 7), (48, 2)):
-        unit = block_unit(block("gated_conv", 1, **options), width, side, 0)
+    for width, size in ((16, (7, 5)), (48, (2, 2))):
+        unit = block_unit(block("gated_conv", 1, **options), width, size, 0)
         same_when_deployed(unit)
         operators_agree(unit)
         module = randomised(make_unit(unit)).train()
@@ -98,7 +98,7 @@ def test_what_cannot_be_loaded_says_so_in_one_line_when_it_is_asked_for():
 
 
 def test_a_torch_function_without_an_onnx_form_is_named(monkeypatch):
-    unit = block_unit(block("gated_conv", 1), 24, 6, 0)
+    unit = block_unit(block("gated_conv", 1), 24, (6, 6), 0)
     clear_caches()
     monkeypatch.setattr(
         BLOCKS["gated_conv"].make, "forward", lambda self, x: torch.roll(x, 1, dims=1)

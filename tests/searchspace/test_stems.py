@@ -7,6 +7,7 @@ import torch
 
 from searchspace import registry, schema
 from searchspace.architecture import stem
+from searchspace.resolution import reduced
 from searchspace.units import Unit, make_unit
 
 CASES = [
@@ -16,14 +17,14 @@ CASES = [
             name,
             3,
             width,
-            side,
+            size,
             (("stride", stride), *stem(name, width=width, stride=stride, **options).options),
         ),
-        id=f"{name}-stride{stride}-width{width}-side{side}-{options}",
+        id=f"{name}-stride{stride}-width{width}-{size[0]}x{size[1]}-{options}",
     )
     for name, spec in schema.STEMS.items()
     for stride in spec.strides
-    for width, side in ((16, 32), (40, 50))
+    for width, size in ((16, (32, 32)), (40, (50, 38)))
     for options in ([{}, {"depth": 2}] if "depth" in spec.options else [{}])
 ]
 contract = pytest.mark.parametrize("unit", CASES)
@@ -35,11 +36,11 @@ def test_schema_and_registry_agree():
 
 
 @contract
-def test_output_side_is_rounded_up(unit, randomised):
-    y = randomised(make_unit(unit))(torch.randn(2, 3, unit.side, unit.side))
-    side = -(-unit.side // dict(unit.options)["stride"])
+def test_output_size_is_rounded_up(unit, randomised):
+    y = randomised(make_unit(unit))(torch.randn(2, 3, *unit.size))
+    size = reduced(unit.size, dict(unit.options)["stride"])
     last = schema.STEMS[unit.type].layout == schema.CHANNELS_LAST
-    assert tuple(y.shape) == ((2, side, side, unit.width) if last else (2, unit.width, side, side))
+    assert tuple(y.shape) == ((2, *size, unit.width) if last else (2, unit.width, *size))
     assert torch.isfinite(y).all()
 
 
@@ -56,7 +57,7 @@ def test_operators_agree_with_the_module(unit, operators_agree):
 @contract
 def test_gradient_reaches_every_parameter(unit, randomised):
     module = randomised(make_unit(unit)).train()
-    module(torch.randn(4, 3, unit.side, unit.side)).square().mean().backward()
+    module(torch.randn(4, 3, *unit.size)).square().mean().backward()
     dead = [n for n, p in module.named_parameters() if p.grad is None or not p.grad.any()]
     # A bias before batch norm has no effect in training: its gradient is zero but for rounding.
     assert all(p.grad is not None for p in module.parameters())

@@ -60,8 +60,8 @@ def test_operators_are_those_of_a_trace(name, form):
 def test_random_blocks_of_every_type_are_those_of_a_trace(type_):
     rng = np.random.default_rng(1)
     asked = [
-        block_unit(block(type_, 4), int(width) * 8, int(side), int(repeat))
-        for width, side, repeat in rng.integers((4, 1, 0), (80, 70, 4), (60, 3))
+        block_unit(block(type_, 4), int(width) * 8, (int(height), int(across)), int(repeat))
+        for width, height, across, repeat in rng.integers((4, 1, 1, 0), (80, 70, 70, 4), (60, 4))
     ]
     found = prepared(asked, "deploy")
     assert found
@@ -99,7 +99,7 @@ def test_a_few_units_of_a_kind_not_met_before_are_traced(monkeypatch):
 
 
 def test_widths_off_the_lattice_are_left_to_be_traced():
-    unit = Unit("block", "shvit_conv", 100, 100, 14, (("expansion", 2.0), ("kernel", 3)))
+    unit = Unit("block", "shvit_conv", 100, 100, (14, 14), (("expansion", 2.0), ("kernel", 3)))
     asked = [replace(unit, width=w, in_width=w) for w in range(100, 220, 4)]
     assert set(prepared(asked, "deploy")) == {unit for unit in asked if unit.width % 8 == 0}
 
@@ -107,7 +107,7 @@ def test_widths_off_the_lattice_are_left_to_be_traced():
 def test_an_option_that_rounds_is_traced():
     """Expansions of 1.3 give hidden widths that no affine function gives."""
     options = (("expansion", 1.3), ("ffn_expansion", 1.7))
-    unit = Unit("downsample", "patch_merging", 8, 8, 14, options)
+    unit = Unit("downsample", "patch_merging", 8, 8, (14, 14), options)
     asked = [replace(unit, width=w, in_width=w) for w in range(8, 400, 8)]
     for unit, operators in prepared(asked, "deploy").items():
         assert operators == traced_operators(unit, "deploy")

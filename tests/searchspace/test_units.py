@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from searchspace import SearchSpace, build, zoo
+from searchspace.resolution import height_width
 from searchspace.schema import CHANNELS_LAST
 from searchspace.units import make_unit, units
 
@@ -26,10 +27,10 @@ def test_units_are_the_modules_of_the_network(name):
 def test_each_unit_takes_what_the_one_before_gives(seed):
     architecture = SearchSpace.load("mobile").sample(np.random.default_rng(seed))
     placed = units(architecture, num_classes=10)
-    assert placed[0].unit.side == architecture.resolution
+    assert placed[0].unit.size == height_width(architecture.resolution)
     for p in placed:
         if p.unit.role == "block":
-            assert p.unit.side == architecture.sides[p.stage]
+            assert p.unit.size == architecture.sizes[p.stage]
             assert p.unit.width == architecture.stages[p.stage].width
     for before, after in itertools.pairwise(placed):
         assert after.unit.in_width == before.unit.width

@@ -32,6 +32,25 @@ PUBLISHED = {
     "efficientvit_b2": (24330712, 1602713088),
     "efficientvit_b3": (48646056, 3985332992),
 }
+# Digests name trials, results and winners: what they name may not change.
+DIGESTS = {
+    "shvit_s1": "1df44d66bfd19330",
+    "shvit_s2": "a2c452cc7b26a15c",
+    "shvit_s3": "4e883ad2a00a7cf0",
+    "shvit_s4": "b23db80a9b87a3d5",
+    "efficientmod_xxs": "f052778a16029c86",
+    "efficientmod_xs": "b01aa01589ca8d10",
+    "efficientmod_s": "1fee6a25dc42ee6d",
+    "efficientmod_s_conv": "567241c6aecc54e5",
+    "swiftformer_xs": "9c02530db16541f1",
+    "swiftformer_s": "8524f504aa7c0ed7",
+    "swiftformer_l1": "504cf40969e89cce",
+    "swiftformer_l3": "4fd6ab713b8e714d",
+    "efficientvit_b0": "31ff1a3896c83906",
+    "efficientvit_b1": "e06b654a9a467b35",
+    "efficientvit_b2": "a2960d6662200b72",
+    "efficientvit_b3": "cfbd6ab9097157d8",
+}
 FAST = ("shvit_s1", "efficientmod_xxs", "swiftformer_xs", "efficientvit_b0")
 
 
@@ -42,6 +61,10 @@ def mobile():
 
 def test_the_names_are_the_16():
     assert set(zoo.names()) == set(PUBLISHED)
+
+
+def test_digests_stay_what_they_were():
+    assert {name: zoo.load(name).digest() for name in DIGESTS} == DIGESTS
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

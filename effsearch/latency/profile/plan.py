@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -163,4 +164,4 @@ def sequence(plan: ProfilePlan) -> Iterator[Architecture]:
 def _cost(architecture: Architecture) -> float:
     """Return roughly how long a network takes, in any unit: products of width at each position."""
     parts = (p.unit for p in units(architecture))
-    return float(sum(u.in_width * u.width * u.side**2 for u in parts if u.role != "stem"))
+    return float(sum(u.in_width * u.width * math.prod(u.size) for u in parts if u.role != "stem"))

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from effsearch.training.recipe import Recipe
+from searchspace.resolution import Resolution, height_width
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -53,16 +54,16 @@ class Augmenter:
         self._blur = torch.full((3, 1, 3, 3), 1 / 13, device=device)
         self._blur[:, :, 1, 1] = 5 / 13
 
-    def __call__(self, images: Tensor, labels: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    def __call__(self, images: Tensor, labels: Tensor, side: Resolution) -> tuple[Tensor, Tensor]:
         """Augment a batch.
 
         Args:
             images: uint8, (N, 3, S, S).
             labels: int64, (N,).
-            side: side of the output in px.
+            side: of the output in px, or its height and width.
 
         Returns:
-            Normalised float32 images (N, 3, side, side) and soft labels (N, classes).
+            Normalised float32 images (N, 3, H, W) and soft labels (N, classes).
         """
         recipe = self._recipe
         x = images.float() / 255
@@ -83,7 +84,7 @@ class Augmenter:
         values = torch.rand(n, device=self._device, generator=self.generator)
         return values.mul_(high - low).add_(low)
 
-    def _crop(self, x: Tensor, side: int) -> Tensor:
+    def _crop(self, x: Tensor, side: Resolution) -> Tensor:
         recipe, n = self._recipe, x.shape[0]
         area = self._uniform(n, recipe.crop_scale_min, 1.0)
         log_ratio = math.log(recipe.crop_ratio_max)
@@ -108,8 +109,8 @@ class Augmenter:
         if recipe.flip:
             mirror = (self._uniform(n) < 0.5).float() * 2 - 1
             a, c = a * mirror, c * mirror
-        steps = (torch.arange(side, device=self._device, dtype=torch.float32) + 0.5) * 2 / side - 1
-        across, down = steps.view(1, 1, side), steps.view(1, side, 1)
+        tall, wide = height_width(side)
+        across, down = self._steps(wide).view(1, 1, wide), self._steps(tall).view(1, tall, 1)
         a, b, c, d, centre_x, centre_y = (t.view(n, 1, 1) for t in (a, b, c, d, centre_x, centre_y))
         grid = torch.stack(
             (a * across + b * down + centre_x, c * across + d * down + centre_y), dim=-1
@@ -117,6 +118,10 @@ class Augmenter:
         return F.grid_sample(
             x, grid, mode="bilinear", padding_mode="reflection", align_corners=False
         )
+
+    def _steps(self, count: int) -> Tensor:
+        """Return the centres of a row of pixels, in [-1, 1]."""
+        return (torch.arange(count, device=self._device, dtype=torch.float32) + 0.5) * 2 / count - 1
 
     def _sometimes(self, n: int, limit: float) -> Tensor:
         """Draw values in [-limit, limit] for the images that an operation applies to, else 0."""
@@ -208,26 +213,33 @@ def smooth_labels(labels: Tensor, num_classes: int, smoothing: float) -> Tensor:
     return targets.scatter_(1, labels.view(-1, 1), 1 - smoothing + off)
 
 
-def prepare(images: Tensor, side: int) -> Tensor:
+def prepare(images: Tensor, side: Resolution) -> Tensor:
     """Prepare images for evaluation: seven eighths in the centre where there is room, resized.
 
     Args:
         images: uint8, (N, 3, S, S).
-        side: side of the output in px.
+        side: of the output in px, or its height and width.
 
     Returns:
-        Normalised float32, (N, 3, side, side).
+        Normalised float32, (N, 3, H, W).
     """
-    source = images.shape[-1]
+    size, source = height_width(side), images.shape[2:]
     mean = torch.tensor(MEAN, device=images.device).view(1, 3, 1, 1)
     std = torch.tensor(STD, device=images.device).view(1, 3, 1, 1)
-    kept = source if source <= side else max(side, round(source * 7 / 8))
-    start = (source - kept) // 2
-    images = images[:, :, start : start + kept, start : start + kept]
+    kept = tuple(
+        has if has <= wanted else max(wanted, round(has * 7 / 8))
+        for has, wanted in zip(source, size, strict=True)
+    )
+    top, left = ((has - keep) // 2 for has, keep in zip(source, kept, strict=True))
+    images = images[:, :, top : top + kept[0], left : left + kept[1]]
     x = (images.float() / 255 - mean) / std
-    if kept != side:
+    if kept != size:
         x = F.interpolate(
-            x, size=(side, side), mode="bilinear", align_corners=False, antialias=kept > side
+            x,
+            size=size,
+            mode="bilinear",
+            align_corners=False,
+            antialias=kept != tuple(map(min, kept, size)),
         )
     return x
 

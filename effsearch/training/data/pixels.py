@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ from effsearch.files import atomic_write, atomic_write_text
 from effsearch.json_text import parse_json
 from effsearch.messages import say
 from effsearch.training.data.reader import ImageReader, check_bad_files, describe_bad_files
+from searchspace.resolution import Resolution, height_width, resolution_text
 
 RESIDENT_BYTES_MAX = 4 << 30
 _UNREADABLE = (
@@ -37,7 +39,7 @@ class Pixels:
     """A split in memory.
 
     Attributes:
-        images: uint8, (N, 3, S, S), RGB.
+        images: uint8, (N, 3, H, W), RGB.
         labels: int64, (N,).
         classes: class names in the order of their labels.
         skipped: files that could not be read.
@@ -64,46 +66,47 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "effsearch"
 
 
-def decode_image(data: bytes, side: int) -> npt.NDArray[np.uint8]:
-    """Decode one image file to RGB: shorter edge resized to `side`, centre square kept.
+def decode_image(data: bytes, side: Resolution) -> npt.NDArray[np.uint8]:
+    """Decode one image file to RGB: its centre of the wanted proportions, resized.
 
     Returns:
-        (3, side, side), uint8.
+        (3, H, W), uint8.
 
     Raises:
         OSError: the bytes are no image, or a damaged one (other PIL errors may come too).
     """
+    tall, wide = height_width(side)
     with Image.open(io.BytesIO(data)) as opened:
         # JPEG decoders can shrink by powers of two while decoding, which saves most of the work.
-        opened.draft("RGB", (side, side))
+        opened.draft("RGB", (wide, tall))
         image = opened.convert("RGB")
     width, height = image.size
-    if (width, height) != (side, side):
-        edge = min(width, height)
-        left, top = (width - edge) / 2, (height - edge) / 2
-        box = (left, top, left + edge, top + edge)
-        image = image.resize((side, side), Image.Resampling.BILINEAR, box=box)
+    if (width, height) != (wide, tall):
+        across, down = min(width, height * wide / tall), min(height, width * tall / wide)
+        left, top = (width - across) / 2, (height - down) / 2
+        box = (left, top, left + across, top + down)
+        image = image.resize((wide, tall), Image.Resampling.BILINEAR, box=box)
     return np.ascontiguousarray(np.asarray(image, dtype=np.uint8).transpose(2, 0, 1))
 
 
-def fits_in_memory(reader: ImageReader, side: int) -> bool:
+def fits_in_memory(reader: ImageReader, side: Resolution) -> bool:
     """Say whether a decoded split is small enough to be kept as one tensor (4 GiB)."""
-    return len(reader) * 3 * side * side <= RESIDENT_BYTES_MAX
+    return len(reader) * 3 * math.prod(height_width(side)) <= RESIDENT_BYTES_MAX
 
 
-def load(reader: ImageReader, side: int) -> Pixels:
+def load(reader: ImageReader, side: Resolution) -> Pixels:
     """Decode a whole split, or read it from the cache of decoded splits.
 
     Unreadable files are skipped, counted and named on stderr.
 
     Args:
         reader: the split.
-        side: side in px of the decoded squares.
+        side: of the decoded images in px, or their height and width.
 
     Raises:
         UserError: more than 1 % of the files cannot be decoded.
     """
-    stem = cache_dir() / f"pixels-{reader.digest()}-{side}"
+    stem = cache_dir() / f"pixels-{reader.digest()}-{resolution_text(side)}"
     cached = _read_cache(stem, side)
     if cached is not None:
         array, labels, skipped = cached
@@ -121,9 +124,9 @@ def load(reader: ImageReader, side: int) -> Pixels:
 
 
 def _decode_all(
-    reader: ImageReader, side: int, threads: int
+    reader: ImageReader, side: Resolution, threads: int
 ) -> tuple[npt.NDArray[np.uint8], list[int], list[str]]:
-    array = np.empty((len(reader), 3, side, side), dtype=np.uint8)
+    array = np.empty((len(reader), 3, *height_width(side)), dtype=np.uint8)
     chunks = [range(start, len(reader), threads) for start in range(min(threads, len(reader)))]
 
     def decode(chunk: range) -> list[int]:
@@ -147,13 +150,15 @@ def _decode_all(
     return array, labels, skipped
 
 
-def _read_cache(stem: Path, side: int) -> tuple[npt.NDArray[np.uint8], list[int], list[str]] | None:
+def _read_cache(
+    stem: Path, side: Resolution
+) -> tuple[npt.NDArray[np.uint8], list[int], list[str]] | None:
     """Returns a decoded split; None where there is none, or a damaged one."""
     try:
         index = parse_json(stem.with_suffix(".json").read_text("utf-8"))
         labels, skipped = index["labels"], index["skipped"]
         array = np.load(stem.with_suffix(".npy"), allow_pickle=False)
-        whole = array.shape == (len(labels), 3, side, side) and array.dtype == np.uint8
+        whole = array.shape == (len(labels), 3, *height_width(side)) and array.dtype == np.uint8
     except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError):
         return None
     return (array, labels, skipped) if whole else None
@@ -175,7 +180,7 @@ def _write_cache(
 class StreamDataset(Dataset[tuple[Tensor, int]]):
     """Decodes images on demand; label -1 stands for a file that could not be read."""
 
-    def __init__(self, reader: ImageReader, side: int) -> None:
+    def __init__(self, reader: ImageReader, side: Resolution) -> None:
         self._reader = reader
         self._side = side
 
@@ -188,7 +193,7 @@ class StreamDataset(Dataset[tuple[Tensor, int]]):
             pixels = decode_image(self._reader.read(index), self._side)
             return torch.from_numpy(pixels), self._reader.labels[index]
         except _UNREADABLE:
-            return torch.zeros(3, self._side, self._side, dtype=torch.uint8), -1
+            return torch.zeros(3, *height_width(self._side), dtype=torch.uint8), -1
 
 
 class PixelSource:
@@ -196,7 +201,7 @@ class PixelSource:
 
     Args:
         reader: the split.
-        side: side in px of the decoded squares.
+        side: of the decoded images in px, or their height and width.
         device: where the batches go.
         workers: decoding processes when the split is streamed.
         resident: whether to keep all pixels on the device; None decides by size.
@@ -205,7 +210,7 @@ class PixelSource:
     def __init__(
         self,
         reader: ImageReader,
-        side: int,
+        side: Resolution,
         device: torch.device,
         workers: int = 4,
         resident: bool | None = None,

@@ -17,10 +17,11 @@ from effsearch.training.evaluate import Evaluation, evaluate
 from effsearch.training.order import epoch_order
 from effsearch.training.recipe import Recipe
 from effsearch.training.step import precision, to_channels_last
-from effsearch.training.supernet.sampling import side_of
+from effsearch.training.supernet.sampling import resolution_of
 from effsearch.training.supernet.state import SupernetCheckpoint
 from searchspace import Architecture, Network
 from searchspace.errors import UserError
+from searchspace.resolution import Resolution
 from searchspace.supernet import Supernet
 
 BATCH = 256
@@ -28,7 +29,11 @@ BATCH = 256
 
 @torch.no_grad()
 def recalibrate(
-    network: nn.Module, batches: Iterable[Tensor], recipe: Recipe, device: torch.device, side: int
+    network: nn.Module,
+    batches: Iterable[Tensor],
+    recipe: Recipe,
+    device: torch.device,
+    side: Resolution,
 ) -> None:
     """Replace the running statistics of all batch norms by means over batches.
 
@@ -37,7 +42,7 @@ def recalibrate(
         batches: uint8 images (N, 3, S, S).
         recipe: gives precision and memory format.
         device: where the network is.
-        side: side in px that the network sees.
+        side: that the network sees, in px.
     """
     norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
@@ -139,9 +144,9 @@ class InheritedScorer:
         recalibrate(network, self._pictures(), self.recipe, self.device, self.side(architecture))
         return network.eval()
 
-    def side(self, architecture: Architecture) -> int:
-        """Return the side in px that a member sees."""
-        return side_of(architecture, self.supernet.space, self.recipe.image_side)
+    def side(self, architecture: Architecture) -> Resolution:
+        """Return the side (or height and width) in px that a member sees."""
+        return resolution_of(architecture, self.supernet.space, self.recipe.image_side)
 
     def evaluate(self, architecture: Architecture) -> Evaluation:
         """Return a member's accuracy with its inherited weights.

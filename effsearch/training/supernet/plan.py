@@ -18,6 +18,7 @@ from effsearch.training.supernet.run import (
     SupernetRun,
     check_fresh,
 )
+from searchspace.resolution import Resolution, resolution_text
 
 _WARM_STEPS = 3  # build modules and fill caches
 _STEPS = 14  # sandwiches differ in cost: their mean is within some 10 %
@@ -52,7 +53,7 @@ def fit_epochs(run: SupernetRun, minutes: float, log: Callable[[str], None]) -> 
         log: told of the speed.
     """
     recipe = run.recipe
-    shares = {recipe.image_side: 1.0}
+    shares: dict[Resolution, float] = {recipe.image_side: 1.0}
     if recipe.early_side > 0:
         shares = {recipe.early_side: recipe.early_fraction}
         shares[recipe.image_side] = shares.get(recipe.image_side, 0.0) + 1 - recipe.early_fraction
@@ -64,7 +65,9 @@ def fit_epochs(run: SupernetRun, minutes: float, log: Callable[[str], None]) -> 
         agreed = torch.tensor(epochs, device=run.device)
         dist.broadcast(agreed, 0)
         epochs = int(agreed)
-    speeds = ", ".join(f"{value:.3f} s a step at {side} px" for side, value in seconds.items())
+    speeds = ", ".join(
+        f"{value:.3f} s a step at {resolution_text(side)} px" for side, value in seconds.items()
+    )
     log(
         f"{speeds}: {epochs} epochs of {run.epoch_steps} steps, about "
         f"{epochs * run.epoch_steps * mean / 60:.1f} of {minutes:g} min"
@@ -72,7 +75,7 @@ def fit_epochs(run: SupernetRun, minutes: float, log: Callable[[str], None]) -> 
     return epochs
 
 
-def _step_seconds(run: SupernetRun, side: int) -> float:
+def _step_seconds(run: SupernetRun, side: Resolution) -> float:
     begun = time.perf_counter()
     count = 0
     while count < _WARM_STEPS + _STEPS:

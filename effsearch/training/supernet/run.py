@@ -27,6 +27,7 @@ from effsearch.training.supernet.state import SupernetCheckpoint
 from effsearch.training.supernet.step import SupernetStep
 from searchspace import SearchSpace
 from searchspace.errors import UserError
+from searchspace.resolution import Resolution
 from searchspace.supernet import Supernet
 
 CHECKPOINT = "supernet.pt"
@@ -221,7 +222,7 @@ class SupernetRun:
         order = order[: self.epoch_steps * size * batch].view(self.epoch_steps, size, batch)
         return order[at:, self.group.rank].flatten()
 
-    def _side(self) -> int:
+    def _side(self) -> Resolution:
         recipe = self.recipe
         early = recipe.early_side > 0 and self.progress() < recipe.early_fraction
         return recipe.early_side if early else recipe.image_side

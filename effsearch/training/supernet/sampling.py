@@ -17,8 +17,9 @@ from functools import lru_cache
 from typing import Any
 
 from searchspace import Architecture, SearchSpace
+from searchspace.resolution import Resolution, height_width, reduced, squared
 from searchspace.supernet.slots import signature
-from searchspace.units import Unit, units
+from searchspace.units import ANY_SIZE, Unit, units
 
 REDRAWS = 12
 Rule = Callable[[str, Sequence[Any]], Any]  # chooses among the values of an axis, by its name
@@ -147,25 +148,29 @@ def cost_of(architecture: Architecture) -> float:
         unit = placed.unit
         if unit.role in ("layout", "head"):
             continue
-        side = unit.side
+        size = unit.size
         if unit.role == "stem":
             stride = dict(unit.options)["stride"]
             assert isinstance(stride, int)
-            side = -(-side // stride)
+            size = reduced(size, stride)
         elif unit.role == "downsample":
-            side = -(-side // 2)
-        # No module depends on the side of its feature map.
-        total += _weights(replace(unit, side=0)) * side * side
+            size = reduced(size, 2)
+        total += _weights(replace(unit, size=ANY_SIZE)) * math.prod(size)
     return total / 1e6
 
 
-def side_of(architecture: Architecture, space: SearchSpace, largest_side: int) -> int:
-    """Return the side in px that a member sees where the space's largest resolution is shrunk.
+def resolution_of(
+    architecture: Architecture, space: SearchSpace, largest: Resolution
+) -> Resolution:
+    """Return the resolution that a member sees where the space's largest sides are shrunk.
 
     Supernets of small images train below the resolutions of their space; members keep their
     proportions.
     """
-    return round(largest_side * architecture.resolution / max(space.spec.resolution))
+    ends = [max(sides) for sides in zip(*map(height_width, space.spec.resolution), strict=True)]
+    own, shrunk = height_width(architecture.resolution), height_width(largest)
+    height, width = (round(s * r / end) for s, r, end in zip(shrunk, own, ends, strict=True))
+    return squared((height, width))
 
 
 @lru_cache(maxsize=1 << 14)

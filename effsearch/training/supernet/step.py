@@ -20,7 +20,8 @@ from effsearch.training.step import (
     precision,
     soft_cross_entropy,
 )
-from effsearch.training.supernet.sampling import Sandwich, side_of
+from effsearch.training.supernet.sampling import Sandwich, resolution_of
+from searchspace.resolution import Resolution, height_width
 from searchspace.supernet import Supernet
 
 
@@ -68,7 +69,7 @@ class SupernetStep:
         )
         self.average = copy_state(self._parameters) if recipe.ema_decay > 0 else []
 
-    def run(self, images: Tensor, labels: Tensor, sandwich: Sandwich, side: int) -> None:
+    def run(self, images: Tensor, labels: Tensor, sandwich: Sandwich, side: Resolution) -> None:
         """Train the networks of a sandwich on a batch.
 
         The teacher learns the labels; the students learn its predictions as well, with the recipe's
@@ -78,7 +79,7 @@ class SupernetStep:
             images: uint8, (N, 3, S, S), on the device.
             labels: int64, (N,), on the device.
             sandwich: the networks.
-            side: side in px of the augmented images, for the space's largest resolution.
+            side: of the augmented images in px, for the space's largest resolution.
         """
         rate = self._rate(self.count)
         for group in self.optimizer.param_groups:
@@ -94,9 +95,9 @@ class SupernetStep:
         share, heat = self.recipe.distillation, self.recipe.temperature
         for architecture in networks:
             self.supernet.activate(architecture)
-            own_side = side_of(architecture, self.supernet.space, side)
+            seen = resolution_of(architecture, self.supernet.space, side)
             with precision(self.recipe, self.device):
-                logits = self.supernet(_resized(x, own_side))
+                logits = self.supernet(_resized(x, seen))
             loss = soft_cross_entropy(logits, targets)
             if taught is None:
                 self.loss_sum.add_(loss.detach())
@@ -159,9 +160,9 @@ class SupernetStep:
         self.count = int(state["count"])
 
 
-def _resized(x: Tensor, side: int) -> Tensor:
-    if x.shape[-1] == side:
+def _resized(x: Tensor, side: Resolution) -> Tensor:
+    size, held = height_width(side), tuple(x.shape[2:])
+    if size == held:
         return x
-    return F.interpolate(
-        x, size=(side, side), mode="bilinear", align_corners=False, antialias=side < x.shape[-1]
-    )
+    shrinks = any(has > wanted for has, wanted in zip(held, size, strict=True))
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=False, antialias=shrinks)

@@ -16,6 +16,7 @@ from effsearch.training.processes import process_group
 from effsearch.training.supernet.plan import with_epochs
 from effsearch.training.supernet.run import CHECKPOINT, SupernetConfig, SupernetRun
 from searchspace.errors import UserError
+from searchspace.resolution import resolution_text
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ def out_of_memory(config: SupernetConfig, device: torch.device) -> str:
     """Return what to say where memory ran out: the batch size and what to try."""
     recipe = config.recipe
     return (
-        f"out of memory on {device} at batch size {recipe.batch_size} and {recipe.image_side} px; "
+        f"out of memory on {device} at batch size {recipe.batch_size} and "
+        f"{resolution_text(recipe.image_side)} px; "
         f"try --batch-size {max(2, recipe.batch_size // 2)}, a smaller --resolution, --cost-limit "
         "to leave out the largest networks, or a smaller space"
     )

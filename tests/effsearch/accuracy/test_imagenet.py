@@ -337,7 +337,7 @@ def test_totals_agree_with_the_operators(source):
         totals = dict(zip(TOTALS, source.features(network), strict=True))
         assert totals["gmacs"] == pytest.approx(gmacs(network))
         assert sum(v for k, v in totals.items() if k.endswith(".blocks")) == network.depth
-        assert 2 ** totals["last.log2_side"] == pytest.approx(network.sides[-1])
+        assert 2 ** totals["last.log2_side"] == pytest.approx(network.sizes[-1][0])
         assert 2 ** totals["stem.log2_side"] == pytest.approx(network.resolution)
 
 

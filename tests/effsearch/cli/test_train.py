@@ -89,3 +89,11 @@ def test_resolution_sets_the_source_of_the_crops(invoke):
     # The recipe enlarges 16 px images, and goes on doing so.
     held = checkpoints.load(body["checkpoint"]).recipe
     assert (held.image_side, held.source_side) == (64, 16)
+
+
+def test_a_rectangle_trains(invoke):
+    body = json.loads(invoke("--json", "--resolution", "32x64", "--epochs", "1").stdout)
+    held = checkpoints.load(body["checkpoint"]).recipe
+    assert (held.image_side, held.source_side) == ((32, 64), (11, 23))
+    with pytest.raises(UserError, match=r"--resolution: 64x is not an integer from 32"):
+        invoke("--resolution", "64x")

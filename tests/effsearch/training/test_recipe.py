@@ -56,6 +56,19 @@ def test_a_side_of_its_own_keeps_sources_a_little_larger_but_where_they_are_enla
     assert shrinks.at_side(112).early_side == 0
 
 
+def test_a_rectangle_keeps_its_proportions_from_the_file_to_the_network(tmp_path):
+    shrinks = Recipe(image_side=224, source_side=256).at_side("112x224")
+    assert (shrinks.image_side, shrinks.source_side) == ((112, 224), (128, 256))
+    assert shrinks.pixels_at(0) == 112 * 224
+    enlarges = Recipe(image_side=128, source_side=64).at_side((512, 1024))
+    assert enlarges.source_side == (45, 91)  # as many pixels as 64x64
+    shrinks.to_yaml(tmp_path / "wide.yaml")
+    assert Recipe.from_yaml(tmp_path / "wide.yaml") == shrinks
+    assert shrinks.at_side(112) == Recipe(image_side=112, source_side=128)
+    with pytest.raises(UserError, match=r"recipe.image_side: \[1, 2, 3\] is not a whole number"):
+        Recipe.from_dict({"image_side": [1, 2, 3]})
+
+
 def test_a_change_out_of_range_is_a_mistake_too():
     with pytest.raises(UserError, match="batch_size: 0 is not 1 or more"):
         Recipe().replace(batch_size=0)
@@ -73,7 +86,7 @@ def test_a_file_names_itself_and_its_field(tmp_path):
     assert Recipe.from_yaml(path) == Recipe(name="quick")
 
 
-@pytest.mark.parametrize("side", [1, 31, 1025, 10**9])
+@pytest.mark.parametrize("side", [1, 31, 2049, 10**9])
 def test_a_resolution_that_no_network_takes_is_refused(side):
     with pytest.raises(UserError, match=f"--resolution: {side}"):
         Recipe().at_side(side)

@@ -33,6 +33,14 @@ def test_without_strength_nothing_changes():
     assert torch.equal(targets, torch.nn.functional.one_hot(labels, 5).float())
 
 
+def test_without_strength_a_rectangle_is_its_image():
+    images = torch.randint(0, 256, (4, 3, 16, 32), dtype=torch.uint8)
+    x, _ = augmenter(PLAIN)(images, torch.zeros(4, dtype=torch.int64), (8, 16))
+    assert x.shape == (4, 3, 8, 16)
+    x, _ = augmenter(PLAIN)(images, torch.zeros(4, dtype=torch.int64), (16, 32))
+    torch.testing.assert_close(x, prepare(images, (16, 32)), atol=1e-4, rtol=0)
+
+
 def test_flip_mirrors_about_half_of_the_images():
     images, labels = batch(200)
     x, _ = augmenter(PLAIN.replace(flip=True))(images, labels, 16)
@@ -100,7 +108,14 @@ def test_smooth_labels():
 
 
 @pytest.mark.parametrize(("source", "side"), [(16, 32), (32, 32), (64, 56), (64, 16)])
-def test_prepare_gives_the_side_asked_for(source, side):
+def test_prepare_gives_the_square_asked_for(source, side):
     x = prepare(torch.full((2, 3, source, source), 124, dtype=torch.uint8), side)
     assert x.shape == (2, 3, side, side)
+    torch.testing.assert_close(x[:, 0], torch.full_like(x[:, 0], (124 / 255 - 0.485) / 0.229))
+
+
+@pytest.mark.parametrize("source", [(16, 32), (64, 40), (80, 160), (16, 200)])
+def test_prepare_gives_the_rectangle_asked_for(source):
+    x = prepare(torch.full((2, 3, *source), 124, dtype=torch.uint8), (48, 96))
+    assert x.shape == (2, 3, 48, 96)
     torch.testing.assert_close(x[:, 0], torch.full_like(x[:, 0], (124 / 255 - 0.485) / 0.229))

@@ -1,3 +1,4 @@
+import io
 import os
 import zipfile
 
@@ -45,6 +46,17 @@ def test_centre_square_of_a_wide_image():
     assert decoded.shape == (3, 8, 8)
     assert (decoded[2] > 200).all()
     assert (decoded[0] < 50).all()
+
+
+def test_centre_rectangle_of_an_image():
+    tall = Image.new("RGB", (32, 64), "red")
+    tall.paste(Image.new("RGB", (32, 16), "blue"), (0, 24))
+    data = io.BytesIO()
+    tall.save(data, "PNG")
+    decoded = pixels.decode_image(data.getvalue(), (8, 16))
+    assert decoded.shape == (3, 8, 16)
+    assert (decoded[2] > 200).all()
+    assert pixels.decode_image(data.getvalue(), (64, 32)).shape == (3, 64, 32)
 
 
 def test_unreadable_files_are_counted_named_and_skipped(large_tree, capsys):

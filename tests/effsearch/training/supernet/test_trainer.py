@@ -21,7 +21,7 @@ from effsearch.training.supernet import state as states
 from effsearch.training.supernet.evaluate import InheritedConfig, InheritedScorer, recalibrate
 from effsearch.training.supernet.published_start import seed
 from effsearch.training.supernet.run import CHECKPOINT, SupernetConfig
-from effsearch.training.supernet.sampling import Sampler, cost_of, side_of
+from effsearch.training.supernet.sampling import Sampler, cost_of, resolution_of
 from effsearch.training.supernet.step import SupernetStep
 from effsearch.training.supernet.trainer import train
 from results.supernet.exported_accuracy import check
@@ -395,7 +395,9 @@ def test_members_of_several_resolutions_keep_their_proportions():
     data = states.space_data(SearchSpace.load("tiny"))
     space = SearchSpace(parse_space({**data, "resolution": [64, 96]}))
     rng = np.random.default_rng(0)
-    sides = {(a.resolution, side_of(a, space, 48)) for a in (space.sample(rng) for _ in range(20))}
+    sides = {
+        (a.resolution, resolution_of(a, space, 48)) for a in (space.sample(rng) for _ in range(20))
+    }
     assert sides == {(64, 32), (96, 48)}
     recipe = recipes.load("supernet").replace(**SMALL)
     supernet = Supernet(space, 3).train()
