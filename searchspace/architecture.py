@@ -21,11 +21,13 @@ from searchspace.resolution import (
     parse_resolution,
     reduced,
     resolution_text,
+    squared,
 )
 from searchspace.schema import (
     BLOCKS,
     DOWNSAMPLINGS,
     HEADS,
+    SEGMENTATION,
     STEMS,
     ComponentSpec,
     OptionValue,
@@ -99,7 +101,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Head(Component):
-    """Pools and classifies."""
+    """Turns feature maps into logits."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -110,7 +112,7 @@ class Architecture:
         resolution: of the input in pixels: the side of a square, or (height, width).
         stem: the stem.
         stages: the stages, in order.
-        head: the classification head.
+        head: the head, which says what the network is for.
         name: a label; not part of the identity.
 
     Raises:
@@ -170,6 +172,40 @@ class Architecture:
                 if problem:
                     raise UserError(f"{at}.{problem}")
             width = stage.width
+        if self.task == SEGMENTATION:
+            self._check_maps()
+
+    def _check_maps(self) -> None:
+        """Check that a head can add up the maps that it uses."""
+        count, stride = self.head.option["stages"], self.head.option["stride"]
+        assert isinstance(count, int)
+        assert isinstance(stride, int)
+        if count > len(self.stages):
+            raise UserError(
+                f"head.stages: {count} given, the network has {len(self.stages)}; use as many at "
+                "most"
+            )
+        used = self.reductions[-count:]
+        if stride & (stride - 1):
+            raise UserError(f"head.stride: {stride} is not a power of two; {used[0]} would do")
+        if stride > used[0]:
+            raise UserError(
+                f"head.stride: {stride} is coarser than the map of stage "
+                f"{len(self.stages) - count + 1}, whose stride is {used[0]}; use {used[0]} or "
+                "less, or fewer stages"
+            )
+        enlarged = {
+            (size[0] * reduction // stride, size[1] * reduction // stride)
+            for size, reduction in zip(self.sizes[-count:], used, strict=True)
+        }
+        if len(enlarged) > 1:
+            height, width = reduced(height_width(self.resolution), used[-1])
+            near = squared((height * used[-1], width * used[-1]))
+            raise UserError(
+                f"resolution: at {resolution_text(self.resolution)} the maps of strides "
+                f"{', '.join(map(str, used))}, which the head adds up, differ in size; "
+                f"{resolution_text(near)} would do"
+            )
 
     @property
     def sizes(self) -> tuple[Size, ...]:
@@ -181,6 +217,27 @@ class Architecture:
                 size = reduced(size, 2)
             sizes.append(size)
         return tuple(sizes)
+
+    @property
+    def reductions(self) -> tuple[int, ...]:
+        """Stride of each stage's feature map over the image."""
+        stride, strides = self.stem.stride, []
+        for stage in self.stages:
+            stride *= 1 if stage.downsample is None else 2
+            strides.append(stride)
+        return tuple(strides)
+
+    @property
+    def task(self) -> str:
+        """What its logits are of: `classification` or `segmentation`."""
+        return HEADS[self.head.type].task
+
+    @property
+    def num_classes(self) -> int:
+        """Classes that it is counted and priced with: its head's own, or ImageNet's 1000."""
+        classes = self.head.option.get("classes", 1000)
+        assert isinstance(classes, int)
+        return classes
 
     @property
     def depth(self) -> int:

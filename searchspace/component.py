@@ -13,6 +13,8 @@ Options = Mapping[str, OptionValue]
 
 CHANNELS_FIRST = "channels_first"
 CHANNELS_LAST = "channels_last"
+CLASSIFICATION = "classification"
+SEGMENTATION = "segmentation"
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ class ComponentSpec:
         layout: memory layout that it computes in (its input and output).
         attention: whether it mixes tokens globally.
         strides: strides a stem can have.
+        task: what a head's logits are of.
         check: returns what is wrong with the options at a width, or None.
     """
 
@@ -92,6 +95,7 @@ class ComponentSpec:
     layout: str = CHANNELS_FIRST
     attention: bool = False
     strides: tuple[int, ...] = ()
+    task: str = CLASSIFICATION
     check: Callable[[int, Options], str | None] = lambda width, options: None
 
 

@@ -155,14 +155,14 @@ class Operator:
 
 
 def operators(
-    architecture: Architecture, form: str = "train", num_classes: int = 1000
+    architecture: Architecture, form: str = "train", num_classes: int | None = None
 ) -> tuple[Operator, ...]:
     """Return the operators of a network in order, without building it.
 
     Args:
         architecture: the network.
         form: `train`, the module as it is built; `deploy`, the fused graph that a device runs.
-        num_classes: width of the logits.
+        num_classes: width of the logits; None for the architecture's own.
 
     Raises:
         UserError: where `form` is neither.
@@ -174,7 +174,7 @@ def operators(
 
 
 def operators_by_unit(
-    architecture: Architecture, form: str = "deploy", num_classes: int = 1000
+    architecture: Architecture, form: str = "deploy", num_classes: int | None = None
 ) -> tuple[tuple[PlacedUnit, tuple[Operator, ...]], ...]:
     """Return each unit of a network with its operators."""
     return tuple((p, unit_operators(p.unit, form)) for p in units(architecture, num_classes))
@@ -218,7 +218,7 @@ def unit_graph(unit: Unit, form: str) -> Graph:
         raise UserError(f"form: {form!r} is unknown; use one of {', '.join(FORMS)}")
     module = _skeleton(replace(unit, size=ANY_SIZE), form)
     try:
-        graph = trace_on_meta(module, unit.input_shape)
+        graph = trace_on_meta(module, unit.input_shape, unit.inputs)
     except NotImplementedError as error:
         raise UserError(
             f"{unit.role} {unit.type}: {error}; use those that searchspace/tracing.py handles"

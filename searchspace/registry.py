@@ -1,4 +1,7 @@
-"""Classes that implement the schema's stems, downsamplings and heads, by name."""
+"""Classes that implement the schema's stems, downsamplings and heads, by name.
+
+Heads of several maps have a part for each of them, a lateral, under their own name.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from torch import nn
 STEMS: dict[str, Callable[..., nn.Module]] = {}
 DOWNSAMPLINGS: dict[str, Callable[..., nn.Module]] = {}
 HEADS: dict[str, Callable[..., nn.Module]] = {}
+LATERALS: dict[str, Callable[..., nn.Module]] = {}
 
 M = TypeVar("M", bound=type[nn.Module])
 

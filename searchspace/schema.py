@@ -13,6 +13,8 @@ from searchspace.blocks.shsa import partial_width
 from searchspace.component import (
     CHANNELS_FIRST,
     CHANNELS_LAST,
+    CLASSIFICATION,
+    SEGMENTATION,
     ComponentSpec,
     Options,
     OptionSpec,
@@ -24,9 +26,11 @@ __all__ = [
     "BLOCKS",
     "CHANNELS_FIRST",
     "CHANNELS_LAST",
+    "CLASSIFICATION",
     "DOWNSAMPLINGS",
     "FAMILIES",
     "HEADS",
+    "SEGMENTATION",
     "STEMS",
     "ComponentSpec",
     "OptionSpec",
@@ -86,6 +90,21 @@ HEADS: dict[str, ComponentSpec] = {
         },
     ),
     "efficientmod": ComponentSpec(family="EfficientMod", layout=CHANNELS_LAST),
+    "efficientvit_seg": ComponentSpec(
+        family="EfficientViT",
+        task=SEGMENTATION,
+        options={
+            "stages": OptionSpec("int", 3, 1, 6, about="how many of the last stages it uses"),
+            "stride": OptionSpec("int", 8, 2, 64, about="of its maps and logits over the image"),
+            "width": OptionSpec("int", 32, 8, 1024, about="channels that maps are brought to"),
+            "depth": OptionSpec("int", 3, 0, 16, about="inverted bottlenecks"),
+            "expansion": expansion(4),
+            "final_expansion": OptionSpec(
+                "float", 4.0, 0, 8, about="before the classifier, over its width; 0 for none"
+            ),
+            "classes": OptionSpec("int", 19, 1, 65536, about="that it is counted and priced with"),
+        },
+    ),
 }
 
 FAMILIES: tuple[str, ...] = ("SHViT", "EfficientMod", "SwiftFormer", "EfficientViT")

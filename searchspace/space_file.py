@@ -18,6 +18,7 @@ from searchspace.resolution import (
 )
 from searchspace.schema import (
     BLOCKS,
+    CLASSIFICATION,
     DOWNSAMPLINGS,
     HEADS,
     STEMS,
@@ -89,6 +90,8 @@ class SpaceFile:
 _FIELDS = (
     "name", "resolution", "stage_count", "shape", "stem", "blocks", "downsample", "head", "stages",
 )  # fmt: skip
+# Spaces of segmentation networks are not searched.
+_CLASSIFIERS = {type_: spec for type_, spec in HEADS.items() if spec.task == CLASSIFICATION}
 _RANGE = ("from", "to", "step")
 
 
@@ -130,7 +133,7 @@ def parse_space(data: object, default_name: str = "") -> SpaceFile:
             for type_, options in _mapping("downsample", body["downsample"]).items()
         },
         heads={
-            type_: _options(f"head.{plain_key(type_)}", HEADS, type_, options)
+            type_: _options(f"head.{plain_key(type_)}", _CLASSIFIERS, type_, options)
             for type_, options in _mapping("head", body["head"]).items()
         },
         stages=tuple(_stage(f"stages[{i}]", entry, blocks) for i, entry in enumerate(stages)),

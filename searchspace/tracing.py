@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -22,8 +22,8 @@ def trace(module: nn.Module, input_shape: Sequence[int]) -> Graph:
     """Return the graph of a module in eval mode.
 
     Args:
-        module: the module; left as it is. Where it has `steps()`, named parts whose composition it
-            is, their names scope the nodes.
+        module: the module; left as it is. Where it has `run`, which tells when each of its named
+            parts begins, these names scope the nodes.
         input_shape: shape of its one input.
 
     Raises:
@@ -34,10 +34,14 @@ def trace(module: nn.Module, input_shape: Sequence[int]) -> Graph:
         return trace_on_meta(copy.deepcopy(module).to("meta").eval(), input_shape)
 
 
-def trace_on_meta(module: nn.Module, input_shape: Sequence[int]) -> Graph:
-    """Return the graph of a module that is on the meta device, in eval mode; see `trace`."""
-    parts: Iterable[tuple[str, nn.Module]]
-    parts = getattr(module, "steps", lambda: [("", module)])()
+def trace_on_meta(module: nn.Module, input_shape: Sequence[int], inputs: int = 1) -> Graph:
+    """Return the graph of a module that is on the meta device, in eval mode; see `trace`.
+
+    Args:
+        module: the module.
+        input_shape: shape of its inputs.
+        inputs: how many it has.
+    """
     graph = Graph(trainable=set())
     recorder = _Recorder(graph)
     assert graph.trainable is not None
@@ -46,14 +50,14 @@ def trace_on_meta(module: nn.Module, input_shape: Sequence[int]) -> Graph:
         graph.trainable.add(name)
     for name, buffer in module.named_buffers():
         recorder.constant(name, buffer)
-    x: Tensor = torch.empty(tuple(input_shape), device="meta")
-    graph.inputs = ["input"]
-    recorder.enter(x, "input")
+    graph.inputs = ["input", *(f"input_{number}" for number in range(1, inputs))]
+    taken = [torch.empty(tuple(input_shape), device="meta") for _ in graph.inputs]
+    for tensor, name in zip(taken, graph.inputs, strict=True):
+        recorder.enter(tensor, name)
     with torch.no_grad(), recorder:
-        for scope, part in parts:
-            recorder.scope = scope
-            x = part(x)
-    graph.outputs = [recorder.name(x)]
+        run = getattr(module, "run", None)
+        found = [module(*taken)] if run is None else run(*taken, recorder.within)
+    graph.outputs = [recorder.name(tensor) for tensor in found]
     used = {name for node in graph.nodes for name in node.inputs}
     graph.constants &= used
     graph.trainable &= used
@@ -75,6 +79,9 @@ class _Recorder(TorchFunctionMode):
         self._names[id(tensor)] = name
         self._kept.append(tensor)
         self.graph.shapes[name] = tuple(tensor.shape)
+
+    def within(self, scope: str) -> None:
+        self.scope = scope
 
     def constant(self, name: str, tensor: Tensor) -> None:
         self.enter(tensor, name)
@@ -461,6 +468,20 @@ def _pad(
         axis = x.dim() - 1 - pair
         before[axis], after[axis] = pad[2 * pair], pad[2 * pair + 1]
     r.emit("Pad", [r.name(x)], [out], pads=before + after, value=float(value or 0.0))
+    return out
+
+
+def _enlarged_shape(x: Tensor, scale_factor: int, **_: Any) -> Sequence[int]:
+    return [*x.shape[:2], *(side * scale_factor for side in x.shape[2:])]
+
+
+@_handles(F.interpolate, shape=_enlarged_shape)
+def _interpolate(
+    r: _Recorder, out: Tensor, x: Tensor, *, mode: str, align_corners: bool, **_: Any
+) -> Tensor:
+    assert mode == "bicubic"
+    assert not align_corners
+    r.emit("Resize", [r.name(x)], [out], mode="cubic", sizes=list(out.shape))
     return out
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from searchspace.architecture import Architecture
 from searchspace.errors import UserError
 from searchspace.network import Network, build
+from searchspace.schema import SEGMENTATION
 from searchspace.zoo.published import load
 
 Rules = list[tuple[str, str]]
@@ -20,14 +21,16 @@ Rules = list[tuple[str, str]]
 _CONV_BN: Rules = [(r"\.conv\.", ".c."), (r"\.norm\.", ".bn.")]
 
 
-def load_official(name: str, state_dict: Mapping[str, Any], num_classes: int = 1000) -> Network:
+def load_official(
+    name: str, state_dict: Mapping[str, Any], num_classes: int | None = None
+) -> Network:
     """Return a published network with the weights of its official checkpoint, in eval mode.
 
     Args:
         name: one of `zoo.names()`.
         state_dict: the checkpoint: the weights, or a mapping with them under `model` or
             `state_dict`. 2-D weights of 1x1 convolutions are expanded, as SHViT's own loader does.
-        num_classes: classes of the checkpoint.
+        num_classes: classes of the checkpoint; None for the network's own.
 
     Raises:
         UserError: where a key is missing, unknown or misshapen; names it.
@@ -238,6 +241,8 @@ def _efficientvit(architecture: Architecture) -> Callable[[str], str]:
 
     def translate(key: str) -> str:
         part, rest = key.split(".", 1)
+        if part == "laterals" or (part == "head" and architecture.task == SEGMENTATION):
+            return _efficientvit_seg(architecture, part, rest)
         if part == "head":
             rules: Rules = [
                 (r"^conv\.", "0."),
@@ -263,3 +268,26 @@ def _efficientvit(architecture: Architecture) -> Callable[[str], str]:
         return f"{prefix}{int(index) + 1}.{rest}"
 
     return translate
+
+
+def _efficientvit_seg(architecture: Architecture, part: str, key: str) -> str:
+    head = architecture.head.option
+    if part == "head":
+        expands = 1 if head["final_expansion"] else 0
+        rules: Rules = [
+            (r"^expand\.", "output_ops.0.op_list.0."),
+            (r"^classify\.", f"output_ops.0.op_list.{expands}.conv."),
+            (r"^blocks\.(\d+)\.branch\.", r"middle.op_list.\1.main."),
+            (r"main\.expand\.", "main.inverted_conv."),
+            (r"main\.depthwise\.", "main.depth_conv."),
+            (r"main\.project\.", "main.point_conv."),
+        ]
+        return "head." + _apply(rules, key)
+    number, rest = key.split(".", 1)
+    count, stride = head["stages"], head["stride"]
+    assert isinstance(count, int)
+    # Theirs begin with the last stage; where a map is enlarged there is a list.
+    reduction = architecture.reductions[len(architecture.stages) - count + int(number)]
+    listed = "" if reduction == stride else "op_list.0."
+    own = rest.removeprefix("conv.")
+    return f"head.input_ops.{count - 1 - int(number)}.{listed}{own}"

@@ -8,13 +8,22 @@ from pathlib import Path
 
 from searchspace.architecture import Architecture
 from searchspace.errors import UserError
+from searchspace.schema import CLASSIFICATION, SEGMENTATION
 
 _FOLDER = Path(__file__).parent
+_FOLDERS = {CLASSIFICATION: _FOLDER, SEGMENTATION: _FOLDER / SEGMENTATION}
 
 
-def names() -> tuple[str, ...]:
-    """Return the names of all published networks."""
-    return tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
+def names(task: str | None = CLASSIFICATION) -> tuple[str, ...]:
+    """Return the names of the published networks for a task; None for all of them.
+
+    Raises:
+        UserError: where there is no such task.
+    """
+    if task is not None and task not in _FOLDERS:
+        raise UserError(f"task: {task!r} is unknown; use one of {', '.join(_FOLDERS)}")
+    tasks = _FOLDERS if task is None else (task,)
+    return tuple(sorted(path.stem for task in tasks for path in _FOLDERS[task].glob("*.yaml")))
 
 
 @lru_cache(maxsize=64)
@@ -24,8 +33,10 @@ def load(name: str) -> Architecture:
     Raises:
         UserError: where there is none of that name.
     """
-    if name not in names():
-        near = difflib.get_close_matches(name, names(), n=1)
-        hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(names())}"
+    every = names(task=None)
+    if name not in every:
+        near = difflib.get_close_matches(name, every, n=1)
+        hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(every)}"
         raise UserError(f"{name}: no published network of that name{hint}")
-    return Architecture.from_yaml(_FOLDER / f"{name}.yaml")
+    folder = next(folder for task, folder in _FOLDERS.items() if name in names(task))
+    return Architecture.from_yaml(folder / f"{name}.yaml")

@@ -28,7 +28,10 @@ contract = pytest.mark.parametrize("unit", CASES)
 
 
 def test_schema_and_registry_agree():
-    assert set(schema.HEADS) == set(registry.HEADS) == set(GRID)
+    assert set(schema.HEADS) == set(registry.HEADS)
+    classifiers = {n for n, spec in schema.HEADS.items() if spec.task == schema.CLASSIFICATION}
+    assert classifiers == set(GRID)
+    assert set(registry.LATERALS) == set(schema.HEADS) - classifiers
 
 
 @contract
