@@ -1,4 +1,4 @@
-"""What was published of the 16 networks: ImageNet-1k top-1 and how they were trained."""
+"""What was published of the networks: ImageNet-1k top-1, and results in dense prediction."""
 
 from __future__ import annotations
 
@@ -35,3 +35,38 @@ def published() -> dict[str, Published]:
         )
         for row in csv.DictReader(text.splitlines())
     }
+
+
+@dataclass(frozen=True)
+class DenseResult:
+    """A published result in dense prediction.
+
+    Attributes:
+        network: the whole network or, for detection, the backbone.
+        task: `segmentation` or `detection`.
+        dataset: what it was trained and evaluated on.
+        head: what stands on the backbone, and how long a detector was trained.
+        resolution: of the image, as the source has it.
+        metric: mIoU, box AP or mask AP, in percent.
+        value: the result.
+        source: where it was published.
+    """
+
+    network: str
+    task: str
+    dataset: str
+    head: str
+    resolution: str
+    metric: str
+    value: float
+    source: str
+
+
+@lru_cache(maxsize=1)
+def dense_results() -> tuple[DenseResult, ...]:
+    """Return the published results of the zoo's networks in dense prediction."""
+    text = files("effsearch").joinpath("data/dense.csv").read_text()
+    return tuple(
+        DenseResult(value=float(row.pop("value")), **row)
+        for row in csv.DictReader(text.splitlines())
+    )

@@ -12,6 +12,7 @@ from searchspace import Architecture, Operator, UserError, operators, zoo
 from searchspace.errors import short
 from searchspace.graph import CONTROL_FLOW
 from searchspace.resolution import parse_resolution
+from searchspace.schema import CLASSIFICATION
 
 TRIALS = "trials.csv"  # of a run folder; has every recorded candidate with its architecture
 ARCHITECTURE, CHECKPOINT = "architecture.yaml", "model.pt"  # of a winner's, or a training's, folder
@@ -68,7 +69,7 @@ def load_target(text: str) -> Target:
     Raises:
         UserError: where it is none of these.
     """
-    if text in zoo.names():
+    if text in zoo.names(task=None):
         return Target(text, zoo.load(text), None)
     path = Path(text)
     if path.suffix == ".onnx":
@@ -84,7 +85,7 @@ def load_target(text: str) -> Target:
     run, mark, number = text.rpartition("#")
     if mark and Path(run).is_dir():
         return Target(text, _candidate(Path(run), number), Path(run))
-    near = difflib.get_close_matches(text, zoo.names(), n=1)
+    near = difflib.get_close_matches(text, zoo.names(task=None), n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise UserError(
         f"{text}: neither a published network (`effsearch zoo` lists them), an architecture YAML, "
@@ -117,6 +118,16 @@ def load_architecture(text: str) -> Architecture:
     architecture = load_target(text).architecture
     assert architecture is not None
     return architecture
+
+
+def check_classifier(label: str, architecture: Architecture) -> None:
+    """Check that a network is an image classifier, where nothing else can be done with it.
+
+    Raises:
+        UserError: where it is not.
+    """
+    if architecture.task != CLASSIFICATION:
+        raise UserError(f"{label}: a {architecture.task} network; this takes image classifiers")
 
 
 def _in_folder(text: str, folder: Path) -> Target:

@@ -11,7 +11,7 @@ from effsearch.latency.overview import summaries
 from effsearch.latency.table import DeviceTable, Prediction
 from effsearch.latency.timing.measure import Measurement, measure_ms
 from effsearch.latency.timing.runtimes import find_runtime
-from effsearch.targets import Target, load_target
+from effsearch.targets import Target, check_classifier, load_target
 from searchspace import Architecture, UserError
 
 NamedNetwork = str | Path | Architecture
@@ -49,6 +49,7 @@ def score(network: NamedNetwork, source: str = DEFAULT, **options: Any) -> Score
     if target.architecture is None:
         assert target.path is not None
         return chosen.score_graph(target.path)
+    check_classifier(target.label, target.architecture)
     if chosen.space is not None and target.architecture not in chosen.space:
         raise UserError(f"{target.label}: not in the space {chosen.space.name} of the {source}")
     return chosen.score(target.architecture)

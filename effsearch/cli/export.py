@@ -24,7 +24,18 @@ def export(
     weights: Annotated[
         Path | None, typer.Option("--weights", help="Checkpoint: ours, or the official one.")
     ] = None,
-    num_classes: Annotated[int, typer.Option("--classes", help="Classes without weights.")] = 1000,
+    num_classes: Annotated[
+        int | None,
+        typer.Option("--classes", help="Classes without weights.  [default: the network's own]"),
+    ] = None,
+    features_only: Annotated[
+        bool,
+        typer.Option("--features-only", help="The stages' maps in place of logits (a backbone)."),
+    ] = False,
+    out_indices: Annotated[
+        str | None,
+        typer.Option("--out-indices", help="With --features-only: which stages, from 0: 1,2,3."),
+    ] = None,
     resolution: ResolutionFlag = None,
     seed: Annotated[int, seed_option("Of fresh weights.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
@@ -36,13 +47,33 @@ def export(
 
     if format not in FORMATS:
         raise UserError(f"--format: {format!r} is unknown; use one of {', '.join(FORMATS)}")
-    if num_classes < 1:
+    if num_classes is not None and num_classes < 1:
         raise UserError(f"--classes: {num_classes} is not 1 or more")
+    if out_indices is not None and not features_only:
+        raise UserError("--out-indices: only maps have some; add --features-only")
     result = write_export(
-        target, format, out, weights, num_classes, seed, force=force, resolution=resolution
+        target,
+        format,
+        out,
+        weights,
+        num_classes,
+        seed,
+        force=force,
+        resolution=resolution,
+        features=features_only,
+        stages=_stages(out_indices),
     )
     if as_json:
         emit_json(result)
         return
     trained = "trained weights" if result["trained"] else "fresh, untrained weights"
     show(f"{result['path']}: {format}, {trained}; {result['check']}")
+
+
+def _stages(text: str | None) -> list[int] | None:
+    from searchspace import UserError
+
+    try:
+        return None if text is None else [int(item) for item in text.split(",")]
+    except ValueError:
+        raise UserError(f"--out-indices: {text} is not a list of stages such as 1,2,3") from None

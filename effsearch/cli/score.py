@@ -11,7 +11,7 @@ from effsearch.accuracy.registry import DEFAULT, load_source, names, read_option
 from effsearch.accuracy.score import Score, ScoreSource
 from effsearch.cli import JsonFlag, ResolutionFlag, Targets, emit_json, say, show
 from effsearch.cli._score_flags import ScoreFlags, with_score_flags
-from effsearch.targets import Target, load_target
+from effsearch.targets import Target, check_classifier, load_target
 from searchspace import UserError
 
 
@@ -82,11 +82,14 @@ def check_members(source: ScoreSource, found: Sequence[Target]) -> None:
     """Check that a source can score all targets, before any is scored.
 
     Raises:
-        UserError: names the first that is not in its space.
+        UserError: names the first that is no classifier, or not in its space.
     """
     for target in found:
         architecture = target.architecture
-        if architecture is None or source.space is None:
+        if architecture is None:
+            continue
+        check_classifier(target.label, architecture)
+        if source.space is None:
             continue
         if architecture not in source.space:
             raise UserError(

@@ -44,7 +44,7 @@ def train(
     as_json: JsonFlag = False,
 ) -> None:
     """Train one network with a modern recipe; resumes, and runs under torchrun."""
-    from effsearch.targets import load_architecture
+    from effsearch.targets import check_classifier, load_architecture
     from effsearch.training.trainer import FINAL, TrainConfig
     from effsearch.training.trainer import train as run
 
@@ -56,8 +56,10 @@ def train(
         epochs=epochs, batch_size=batch_size, learning_rate=learning_rate
     )
     chosen = chosen.at_side(resolution)
+    architecture = load_architecture(target)
+    check_classifier(target, architecture)
     config = TrainConfig(
-        architecture=load_architecture(target),
+        architecture=architecture,
         data=data,
         out=out,
         recipe=chosen,

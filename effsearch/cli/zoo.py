@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,8 +18,76 @@ def register(app: typer.Typer) -> None:
     app.command("sample")(sample)
 
 
-def list_zoo(as_json: JsonFlag = False) -> None:
-    """List the published networks that the space spans."""
+def list_zoo(
+    task: Annotated[
+        str, typer.Option("--task", help="classification, segmentation or detection.")
+    ] = "classification",
+    as_json: JsonFlag = False,
+) -> None:
+    """List the published networks that the space spans, and what was published of them."""
+    if task == "segmentation":
+        _list_segmenters(as_json)
+    elif task == "detection":
+        _list_detectors(as_json)
+    elif task == "classification":
+        _list_classifiers(as_json)
+    else:
+        from searchspace import UserError
+
+        raise UserError(f"--task: {task} is unknown; use classification, segmentation or detection")
+
+
+def _list_segmenters(as_json: bool) -> None:
+    from effsearch.published import dense_results
+    from searchspace import operators, zoo
+    from searchspace.resolution import resolution_text
+
+    records = {r.network: r for r in dense_results() if r.task == "segmentation"}
+    rows: list[dict[str, Any]] = []
+    for name in zoo.names(task="segmentation"):
+        architecture, record = zoo.load(name), records[name]
+        parts = operators(architecture, "train")
+        rows.append(
+            {
+                "name": name,
+                "family": "EfficientViT",
+                "resolution": architecture.resolution,
+                "classes": architecture.num_classes,
+                "params": sum(o.params for o in parts),
+                "macs": sum(o.macs for o in parts),
+                "dataset": record.dataset,
+                "miou": record.value,
+                "source": record.source,
+            }
+        )
+    if as_json:
+        emit_json({"networks": rows})
+        return
+    show(f"{'network':<32}{'image':>11}{'params':>9}{'MACs':>10}  mIoU (published)")
+    for row in rows:
+        show(
+            f"{row['name']:<32}{resolution_text(row['resolution']):>11}"
+            f"{row['params'] / 1e6:>8.2f}M{row['macs'] / 1e9:>9.1f}G  {row['miou']:.1f} % on "
+            f"{row['dataset']}"
+        )
+
+
+def _list_detectors(as_json: bool) -> None:
+    from effsearch.published import dense_results
+
+    rows = [asdict(r) for r in dense_results() if r.task == "detection"]
+    if as_json:
+        emit_json({"results": rows})
+        return
+    show(f"{'backbone':<22}{'detector':<16}{'image':>11}  published on COCO")
+    for row in rows:
+        show(
+            f"{row['network']:<22}{row['head']:<16}{row['resolution']:>11}  {row['metric']} "
+            f"{row['value']:.1f} %"
+        )
+
+
+def _list_classifiers(as_json: bool) -> None:
     from effsearch.published import published
     from searchspace import operators, zoo
 

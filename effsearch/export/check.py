@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import onnx
 import onnxruntime as ort
@@ -10,43 +12,54 @@ from numpy.typing import NDArray
 from torch import nn
 
 from effsearch.errors import WorkFailedError
-from searchspace import Network
+from searchspace import Backbone, Network
 
 Floats = NDArray[np.float32]
 TOLERANCE = 1e-4  # of the standard deviation of the logits
-_FEW_CLASSES, _IMAGES_OF_FEW_CLASSES = 10, 8
+_FEW, _IMAGES_OF_FEW = 10, 8  # values
 # One class has no spread, and the logits of two or three may lie close together by chance. Other
 # images don't help: random weights answer all noise nearly alike.
-_LEAST_CLASSES = 4
+_LEAST = 4
 
 
-def check_onnx(network: Network, model: onnx.ModelProto, seed: int = 0) -> float:
-    """Return how far ONNX Runtime's logits are from PyTorch's for the same random image.
+def check_onnx(network: Network | Backbone, model: onnx.ModelProto, seed: int = 0) -> float:
+    """Return how far ONNX Runtime's outputs are from PyTorch's for the same random image.
 
-    Few classes are compared on several images. Fewer than four have no telling spread; the size of
-    their logits stands for it.
+    Few values are compared on several images. Fewer than four have no telling spread; their size
+    stands for it.
 
     Args:
         network: the network that `model` was written from, with the same weights.
-        model: with input `input` and output `logits`.
+        model: with input `input`.
         seed: of the image.
 
     Returns:
-        Greatest absolute difference over the standard deviation of PyTorch's logits; NaN where
-        the logits are not finite.
+        Greatest absolute difference over the standard deviation of PyTorch's logits; of a backbone
+        the greatest of its maps' own. NaN where they are not finite.
     """
-    images = _images(
-        model, 1 if network.num_classes >= _FEW_CLASSES else _IMAGES_OF_FEW_CLASSES, seed
-    )
-    found = _logits(model, images)
+    values = [math.prod(_shape(output)) for output in model.graph.output]
+    images = _images(model, 1 if min(values) >= _FEW else _IMAGES_OF_FEW, seed)
+    found = _outputs(model, images)
     training = network.training
     network.eval()
     with torch.no_grad():
-        expected = np.stack([network(torch.from_numpy(image)).numpy() for image in images])
+        given = [network(torch.from_numpy(image)) for image in images]
     network.train(training)
-    telling = network.num_classes >= _LEAST_CLASSES
-    spread = expected.std() if telling else np.sqrt(np.square(expected).mean())
-    return float(np.abs(found - expected).max() / spread)
+    lists = [maps if isinstance(maps, list) else [maps] for maps in given]
+    expected = [np.stack([t.numpy() for t in column]) for column in zip(*lists, strict=True)]
+    errors = [
+        np.abs(one - other).max() / (other.std() if count >= _LEAST else _size(other))
+        for one, other, count in zip(found, expected, values, strict=True)
+    ]
+    return float(np.max(errors))
+
+
+def _size(values: Floats) -> float:
+    return float(np.sqrt(np.square(values).mean()))
+
+
+def _shape(value: onnx.ValueInfoProto) -> list[int]:
+    return [d.dim_value or 1 for d in value.type.tensor_type.shape.dim]
 
 
 def difference(first: onnx.ModelProto, second: onnx.ModelProto, seed: int = 0) -> float:
@@ -61,19 +74,19 @@ def difference(first: onnx.ModelProto, second: onnx.ModelProto, seed: int = 0) -
         Greatest absolute difference over the standard deviation of the first one's logits.
     """
     images = _images(first, 1, seed)
-    one, other = _logits(first, images), _logits(second, images)
+    (one,), (other,) = _outputs(first, images), _outputs(second, images)
     return float(np.abs(one - other).max() / one.std())
 
 
 def _images(model: onnx.ModelProto, count: int, seed: int) -> list[Floats]:
     """Return random images of the size that a model takes."""
     rng = np.random.default_rng(seed)
-    shape = [d.dim_value or 1 for d in model.graph.input[0].type.tensor_type.shape.dim]
+    shape = _shape(model.graph.input[0])
     return [rng.standard_normal(shape).astype(np.float32) for _ in range(count)]
 
 
-def _logits(model: onnx.ModelProto, images: list[Floats]) -> Floats:
-    """Return what ONNX Runtime makes of images."""
+def _outputs(model: onnx.ModelProto, images: list[Floats]) -> list[Floats]:
+    """Return what ONNX Runtime makes of images: each output, stacked over images."""
     onnx.checker.check_model(model)
     options = ort.SessionOptions()
     options.log_severity_level = 3
@@ -81,7 +94,8 @@ def _logits(model: onnx.ModelProto, images: list[Floats]) -> Floats:
     session = ort.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    return np.stack([session.run(["logits"], {"input": image})[0] for image in images])
+    runs = [session.run(None, {"input": image}) for image in images]
+    return [np.stack(column) for column in zip(*runs, strict=True)]
 
 
 def randomise(network: nn.Module, seed: int = 0) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 from effsearch.errors import FULL, WorkFailedError
 from effsearch.files import atomic_write, file_name
 from effsearch.targets import at_resolution, load_architecture, load_target
-from searchspace import Network, UserError, build, zoo
+from searchspace import Backbone, Network, UserError, build, zoo
 from searchspace.errors import first_line
 from searchspace.resolution import height_width
 from searchspace.zoo import load_official
@@ -28,10 +29,12 @@ def write_export(
     format_: str,
     out: Path | None,
     weights: Path | None,
-    num_classes: int,
+    num_classes: int | None,
     seed: int,
     force: bool = False,
     resolution: str | None = None,
+    features: bool = False,
+    stages: Sequence[int] | None = None,
 ) -> dict[str, Any]:
     """Write a network's deployed form and say what was checked.
 
@@ -42,24 +45,37 @@ def write_export(
         format_: onnx, coreml or torch.
         out: the file; in the working folder under the network's name where None.
         weights: checkpoint of ours or, for a published network, the official one.
-        num_classes: classes where there are no weights.
+        num_classes: classes where there are no weights; None for the network's own.
         seed: of fresh weights.
         force: whether an earlier export may be replaced; what is exported never is.
         resolution: of the image, as text, in place of the network's own.
+        features: whether the stages' maps are wanted in place of logits.
+        stages: with `features`, which stages', from 0; None for all.
 
     Raises:
         UserError: where target, weights or `out` can't be used, or `out` exists.
         WorkFailedError: where the file does not agree with the network.
     """
-    network, trained = load_network(target, weights, num_classes, seed)
-    network.architecture = at_resolution(network.architecture, resolution)
-    name = file_name(network.architecture.name or Path(target).stem)
+    from effsearch.onnx_io.onnx_files import output_names
+
+    whole, trained = load_network(target, weights, num_classes, seed)
+    whole.architecture = at_resolution(whole.architecture, resolution)
+    network: Network | Backbone = whole
+    name = file_name(whole.architecture.name or Path(target).stem)
+    if features:
+        if format_ == "torch":
+            raise UserError(
+                "--features-only: a PyTorch file holds the whole network; "
+                "build(architecture, features_only=True).load_network(network) takes its backbone"
+            )
+        network = Backbone(whole.architecture, stages).load_network(whole).eval()
+        name += "-features"
     path = out or Path(f"{name}{SUFFIX[format_]}")
     _check_free(path, [Path(target)] + ([] if weights is None else [weights]), force)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if format_ == "torch":
-            check = _torch(network, path, trained)
+            check = _torch(whole, path, trained)
         else:
             check = {"onnx": _onnx, "coreml": _coreml}[format_](network, path)
     except OSError as error:
@@ -72,7 +88,8 @@ def write_export(
         "path": str(path),
         "trained": trained,
         "digest": network.architecture.digest(),
-        "num_classes": network.num_classes,
+        "num_classes": None if features else whole.num_classes,
+        "outputs": list(output_names(network)),
         "check": check,
     }
 
@@ -88,14 +105,14 @@ def _check_free(path: Path, inputs: list[Path], force: bool) -> None:
 
 
 def load_network(
-    target: str, weights: Path | None, num_classes: int, seed: int
+    target: str, weights: Path | None, num_classes: int | None, seed: int
 ) -> tuple[Network, bool]:
     """Return a network in eval mode, and whether its weights are trained.
 
     Args:
         target: what `effsearch.targets.load_target` takes, but for ONNX files.
         weights: checkpoint of ours or, for a published network, the official one; None for none.
-        num_classes: classes where there are no weights.
+        num_classes: classes where there are no weights; None for the network's own.
         seed: of fresh weights.
 
     Raises:
@@ -116,7 +133,7 @@ def load_network(
     if isinstance(content, dict) and content.get("format") in (FORMAT, EXPORTED):
         held = load_network(weights)
         return replace(held, architecture=architecture).build(), held.trained
-    if target not in zoo.names():
+    if target not in zoo.names(task=None):
         raise UserError(
             f"--weights: {weights} is no checkpoint of `effsearch train`; official checkpoints fit "
             "published networks only"
@@ -124,7 +141,7 @@ def load_network(
     return load_official(target, content, num_classes), True
 
 
-def _onnx(network: Network, path: Path) -> str:
+def _onnx(network: Network | Backbone, path: Path) -> str:
     from effsearch.export.check import TOLERANCE, check_onnx, randomise
     from effsearch.onnx_io.onnx_files import to_onnx
 
@@ -135,21 +152,22 @@ def _onnx(network: Network, path: Path) -> str:
     error = max(check_onnx(network, model), check_onnx(twin, to_onnx(twin)))
     if not error <= TOLERANCE:
         raise WorkFailedError(
-            f"{path}: not written: ONNX Runtime differs from PyTorch by {error:.2e} of the logits' "
-            f"spread, more than {TOLERANCE:g}"
+            f"{path}: not written: ONNX Runtime differs from PyTorch by {error:.2e} of the "
+            f"outputs' spread, more than {TOLERANCE:g}"
         )
     with atomic_write(path, "wb") as file:
         file.write(model.SerializeToString())
-    return f"ONNX Runtime agrees with PyTorch to {error:.1e} of the logits' spread"
+    return f"ONNX Runtime agrees with PyTorch to {error:.1e} of the outputs' spread"
 
 
-def _coreml(network: Network, path: Path) -> str:
+def _coreml(network: Network | Backbone, path: Path) -> str:
     try:
         import coremltools
     except ImportError:
         raise UserError(
             "--format coreml: needs coremltools; install it with `pip install effsearch[coreml]`"
         ) from None
+    from effsearch.onnx_io.onnx_files import output_names
     from effsearch.onnx_io.static import StaticNetwork
 
     static = StaticNetwork(network).eval()
@@ -160,7 +178,7 @@ def _coreml(network: Network, path: Path) -> str:
         model = coremltools.convert(
             traced,
             inputs=[coremltools.TensorType("input", shape=example.shape)],
-            outputs=[coremltools.TensorType("logits")],
+            outputs=[coremltools.TensorType(name) for name in output_names(network)],
             minimum_deployment_target=coremltools.target.iOS16,
             convert_to="mlprogram",
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from searchspace import Network, deploy
+from searchspace import Backbone, Network, deploy
 from searchspace.graph import Graph, Node
 from searchspace.resolution import Resolution, height_width
 from searchspace.tracing import trace
@@ -21,7 +21,7 @@ IR_VERSION = 9
 
 
 def to_onnx(
-    network: Network, image_batch: int = 1, side: Resolution | None = None
+    network: Network | Backbone, image_batch: int = 1, side: Resolution | None = None
 ) -> onnx.ModelProto:
     """Return the deployed form of a network as an ONNX model with its weights.
 
@@ -32,15 +32,24 @@ def to_onnx(
             None.
 
     Returns:
-        A model with input `input` (N, 3, H, W), float32, and output `logits` (N, num_classes).
+        A model with input `input` (N, 3, H, W), float32, and output `logits` (N, num_classes) or,
+        of a backbone, `feature_0` and so on, each stage's map by the stage's index.
     """
     size = height_width(side or network.architecture.resolution)
     deployed = deploy(network)
     graph = trace(deployed, (image_batch, 3, *size))
-    model = model_proto(graph, _arrays(deployed), name=network.architecture.name or "network")
+    name = network.architecture.name or "network"
+    model = model_proto(graph, _arrays(deployed), name, output_names(network))
     entry = model.metadata_props.add()
     entry.key, entry.value = "architecture", network.architecture.to_yaml()
     return model
+
+
+def output_names(network: Network | Backbone) -> tuple[str, ...]:
+    """Return what a network's outputs are called in files."""
+    if isinstance(network, Network):
+        return ("logits",)
+    return tuple(f"feature_{entry['index']}" for entry in network.feature_info)
 
 
 def _arrays(module: nn.Module) -> dict[str, np.ndarray[Any, Any]]:
@@ -50,25 +59,35 @@ def _arrays(module: nn.Module) -> dict[str, np.ndarray[Any, Any]]:
 
 
 def model_proto(
-    graph: Graph, arrays: Mapping[str, np.ndarray[Any, Any]], name: str = "network"
+    graph: Graph,
+    arrays: Mapping[str, np.ndarray[Any, Any]],
+    name: str = "network",
+    outputs: Sequence[str] = ("logits",),
 ) -> onnx.ModelProto:
-    """Return a graph with its constants as an ONNX model (opset 20)."""
+    """Return a graph with its constants as an ONNX model (opset 20).
+
+    Args:
+        graph: the graph.
+        arrays: its constants by name.
+        name: of the model.
+        outputs: names that its outputs get.
+    """
     writer = _Writer(graph, arrays)
     for node in graph.nodes:
         writer.write(node)
-    last = graph.outputs[0]
+    renamed = dict(zip(graph.outputs, outputs, strict=True))
     for proto in writer.nodes:
-        for index, output in enumerate(proto.output):
-            if output == last:
-                proto.output[index] = "logits"
-        for index, source in enumerate(proto.input):
-            if source == last:
-                proto.input[index] = "logits"
+        for names in (proto.output, proto.input):
+            for index, held in enumerate(names):
+                names[index] = renamed.get(held, held)
     body = helper.make_graph(
         writer.nodes,
         name,
         [helper.make_tensor_value_info("input", TensorProto.FLOAT, graph.shapes[graph.inputs[0]])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, graph.shapes[last])],
+        [
+            helper.make_tensor_value_info(given, TensorProto.FLOAT, graph.shapes[own])
+            for own, given in renamed.items()
+        ],
         list(writer.initialisers.values()),
     )
     return helper.make_model(
@@ -116,6 +135,8 @@ class _Writer:
             inputs.append(self.integers(attributes.pop("axes")))
         elif node.op == "Reshape":
             inputs.append(self.integers(attributes.pop("shape")))
+        elif node.op == "Resize":
+            inputs += ["", "", self.integers(attributes.pop("sizes"))]
         elif node.op == "Split":
             inputs.append(self.integers(attributes.pop("split")))
         elif node.op == "Tile":

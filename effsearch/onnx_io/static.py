@@ -12,16 +12,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from searchspace import Network, deploy
+from searchspace import Backbone, Network, deploy
 from searchspace.graph import Graph, Node
 from searchspace.resolution import height_width
 from searchspace.tracing import trace
 
 
 class StaticNetwork(nn.Module):
-    """Runs the deployed form of a network node by node: (1, 3, H, W) to logits (1, num_classes)."""
+    """Runs the deployed form of a network node by node: (1, 3, H, W) to what the network gives.
 
-    def __init__(self, network: Network) -> None:
+    A backbone's maps come as a tuple.
+    """
+
+    def __init__(self, network: Network | Backbone) -> None:
         super().__init__()
         deployed = deploy(network)
         self.graph = trace(deployed, (1, 3, *height_width(network.architecture.resolution)))
@@ -35,8 +38,24 @@ class StaticNetwork(nn.Module):
             slot = f"constant_{index}"
             self.register_buffer(slot, value.t().contiguous() if source != name else value)
             self._slots[name] = slot
+        for node in self.graph.nodes:
+            if node.op == "Resize":
+                self._place_matrices(node)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def _place_matrices(self, node: Node) -> None:
+        """Keep an enlargement as the products of rows and of columns that it is.
+
+        Converters know no bicubic interpolation.
+        """
+        before, after = self.graph.shapes[node.inputs[0]], node.attributes["sizes"]
+        for axis, slot in ((2, "rows"), (3, "columns")):
+            name = f"{slot}_{len(self._slots)}"
+            self.register_buffer(name, _cubic(before[axis], after[axis]))
+            source = f"{node.name}:{slot}"
+            self._slots[source] = name
+            node.inputs.append(source)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Run the graph on one input."""
         values: dict[str, Any] = {name: getattr(self, slot) for name, slot in self._slots.items()}
         values.update(self.graph.scalars)
@@ -47,9 +66,20 @@ class StaticNetwork(nn.Module):
             if isinstance(result, Tensor):
                 result = (result,)
             values.update(zip(node.outputs, result, strict=True))
-        output = values[self.graph.outputs[0]]
-        assert isinstance(output, Tensor)
-        return output
+        outputs = tuple(values[name] for name in self.graph.outputs)
+        return outputs if len(outputs) > 1 else outputs[0]
+
+
+def _cubic(before: int, after: int) -> Tensor:
+    """Return the matrix (after, before) of bicubic interpolation along one axis."""
+    identity = torch.eye(before)[None, None]
+    size = (after, before)
+    enlarged = F.interpolate(identity, size=size, mode="bicubic", align_corners=False)
+    return enlarged[0, 0]
+
+
+def _resize(_: Graph, node: Node, x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    return rows @ x @ columns.t()
 
 
 def _conv(_: Graph, node: Node, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -125,5 +155,6 @@ _RUN: dict[str, Callable[..., Any]] = {
     "Concat": lambda _, n, *xs: torch.cat(xs, dim=n.attributes["axis"]),
     "Slice": _slice,
     "Pad": _pad,
+    "Resize": _resize,
     "Tile": lambda _, n, x: x.repeat(n.attributes["repeats"]),
 }

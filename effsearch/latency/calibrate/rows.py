@@ -174,7 +174,7 @@ def _identity(target: Target, text: str, digest: str) -> str:
 
 
 def _target(text: str, folder: Path) -> Target:
-    if text in zoo.names():
+    if text in zoo.names(task=None):
         return load_target(text)
     path = folder / text
     # A kit's model stands beside its architecture, which says the same and is quicker to read.

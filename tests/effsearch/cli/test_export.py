@@ -179,3 +179,102 @@ def test_a_checkpoint_that_lacks_a_key_is_told(effsearch, target, tmp_path, key)
         assert status == 2
         assert len(err.splitlines()) == 1
         assert str(path) in err
+
+
+def test_features_are_written_and_checked(effsearch, target, tmp_path):
+    out = tmp_path / "features.onnx"
+    status, body, _ = effsearch("export", target, "--features-only", "--out", out, "--json")
+    assert status == 0
+    assert body["outputs"] == ["feature_0", "feature_1"]
+    assert "agrees" in body["check"]
+    maps = ort.InferenceSession(str(out)).run(None, {"input": torch.randn(1, 3, 64, 64).numpy()})
+    assert [m.shape for m in maps] == [(1, 16, 16, 16), (1, 32, 8, 8)]
+    last = ("--features-only", "--out-indices", "1", "--force")
+    status, body, _ = effsearch("export", target, *last, "--out", out, "--json")
+    assert body["outputs"] == ["feature_1"]
+
+
+def test_features_carry_the_weights_of_a_trained_network(effsearch, target, tmp_path):
+    architecture = Architecture.from_yaml(target)
+    torch.manual_seed(1)
+    network = build(architecture, 3).eval()
+    held = tmp_path / "network.pt"
+    checkpoint.Checkpoint(
+        architecture=architecture.to_yaml(),
+        digest=architecture.digest(),
+        state_dict=network.state_dict(),
+        classes=("a", "b", "c"),
+        recipe=Recipe(),
+        epoch=1,
+        top1=0.0,
+        training={},
+    ).save(held)
+    out = tmp_path / "features.onnx"
+    status, body, _ = effsearch("export", held, "--features-only", "--out", out, "--json")
+    assert (status, body["trained"]) == (0, True)
+    x = torch.randn(1, 3, 64, 64)
+    maps = ort.InferenceSession(str(out)).run(None, {"input": x.numpy()})
+    with torch.no_grad():
+        expected = build(architecture, features_only=True).load_network(network).eval()(x)
+    for found, own in zip(maps, expected, strict=True):
+        torch.testing.assert_close(torch.from_numpy(found), own, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--out-indices", "1"), "--out-indices: only maps have some; add --features-only"),
+        (("--features-only", "--out-indices", "a"), "--out-indices: a is not a list of stages"),
+        (("--features-only", "--out-indices", "2"), "2 is not a stage; the network has 2, 0 to 1"),
+        (("--features-only", "--format", "torch"), "a PyTorch file holds the whole network"),
+    ],
+)
+def test_features_that_cannot_be_written_are_told(effsearch, target, arguments, message):
+    status, _, errors = effsearch("export", target, *arguments)
+    assert status == 2
+    assert message in errors
+
+
+def test_core_ml_takes_features_and_segmentation_networks(effsearch, target, tmp_path):
+    coremltools = pytest.importorskip("coremltools", reason="the extra `coreml` is not installed")
+    for arguments, outputs in (
+        ((target, "--features-only"), ["feature_0", "feature_1"]),
+        (("efficientvit_seg_b0_cityscapes", "--resolution", "64x128"), ["logits"]),
+    ):
+        out = tmp_path / "network.mlpackage"
+        wanted = ("--format", "coreml", "--out", out, "--force", "--json")
+        status, body, _ = effsearch("export", *arguments, *wanted)
+        assert status == 0
+        assert body["outputs"] == outputs
+        spec = coremltools.models.MLModel(str(out), skip_model_load=True).get_spec()
+        assert [output.name for output in spec.description.output] == outputs
+
+
+def test_a_segmentation_network_is_described_priced_and_exported(effsearch, tmp_path):
+    name, wide = "efficientvit_seg_b0_cityscapes", ("--resolution", "128x256", "--json")
+    _, described, _ = effsearch("describe", name, *wide)
+    assert described["params"] == 706691
+    assert described["units"][-1]["output_shape"] == [1, 19, 16, 32]
+    _, priced, _ = effsearch("predict", name, *wide, "--device", "iphone12")
+    parts = {part["name"] for part in priced["predictions"][0]["breakdown"]}
+    assert {"laterals.0", "laterals.2", "head"} <= parts
+    out = tmp_path / "segmenter.onnx"
+    status, body, _ = effsearch("export", name, *wide, "--out", out)
+    assert status == 0
+    assert body["num_classes"] == 19
+    session = ort.InferenceSession(str(out))
+    assert session.get_outputs()[0].shape == [1, 19, 16, 32]
+    status, _, errors = effsearch("describe", name, "--resolution", "500x1000")
+    assert status == 2
+    assert "512x1024 would do" in errors
+
+
+def test_what_is_for_classifiers_refuses_segmentation_networks(effsearch, tmp_path):
+    name = "efficientvit_seg_b0_cityscapes"
+    for arguments in (
+        ("score", name),
+        ("train", name, "--data", tmp_path, "--out", tmp_path / "out"),
+    ):
+        status, _, errors = effsearch(*arguments)
+        assert status == 2
+        assert f"{name}: a segmentation network" in errors

@@ -3,6 +3,7 @@ from importlib import resources
 from pathlib import Path
 
 import onnx
+import pytest
 
 from effsearch.onnx_io.onnx_files import to_onnx
 from searchspace import Architecture, SearchSpace, build, zoo
@@ -65,3 +66,20 @@ def test_a_space_s_name_is_no_path(effsearch, tmp_path):
     assert status == 0
     assert [Path(p).parent for p in body["architectures"]] == [out]
     assert len(list(out.iterdir())) == 1
+
+
+def test_zoo_lists_segmentation_networks_and_detectors(effsearch):
+    status, body, _ = effsearch("zoo", "--task", "segmentation", "--json")
+    assert status == 0
+    found = {row["name"]: row for row in body["networks"]}
+    assert len(found) == 7
+    assert found["efficientvit_seg_b0_cityscapes"]["miou"] == 75.653
+    assert found["efficientvit_seg_b3_ade20k"]["resolution"] == 512
+    assert found["efficientvit_seg_b3_cityscapes"]["resolution"] == [1024, 2048]
+    # The paper and the official tables round to two digits.
+    assert found["efficientvit_seg_b0_cityscapes"]["macs"] / 1e9 == pytest.approx(4.4, rel=0.05)
+    _, body, _ = effsearch("zoo", "--task", "detection", "--json")
+    assert {"shvit_s4", "efficientmod_s"} <= {row["network"] for row in body["results"]}
+    status, _, errors = effsearch("zoo", "--task", "depth")
+    assert status == 2
+    assert "--task: depth is unknown; use classification, segmentation or detection" in errors

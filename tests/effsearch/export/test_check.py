@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
@@ -12,6 +14,8 @@ from effsearch.errors import WorkFailedError
 from effsearch.export.check import TOLERANCE, check_onnx, randomise, require_parity
 from effsearch.onnx_io.onnx_files import to_onnx
 from searchspace import SearchSpace, build, zoo
+from searchspace.architecture import head
+from tests.fixtures.mixtures import mixture
 
 
 def make(architecture, seed=0, classes=20):
@@ -80,3 +84,22 @@ def test_an_export_that_differs_is_refused(error):
     with pytest.raises(WorkFailedError, match="differ"):
         require_parity("net", error)
     require_parity("net", TOLERANCE / 2)
+
+
+@pytest.mark.parametrize("stride", [2, 4, 8, 16])
+def test_maps_and_masks_of_mixtures_agree(stride):
+    architecture = mixture(stride)
+    wanted = head("efficientvit_seg", stride=stride, stages=2, classes=5)
+    backbone = build(architecture, features_only=True)
+    for network in (backbone, build(replace(architecture, head=wanted))):
+        randomise(network)
+        assert check_onnx(network, to_onnx(network)) <= TOLERANCE
+
+
+def test_a_wrong_map_among_right_ones_shows():
+    backbone = build(mixture(4), features_only=True)
+    randomise(backbone)
+    model = to_onnx(backbone)
+    with torch.no_grad():
+        backbone.stages[2].blocks[0].local.branch.project.norm.weight[0] *= 2
+    assert check_onnx(backbone, model) > TOLERANCE
