@@ -92,8 +92,9 @@ class Network(UnitModules):
     """
 
     def __init__(self, architecture: Architecture, num_classes: int | None = None) -> None:
-        self.num_classes = num_classes or architecture.num_classes
-        super().__init__(architecture, units(architecture, self.num_classes), ("head",))
+        classes = num_classes or architecture.num_classes
+        super().__init__(architecture, units(architecture, classes), ("head",))
+        self.num_classes = classes
 
     def forward(self, x: Tensor) -> Tensor:
         return self.run(x)[0]

@@ -471,16 +471,18 @@ def _pad(
     return out
 
 
-def _enlarged_shape(x: Tensor, scale_factor: int, **_: Any) -> Sequence[int]:
+def _enlarged_shape(
+    x: Tensor, *, scale_factor: Any, mode: str, align_corners: Any, **_: Any
+) -> Sequence[int]:
+    if type(scale_factor) is not int or mode != "bicubic" or align_corners:
+        raise NotImplementedError(
+            "no ONNX form for torch operator 'interpolate' but bicubic by an integer scale_factor"
+        )
     return [*x.shape[:2], *(side * scale_factor for side in x.shape[2:])]
 
 
 @_handles(F.interpolate, shape=_enlarged_shape)
-def _interpolate(
-    r: _Recorder, out: Tensor, x: Tensor, *, mode: str, align_corners: bool, **_: Any
-) -> Tensor:
-    assert mode == "bicubic"
-    assert not align_corners
+def _interpolate(r: _Recorder, out: Tensor, x: Tensor, **_: Any) -> Tensor:
     r.emit("Resize", [r.name(x)], [out], mode="cubic", sizes=list(out.shape))
     return out
 

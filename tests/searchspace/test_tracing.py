@@ -104,8 +104,14 @@ def test_parts_scope_the_nodes():
 
 @pytest.mark.parametrize(
     "function",
-    [lambda x: x.cumsum(1), torch.sin, lambda x: F.interpolate(x, scale_factor=2)],
-    ids=["cumsum", "sin", "interpolate"],
+    [
+        lambda x: x.cumsum(1),
+        torch.sin,
+        lambda x: F.interpolate(x, scale_factor=2),
+        lambda x: F.interpolate(x, size=16, mode="bicubic"),
+        lambda x: F.interpolate(x, scale_factor=2, mode="bicubic", align_corners=True),
+    ],
+    ids=["cumsum", "sin", "nearest", "size", "corners"],
 )
 def test_what_has_no_onnx_form_is_named(function):
     with pytest.raises(NotImplementedError, match="no ONNX form for torch operator"):

@@ -113,7 +113,7 @@ def test_a_deeper_network_is_slower(table):
 def test_only_blocks_that_a_network_measured_here_has_are_fitted(table, type_):
     measured = type_ in table.meta.get("blocks", {}).get("measured", ())
     for width, side in ((32, 28), (64, 14), (224, 14), (384, 7), (100, 9)):
-        _, kind = table.unit_features(block_unit(block(type_, 2), width, side, 0))
+        _, kind = table.unit_features(block_unit(block(type_, 2), width, (side, side), 0))
         # An operator of the block may have been timed itself, on its own or another's behalf.
         assert kind in (KINDS if measured else KINDS - {"fitted"})
 
