@@ -39,30 +39,33 @@ class UnitModules(nn.Module):
         super().__init__()
         self.architecture = architecture
         self._outputs = tuple(outputs)
-        self._order: list[tuple[PlacedUnit, ToLayout | None]] = []
-        stages = [StageModules() for _ in {p.stage for p in placed if p.is_of_stage}]
+        self._kept = {*outputs, *(source for part in placed for source in part.sources)}
+        self._order: list[tuple[str, tuple[str, ...], ToLayout | None]] = []
+        stages = [StageModules() for _ in {part.stage for part in placed if part.is_of_stage}]
+        laterals, ends = nn.ModuleList(), {}
         for part in placed:
             module = make_unit(part.unit)
-            if isinstance(module, ToLayout):
-                self._order.append((part, module))
-                continue
-            self._order.append((part, None))
+            layout = module if isinstance(module, ToLayout) else None
+            self._order.append((part.name, part.sources, layout))
             if part.unit.role == "block":
                 stages[part.stage].blocks.append(module)
             elif part.unit.role == "downsample":
                 stages[part.stage].downsample = module
             elif part.unit.role == "lateral":
-                self.laterals = getattr(self, "laterals", nn.ModuleList()).append(module)
-            else:
-                setattr(self, part.unit.role, module)
-            if part.unit.role == "stem":
-                self.stages = nn.ModuleList(stages)
-        self._kept = {*outputs, *(source for part in placed for source in part.sources)}
+                laterals.append(module)
+            elif layout is None:
+                ends[part.unit.role] = module
+        self.stem = ends["stem"]
+        self.stages = nn.ModuleList(stages)
+        if laterals:
+            self.laterals = laterals
+        if "head" in ends:
+            self.head = ends["head"]
 
-    def steps(self) -> Iterator[tuple[PlacedUnit, nn.Module]]:
-        """Yield the units with their modules, in order of execution."""
-        for part, layout in self._order:
-            yield part, self.get_submodule(part.name) if layout is None else layout
+    def steps(self) -> Iterator[tuple[str, tuple[str, ...], nn.Module]]:
+        """Yield names, sources (`PlacedUnit`) and modules, in order of execution."""
+        for name, sources, layout in self._order:
+            yield name, sources, self.get_submodule(name) if layout is None else layout
 
     def run(self, x: Tensor, enter: Callable[[str], object] = lambda name: None) -> list[Tensor]:
         """Return the wanted outputs.
@@ -72,11 +75,11 @@ class UnitModules(nn.Module):
             enter: told the name of each unit before it runs.
         """
         kept: dict[str, Tensor] = {}
-        for part, module in self.steps():
-            enter(part.name)
-            x = module(*(kept[name] for name in part.sources)) if part.sources else module(x)
-            if part.name in self._kept:
-                kept[part.name] = x
+        for name, sources, module in self.steps():
+            enter(name)
+            x = module(*(kept[source] for source in sources)) if sources else module(x)
+            if name in self._kept:
+                kept[name] = x
         return [kept[name] for name in self._outputs]
 
 

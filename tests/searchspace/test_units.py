@@ -17,7 +17,7 @@ from searchspace.units import make_unit, units
 def test_units_are_the_modules_of_the_network(name):
     architecture = zoo.load(name)
     placed = units(architecture)
-    assert [p.name for p in placed] == [p.name for p, _ in build(architecture).steps()]
+    assert [p.name for p in placed] == [name for name, *_ in build(architecture).steps()]
     assert placed[0].name == "stem"
     assert placed[-1].name == "head"
     assert sum(p.unit.role == "block" for p in placed) == architecture.depth
