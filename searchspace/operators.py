@@ -167,17 +167,41 @@ def operators(
     Raises:
         UserError: where `form` is neither.
     """
-    result: list[Operator] = []
-    for placed in units(architecture, num_classes):
-        result.extend(unit_operators(placed.unit, form))
-    return tuple(result)
+    pairs = operators_by_unit(architecture, form, num_classes)
+    return tuple(operator for _, own in pairs for operator in own)
 
 
 def operators_by_unit(
     architecture: Architecture, form: str = "deploy", num_classes: int | None = None
 ) -> tuple[tuple[PlacedUnit, tuple[Operator, ...]], ...]:
     """Return each unit of a network with its operators."""
-    return tuple((p, unit_operators(p.unit, form)) for p in units(architecture, num_classes))
+    placed = units(architecture, num_classes)
+    pairs = tuple((part, unit_operators(part.unit, form)) for part in placed)
+    return _with_kept_maps(pairs, form) if any(part.sources for part in placed) else pairs
+
+
+def _with_kept_maps(
+    pairs: Sequence[tuple[PlacedUnit, tuple[Operator, ...]]], form: str
+) -> tuple[tuple[PlacedUnit, tuple[Operator, ...]], ...]:
+    """Return units with the maps counted as alive that are kept for a later one."""
+    last = {name: i for i, (part, _) in enumerate(pairs) for name in part.sources}
+    sizes = {part.name: own[-1].output_bytes for part, own in pairs if part.name in last}
+    found: list[tuple[PlacedUnit, tuple[Operator, ...]]] = []
+    kept: set[str] = set()
+    before = ""
+    for index, (part, own) in enumerate(pairs):
+        kept = {name for name in kept if last[name] >= index}
+        taken = set(part.sources or (before,))
+        alive = [operator.live_bytes for operator in own]
+        if any(last.get(name, index) > index for name in taken):  # its own input is kept, too
+            graph = unit_graph(part.unit, form)
+            alive = live_bytes(replace(graph, outputs=[*graph.outputs, *graph.inputs]))
+        more = sum(sizes[name] for name in kept - taken)
+        counted = zip(own, alive, strict=True)
+        found.append((part, tuple(replace(o, live_bytes=a + more) for o, a in counted)))
+        kept |= {part.name} & last.keys()
+        before = part.name
+    return tuple(found)
 
 
 def unit_operators(unit: Unit, form: str = "deploy") -> tuple[Operator, ...]:

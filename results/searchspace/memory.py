@@ -32,6 +32,7 @@ from effsearch.onnx_io.onnx_files import to_onnx
 from searchspace import Architecture, build, zoo
 from searchspace.graph import Graph
 from searchspace.operators import live_bytes, operators, peak_bytes, unit_graph
+from searchspace.resolution import Resolution, height_width
 from searchspace.units import units
 
 NETWORKS = (
@@ -103,7 +104,7 @@ def relu(model: onnx.ModelProto) -> onnx.ModelProto:
     return changed
 
 
-def planned_bytes(model: onnx.ModelProto, side: int) -> int:
+def planned_bytes(model: onnx.ModelProto, resolution: Resolution) -> int:
     """Return the size of the block that ONNX Runtime sets aside for a run's activations."""
     ort.set_default_logger_severity(1)
     options = ort.SessionOptions()
@@ -112,7 +113,7 @@ def planned_bytes(model: onnx.ModelProto, side: int) -> int:
     session = ort.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    image = {"input": np.zeros((1, 3, side, side), np.float32)}
+    image = {"input": np.zeros((1, 3, *height_width(resolution)), np.float32)}
     run = ort.RunOptions()
     run.add_run_config_entry(_SHRINK, "cpu:0")
     session.run(None, image, run)

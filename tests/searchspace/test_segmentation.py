@@ -13,7 +13,10 @@ import torch
 
 from searchspace import Architecture, UserError, build, deploy, operators, zoo
 from searchspace.architecture import head
+from searchspace.fusion import canonical
+from searchspace.operators import from_graph, operators_by_unit, peak_bytes
 from searchspace.space_file import parse_space
+from searchspace.tracing import trace
 from searchspace.units import units
 from searchspace.zoo.official import official_keys
 from tests.fixtures.mixtures import mixture
@@ -217,3 +220,14 @@ def test_a_space_does_not_vary_it():
                 "stages": [{"width": 16, "depth": 1, "block": "shvit_conv"}],
             }
         )
+
+
+@pytest.mark.parametrize("stride", [2, 4, 8])
+def test_maps_kept_for_the_head_count_as_alive(stride):
+    architecture = with_head(mixture(stride), stride=2, width=8)
+    graph = canonical(trace(deploy(build(architecture)), (1, 3, 128, 192)))
+    whole = from_graph(graph, "train")
+    for placed, own in operators_by_unit(architecture):
+        of_whole = [o for o in whole if o.name.startswith(f"{placed.name}/")]
+        if of_whole:
+            assert peak_bytes(own) == pytest.approx(peak_bytes(of_whole), rel=0.02), placed.name
