@@ -120,6 +120,17 @@ def load_architecture(text: str) -> Architecture:
     return architecture
 
 
+def load_classifier(text: str) -> Architecture:
+    """Return the architecture of a target that is an image classifier; see `load_target`.
+
+    Raises:
+        UserError: where there is none, or it is for another task.
+    """
+    architecture = load_architecture(text)
+    check_classifier(text, architecture)
+    return architecture
+
+
 def check_classifier(label: str, architecture: Architecture) -> None:
     """Check that a network is an image classifier, where nothing else can be done with it.
 

@@ -44,7 +44,7 @@ def train(
     as_json: JsonFlag = False,
 ) -> None:
     """Train one network with a modern recipe; resumes, and runs under torchrun."""
-    from effsearch.targets import check_classifier, load_architecture
+    from effsearch.targets import load_classifier
     from effsearch.training.trainer import FINAL, TrainConfig
     from effsearch.training.trainer import train as run
 
@@ -56,10 +56,8 @@ def train(
         epochs=epochs, batch_size=batch_size, learning_rate=learning_rate
     )
     chosen = chosen.at_side(resolution)
-    architecture = load_architecture(target)
-    check_classifier(target, architecture)
     config = TrainConfig(
-        architecture=architecture,
+        architecture=load_classifier(target),
         data=data,
         out=out,
         recipe=chosen,

@@ -274,6 +274,7 @@ def test_what_is_for_classifiers_refuses_segmentation_networks(effsearch, tmp_pa
     for arguments in (
         ("score", name),
         ("train", name, "--data", tmp_path, "--out", tmp_path / "out"),
+        ("run", "--budget-ms", "2", "--device", "iphone12", "--enqueue", name),
     ):
         status, _, errors = effsearch(*arguments)
         assert status == 2
