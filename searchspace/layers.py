@@ -165,9 +165,9 @@ def global_pool(x: Tensor) -> Tensor:
     return x.mean((2, 3))
 
 
-def unit_length(x: Tensor, dim: int) -> Tensor:
-    """Scale to unit Euclidean length along `dim`."""
-    return F.normalize(x, dim=dim)
+def unit_length(x: Tensor, dim: int, epsilon: float = 1e-12) -> Tensor:
+    """Scale to unit Euclidean length along `dim`; lengths below `epsilon` count as that."""
+    return F.normalize(x, dim=dim, eps=epsilon)
 
 
 def copy_conv(conv: nn.Conv2d, bias: bool | None = None) -> nn.Conv2d:

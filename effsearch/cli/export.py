@@ -37,6 +37,12 @@ def export(
         typer.Option("--out-indices", help="With --features-only: which stages, from 0: 1,2,3."),
     ] = None,
     resolution: ResolutionFlag = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            "--precision", help="float32 or float16.  [default: float16 for coreml, else float32]"
+        ),
+    ] = None,
     seed: Annotated[int, seed_option("Of fresh weights.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
     as_json: JsonFlag = False,
@@ -62,12 +68,13 @@ def export(
         resolution=resolution,
         features=features_only,
         stages=_stages(out_indices),
+        precision=precision,
     )
     if as_json:
         emit_json(result)
         return
     trained = "trained weights" if result["trained"] else "fresh, untrained weights"
-    show(f"{result['path']}: {format}, {trained}; {result['check']}")
+    show(f"{result['path']}: {format}, {result['precision']}, {trained}; {result['check']}")
 
 
 def _stages(text: str | None) -> list[int] | None:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from effsearch.errors import FULL, WorkFailedError
+from effsearch.export.half import TOLERANCE, Half, for_half, to_half
 from effsearch.files import atomic_write, file_name
 from effsearch.targets import at_resolution, load_architecture, load_target
 from searchspace import Backbone, Network, UserError, build, zoo
@@ -21,6 +22,11 @@ from searchspace.resolution import height_width
 from searchspace.zoo import load_official
 
 SUFFIX = {"onnx": ".onnx", "coreml": ".mlpackage", "torch": ".pt"}
+PRECISIONS = {  # of each format, the default first
+    "onnx": ("float32", "float16"),
+    "coreml": ("float16", "float32"),
+    "torch": ("float32",),
+}
 _PACKAGE_FILE = "Manifest.json"  # what makes a folder a Core ML package
 
 
@@ -35,6 +41,7 @@ def write_export(
     resolution: str | None = None,
     features: bool = False,
     stages: Sequence[int] | None = None,
+    precision: str | None = None,
 ) -> dict[str, Any]:
     """Write a network's deployed form and say what was checked.
 
@@ -51,6 +58,7 @@ def write_export(
         resolution: of the image, as text, in place of the network's own.
         features: whether the stages' maps are wanted in place of logits.
         stages: with `features`, which stages', from 0; None for all.
+        precision: float32 or float16; None for float16 in Core ML, float32 elsewhere.
 
     Raises:
         UserError: where target, weights or `out` can't be used, or `out` exists.
@@ -58,6 +66,10 @@ def write_export(
     """
     from effsearch.onnx_io.onnx_files import output_names
 
+    allowed = PRECISIONS[format_]
+    used = precision or allowed[0]
+    if used not in allowed:
+        raise UserError(f"--precision: {format_} has {' or '.join(allowed)}, not {used!r}")
     whole, trained = load_network(target, weights, num_classes, seed)
     whole.architecture = at_resolution(whole.architecture, resolution)
     network: Network | Backbone = whole
@@ -76,8 +88,15 @@ def write_export(
         path.parent.mkdir(parents=True, exist_ok=True)
         if format_ == "torch":
             check = _torch(whole, path, trained)
+        elif used == "float16":
+            half = for_half(network, trained, str(path))
+            if format_ == "onnx":
+                check = _onnx_half(half, path)
+            else:
+                check = _coreml(half.network, path, used)
+            check += f"; an emulation of float16 moves outputs by {half.drift:.1e} of their spread"
         else:
-            check = {"onnx": _onnx, "coreml": _coreml}[format_](network, path)
+            check = _onnx(network, path) if format_ == "onnx" else _coreml(network, path, used)
     except OSError as error:
         if error.errno in FULL:
             raise
@@ -85,6 +104,7 @@ def write_export(
     return {
         "target": target,
         "format": format_,
+        "precision": used,
         "path": str(path),
         "trained": trained,
         "digest": network.architecture.digest(),
@@ -142,7 +162,8 @@ def load_network(
 
 
 def _onnx(network: Network | Backbone, path: Path) -> str:
-    from effsearch.export.check import TOLERANCE, check_onnx, randomise
+    from effsearch.export.check import TOLERANCE as EXACT
+    from effsearch.export.check import check_onnx, randomise
     from effsearch.onnx_io.onnx_files import to_onnx
 
     # Fresh weights silence branches; a twin with random ones shows mistakes that they hide.
@@ -150,17 +171,32 @@ def _onnx(network: Network | Backbone, path: Path) -> str:
     randomise(twin)
     model = to_onnx(network)
     error = max(check_onnx(network, model), check_onnx(twin, to_onnx(twin)))
-    if not error <= TOLERANCE:
+    if not error <= EXACT:
         raise WorkFailedError(
             f"{path}: not written: ONNX Runtime differs from PyTorch by {error:.2e} of the "
-            f"outputs' spread, more than {TOLERANCE:g}"
+            f"outputs' spread, more than {EXACT:g}"
         )
     with atomic_write(path, "wb") as file:
         file.write(model.SerializeToString())
     return f"ONNX Runtime agrees with PyTorch to {error:.1e} of the outputs' spread"
 
 
-def _coreml(network: Network | Backbone, path: Path) -> str:
+def _onnx_half(half: Half, path: Path) -> str:
+    from effsearch.export.check import check_onnx
+    from effsearch.onnx_io.onnx_files import to_onnx
+
+    error = check_onnx(half.shown, to_half(to_onnx(half.shown)))
+    if not error <= TOLERANCE:
+        raise WorkFailedError(
+            f"{path}: not written: in float16, ONNX Runtime differs from PyTorch by {error:.1%} of "
+            f"the outputs' spread, more than {TOLERANCE:.0%}; use --precision float32"
+        )
+    with atomic_write(path, "wb") as file:
+        file.write(to_half(to_onnx(half.network)).SerializeToString())
+    return f"ONNX Runtime agrees with float32 PyTorch to {error:.1e} of the outputs' spread"
+
+
+def _coreml(network: Network | Backbone, path: Path, precision: str) -> str:
     try:
         import coremltools
     except ImportError:
@@ -180,6 +216,7 @@ def _coreml(network: Network | Backbone, path: Path) -> str:
             inputs=[coremltools.TensorType("input", shape=example.shape)],
             outputs=[coremltools.TensorType(name) for name in output_names(network)],
             minimum_deployment_target=coremltools.target.iOS16,
+            compute_precision=coremltools.precision(precision),
             convert_to="mlprogram",
         )
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
@@ -192,7 +229,10 @@ def _coreml(network: Network | Backbone, path: Path) -> str:
         raise WorkFailedError(
             f"{path}: coremltools could not convert it: {first_line(error)}"
         ) from None
-    return "converted to an ML program (float16); Core ML runs on macOS and iOS only, not run here"
+    return (
+        f"converted to an ML program ({precision}); Core ML runs on macOS and iOS only, not run "
+        "here"
+    )
 
 
 def _torch(network: Network, path: Path, trained: bool) -> str:

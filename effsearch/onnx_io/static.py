@@ -6,6 +6,7 @@ Converters that follow torch traces stumble over shapes computed from shapes; he
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,10 +23,17 @@ class StaticNetwork(nn.Module):
     """Runs the deployed form of a network node by node: (1, 3, H, W) to what the network gives.
 
     A backbone's maps come as a tuple.
+
+    Args:
+        network: left as it is.
+        rounded: what happens to every constant and every node's result; nothing where None.
     """
 
-    def __init__(self, network: Network | Backbone) -> None:
+    def __init__(
+        self, network: Network | Backbone, rounded: Callable[[Tensor], Tensor] | None = None
+    ) -> None:
         super().__init__()
+        self._rounded = rounded
         deployed = deploy(network)
         self.graph = trace(deployed, (1, 3, *height_width(network.architecture.resolution)))
         tensors = {**dict(deployed.named_parameters()), **dict(deployed.named_buffers())}
@@ -60,14 +68,30 @@ class StaticNetwork(nn.Module):
         values: dict[str, Any] = {name: getattr(self, slot) for name, slot in self._slots.items()}
         values.update(self.graph.scalars)
         values[self.graph.inputs[0]] = x
+        if self._rounded is not None:
+            values = {name: _round(self._rounded, value) for name, value in values.items()}
         for node in self.graph.nodes:
             operands = [values[name] for name in node.inputs]
-            result = _RUN[node.op](self.graph, node, *operands)
-            if isinstance(result, Tensor):
-                result = (result,)
-            values.update(zip(node.outputs, result, strict=True))
+            run = self._length if node.op == "ReduceL2" else partial(_RUN[node.op], self.graph)
+            found = run(node, *operands)
+            results = (found,) if isinstance(found, Tensor) else tuple(found)
+            if self._rounded is not None:
+                results = tuple(map(self._rounded, results))
+            values.update(zip(node.outputs, results, strict=True))
         outputs = tuple(values[name] for name in self.graph.outputs)
         return outputs if len(outputs) > 1 else outputs[0]
+
+    def _length(self, node: Node, x: Tensor) -> Tensor:
+        """Return lengths by the operators that converters see, each rounded."""
+        rounded = self._rounded or (lambda value: value)
+        axes, keep = node.attributes["axes"], bool(node.attributes["keepdims"])
+        return torch.sqrt(rounded(rounded(x * x).sum(axes, keepdim=keep)))
+
+
+def _round(rounded: Callable[[Tensor], Tensor], value: Tensor | float) -> Tensor | float:
+    if isinstance(value, Tensor):
+        return rounded(value)
+    return float(rounded(torch.tensor(value)))
 
 
 def _cubic(before: int, after: int) -> Tensor:
@@ -146,9 +170,6 @@ _RUN: dict[str, Callable[..., Any]] = {
     "Softmax": lambda _, n, x: F.softmax(x, dim=n.attributes["axis"]),
     "ReduceMean": _reduce(torch.mean),
     "ReduceSum": _reduce(torch.sum),
-    "ReduceL2": lambda _, n, x: torch.sqrt(
-        (x * x).sum(n.attributes["axes"], keepdim=bool(n.attributes["keepdims"]))
-    ),
     "Reshape": lambda _, n, x: x.reshape(n.attributes["shape"]),
     "Transpose": lambda _, n, x: x.permute(n.attributes["perm"]),
     "Split": lambda _, n, x: x.split(n.attributes["split"], dim=n.attributes["axis"]),

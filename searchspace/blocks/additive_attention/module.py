@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from searchspace.blocks.swiftformer_conv.module import ConvEncoder
+from searchspace.half_precision import LEAST, factor_to
 from searchspace.layers import (
     LayerScale,
     Residual,
@@ -15,6 +18,9 @@ from searchspace.layers import (
     fold_norm_before,
     unit_length,
 )
+
+EPSILON = 1e-12  # the official code's, PyTorch's own; below what half precision holds
+LARGEST_SQUARES = 256.0  # that the squares of a token, or of the scores, add up to after `rescale`
 
 
 class AdditiveAttention(nn.Module):
@@ -34,14 +40,32 @@ class AdditiveAttention(nn.Module):
         self.scale = width**-0.5
         self.project = nn.Linear(inner, inner)
         self.final = nn.Linear(inner, width)
+        self.epsilon = EPSILON
 
     def forward(self, x: Tensor) -> Tensor:
-        query = unit_length(self.query(x), dim=-1)
-        key = unit_length(self.key(x), dim=-1)
-        weights = unit_length((query @ self.score) * self.scale, dim=1)
+        query = unit_length(self.query(x), -1, self.epsilon)
+        key = unit_length(self.key(x), -1, self.epsilon)
+        weights = unit_length((query @ self.score) * self.scale, 1, self.epsilon)
         global_query = (weights * query).sum(dim=1, keepdim=True)
         y: Tensor = self.final(self.project(global_query * key) + query)
         return y
+
+    def rescale(self, x: Tensor) -> None:
+        """Scale queries, keys and scores for half precision; their unit lengths stay as they are.
+
+        Args:
+            x: an input, (N, tokens, width); no sum of squares of its tokens passes
+                `LARGEST_SQUARES`.
+        """
+        for linear in (self.query, self.key):
+            largest = linear(x).square().sum(2).max().sqrt()
+            factor = factor_to(torch.tensor(math.sqrt(LARGEST_SQUARES)), largest)
+            linear.weight.mul_(factor)
+            linear.bias.mul_(factor)
+        query = unit_length(self.query(x), -1)
+        largest = (query @ self.score * self.scale).square().sum(1).max().sqrt()
+        self.score.mul_(factor_to(torch.tensor(math.sqrt(LARGEST_SQUARES)), largest))
+        self.epsilon = LEAST
 
 
 class PointwiseMLP(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -10,9 +11,11 @@ from torch.nn import functional as F
 
 from searchspace.blocks.lite_mla import linear_heads
 from searchspace.blocks.mbconv.module import InvertedBottleneck
+from searchspace.half_precision import LEAST, factor_to
 from searchspace.layers import ConvNormAct, Residual
 
-EPSILON = 1e-15  # the official code's; float32 holds it, half precision would not
+EPSILON = 1e-15  # the official code's; float32 holds it, half precision does not (see `rescale`)
+LARGEST_SUM = 64.0  # that queries, keys and values can add up to after `rescale`
 
 
 class LiteMLA(nn.Module):
@@ -33,6 +36,7 @@ class LiteMLA(nn.Module):
         super().__init__()
         inner = 3 * heads * head_dim
         self.head_dim = head_dim
+        self.epsilon = EPSILON
         self.qkv = nn.Conv2d(width, inner, 1, bias=False)
         self.aggregations = nn.ModuleList(
             nn.Sequential(
@@ -62,12 +66,42 @@ class LiteMLA(nn.Module):
             # A row of ones under the values makes the same product carry the normaliser.
             v = F.pad(v, (0, 0, 0, 1), value=1.0)
             y: Tensor = (v @ k.transpose(-1, -2)) @ q
-            y = y[:, :, :-1] / (y[:, :, -1:] + EPSILON)
+            y = y[:, :, :-1] / (y[:, :, -1:] + self.epsilon)
         else:
             weights = k.transpose(-1, -2) @ q
-            weights = weights / (weights.sum(dim=2, keepdim=True) + EPSILON)
+            weights = weights / (weights.sum(dim=2, keepdim=True) + self.epsilon)
             y = v @ weights
         return y.reshape(n, channels // 3, h, w)
+
+    def rescale(self, x: Tensor) -> None:
+        """Scale queries, keys and values for half precision; what comes out stays as it is.
+
+        Factors of a head's queries and keys cancel in the attention (but for epsilon), those of its
+        values are taken back by the projection.
+
+        Args:
+            x: an input, (N, width, H, W); no sum of products of its tokens passes `LARGEST_SUM`.
+        """
+        tokens = x.shape[2] * x.shape[3]
+        share = math.sqrt(LARGEST_SUM / (tokens * self.head_dim))
+        targets = torch.tensor([share, share, 1.0])  # queries, keys, values
+        own = self._factors(self.qkv(x), targets)
+        self.qkv.weight.mul_(own.flatten().repeat_interleave(self.head_dim)[:, None, None, None])
+        of_values = [own[:, 2]]
+        qkv = self.qkv(x)
+        for aggregate in self.aggregations:
+            further = self._factors(aggregate(qkv), targets)
+            each = further.flatten().repeat_interleave(self.head_dim)
+            aggregate.get_parameter("1.weight").mul_(each[:, None, None, None])
+            of_values.append(own[:, 2] * further[:, 2])
+        inverse = 1 / torch.cat(of_values).repeat_interleave(self.head_dim)
+        self.project.conv.weight.mul_(inverse[None, :, None, None])
+        self.epsilon = LEAST
+
+    def _factors(self, qkv: Tensor, targets: Tensor) -> Tensor:
+        """Return what brings each head's queries, keys and values to targets, (heads, 3)."""
+        largest = qkv.abs().amax((0, 2, 3)).reshape(-1, 3, self.head_dim).amax(2)
+        return factor_to(targets, largest)
 
 
 def _full_precision(x: Tensor) -> AbstractContextManager[object]:
