@@ -10,45 +10,15 @@ from effsearch.cli import main
 from effsearch.latency.profile.batch import prepare
 from effsearch.latency.timing import runtimes as registry
 from effsearch.latency.timing.measure import measure_ms
-from effsearch.latency.timing.runtime import PRECISION
 from effsearch.latency.timing.runtimes import find_runtime, runtimes
-from searchspace import Architecture, SearchSpace, UserError, build
-
-
-class EagerRuntime:
-    """PyTorch as it is, which runs architectures and no files."""
-
-    can_profile = False
-
-    def identity(self):
-        return {"runtime": "PyTorch", "runtime_version": torch.__version__, "precision": PRECISION}
-
-    def open(self, model, threads, precision=PRECISION, *, profiled=False, rests=False):
-        if not isinstance(model, Architecture):
-            raise UserError("PyTorch runs architectures, not ONNX files")
-        if precision != PRECISION:
-            raise UserError(f"precision: {precision!r} is not {PRECISION}")
-        torch.set_num_threads(threads)
-        return EagerSession(build(model).eval(), model.resolution)
-
-
-class EagerSession:
-    def __init__(self, network, side):
-        self.network, self.side = network, side
-
-    def random_inputs(self, seed=0):
-        shape = (1, 3, self.side, self.side)
-        return {"input": np.random.default_rng(seed).standard_normal(shape).astype(np.float32)}
-
-    def run(self, inputs):
-        with torch.inference_mode():
-            return [self.network(torch.from_numpy(inputs["input"])).numpy()]
+from searchspace import SearchSpace, UserError
+from tests.example_plugin.eager_runtime import EAGER
 
 
 @pytest.fixture(autouse=True)
 def with_eager(monkeypatch):
     threads = torch.get_num_threads()
-    monkeypatch.setattr(registry, "installed", {registry.GROUP: {"eager": EagerRuntime()}}.get)
+    monkeypatch.setattr(registry, "installed", {registry.GROUP: {"eager": EAGER}}.get)
     yield
     torch.set_num_threads(threads)
 
