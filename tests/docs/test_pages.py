@@ -8,6 +8,7 @@ import typer
 from typer.main import get_command
 
 from effsearch.cli import make_app
+from effsearch.report.run_files import COLUMNS
 from tests.docs.pages import PAGES, ROOT, arguments, inline, snippets
 
 TYPED = [page for page in PAGES if any(s.commands() for s in snippets(page))]
@@ -92,6 +93,13 @@ def test_links_lead_to_files(page):
             assert ((ROOT / page).parent / target).exists(), target
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_python_is_python(page):
+    for snippet in snippets(page):
+        if snippet.language == "python":
+            compile(snippet.text, page, "exec")
+
+
 @pytest.mark.parametrize("page", WHOLE)
 def test_whole_code_is_the_example_package_s(page):
     titled = {s.title: s.text for s in snippets(page)}
@@ -116,3 +124,8 @@ def test_the_map_names_every_folder_of_both_packages():
         for folder in (ROOT / package).iterdir():
             if folder.is_dir() and (folder / "__init__.py").exists():
                 assert f"{folder.name}/" in text, folder
+
+
+def test_the_formats_name_every_column():
+    text = (ROOT / "docs" / "reference" / "file_formats.md").read_text()
+    assert [name for name in COLUMNS if f"`{name}`" not in text] == []
