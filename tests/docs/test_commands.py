@@ -14,11 +14,12 @@ import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import effsearch
 from effsearch.cli import main
-from searchspace import Architecture
+from searchspace import Architecture, SearchSpace
 from searchspace.space import space_names
 from tests.docs.pages import PAGES, ROOT, arguments, snippets
 from tests.fixtures.training import write_tree
@@ -53,6 +54,7 @@ PYTHON = {
 }
 # What the reader of a page has already.
 GIVEN = {
+    "docs/limits.md": ("mine.yaml",),
     "docs/tutorials/own_images.md": ("run", "images"),
     "docs/tutorials/iphone.md": ("rows.csv",),
 }
@@ -187,6 +189,8 @@ def test_a_page_can_be_followed(page, reader, request):
             shutil.copytree(request.getfixturevalue("found"), reader / name)
         elif name == "images":
             write_tree(reader / name)
+        elif name == "mine.yaml":
+            SearchSpace.load("tiny").sample(np.random.default_rng(0)).to_yaml(reader / name)
         else:
             write_rows(reader / name)
     apart = write_files(page, reader)
