@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -51,12 +50,6 @@ PYTHON = {
     '("iphone12", 2.0': '("iphone12", 5.0, space="tiny", consider=300, trials=30, winners=1',
     'SearchSpace.load("small")': 'SearchSpace.load("tiny")',
     "n_trials=50": "n_trials=12",
-}
-# What the reader of a page has already.
-GIVEN = {
-    "docs/limits.md": ("mine.yaml",),
-    "docs/tutorials/own_images.md": ("run", "images"),
-    "docs/tutorials/iphone.md": ("rows.csv",),
 }
 FAST = (
     "README.md", "docs/add_a_runtime.md", "docs/extending.md", "docs/how_it_works/latency.md",
@@ -117,12 +110,20 @@ def write_rows(path: Path) -> None:
     path.write_text("\n".join(["target,latency_ms", *rows, "efficientmod_xxs,1.9"]) + "\n")
 
 
-@pytest.fixture(scope="module")
-def found(tmp_path_factory):
-    """The folder of a finished run."""
-    folder = tmp_path_factory.mktemp("found") / "run"
-    effsearch.find("iphone12", 5.0, space="tiny", consider=300, trials=30, winners=1, out=folder)
-    return folder
+def write_run(path: Path) -> None:
+    effsearch.find("iphone12", 5.0, space="tiny", consider=300, trials=30, winners=1, out=path)
+
+
+def write_network(path: Path) -> None:
+    SearchSpace.load("tiny").sample(np.random.default_rng(0)).to_yaml(path)
+
+
+# What the reader of a page has already, by its place.
+GIVEN = {
+    "docs/limits.md": {"mine.yaml": write_network},
+    "docs/tutorials/own_images.md": {"run": write_run, "images": write_tree},
+    "docs/tutorials/iphone.md": {"rows.csv": write_rows},
+}
 
 
 def write_files(page, folder):
@@ -183,16 +184,9 @@ def python(text, names):
 @pytest.mark.parametrize(
     "page", [pytest.param(p, marks=() if p in FAST else pytest.mark.slow) for p in MANUAL]
 )
-def test_a_page_can_be_followed(page, reader, request):
-    for name in GIVEN.get(page, ()):
-        if name == "run":
-            shutil.copytree(request.getfixturevalue("found"), reader / name)
-        elif name == "images":
-            write_tree(reader / name)
-        elif name == "mine.yaml":
-            SearchSpace.load("tiny").sample(np.random.default_rng(0)).to_yaml(reader / name)
-        else:
-            write_rows(reader / name)
+def test_a_page_can_be_followed(page, reader):
+    for name, write in GIVEN.get(page, {}).items():
+        write(reader / name)
     apart = write_files(page, reader)
     names = {"__name__": "page"}
     for snippet in snippets(page):
