@@ -26,6 +26,7 @@ from tests.fixtures.training import write_tree
 NOT_RUN = {
     r"\bprofile ": "measures for minutes; tests/effsearch/latency/profile",
     r"--refine ": "trains several networks on Ray; tests/effsearch/refine/test_command.py",
+    r"--storage ": "needs a database server; tests/effsearch/search/shared",
     r"--ray-address ": "needs a cluster; tests/effsearch/search/test_ray_cluster.py",
     r"^torchrun ": "needs several GPUs; tests/effsearch/training/test_trainer.py",
     r"\bsupernet ": "trains a supernet; tests/effsearch/training/supernet",
