@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from effsearch.files import LineLog
 from searchspace.errors import UserError
-from searchspace.resolution import Resolution
+from searchspace.resolution import Resolution, parse_resolution, resolution_text
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ class Table:
         values = {
             key: f"{value:.6g}" if isinstance(value, float) else value
             for key, value in asdict(row).items()
-        }
+        } | {"side_px": resolution_text(row.side_px)}
         writer.writerow(values)
         self._log.append(*text.getvalue().splitlines())
         self.rows.append(row)
@@ -111,11 +114,16 @@ class Table:
                 )
             try:
                 return [_parse(values) for values in reader]
-            except (TypeError, ValueError) as error:
+            except (TypeError, ValueError, UserError) as error:
                 raise UserError(f"{self.path} holds a damaged row: {error}") from error
 
 
 def _parse(values: dict[str, str]) -> Row:
     # Annotations are strings here, so a field's type is read by its name.
-    kinds = {"int": int, "float": float, "str": str}
+    kinds: dict[str, Callable[[str], Any]] = {
+        "int": int,
+        "float": float,
+        "str": str,
+        "Resolution": partial(parse_resolution, "side_px"),
+    }
     return Row(**{field.name: kinds[str(field.type)](values[field.name]) for field in fields(Row)})

@@ -16,7 +16,7 @@ from searchspace.operators import clear_caches, unit_operators
 from searchspace.schema import BLOCKS
 from searchspace.supernet import Supernet
 from searchspace.units import block_unit, make_unit
-from tests.fixtures.outside_package import PACKAGE, SPACE, forget_blocks, install
+from tests.fixtures.outside_package import SPACE, forget_blocks, install
 
 
 @pytest.fixture(scope="module")
@@ -105,9 +105,3 @@ def test_a_torch_function_without_an_onnx_form_is_named(monkeypatch):
     )
     with pytest.raises(UserError, match=r"block gated_conv: no ONNX form .* 'roll'; use"):
         unit_operators(unit, "train")
-
-
-def test_the_guide_shows_the_very_code_and_space():
-    guide = (PACKAGE.parents[1] / "docs" / "add_a_block.md").read_text()
-    for language, file in (("python", PACKAGE / "gated_conv.py"), ("yaml", SPACE)):
-        assert f"```{language}\n{file.read_text()}```" in guide
