@@ -254,7 +254,7 @@ class Architecture:
     def __repr__(self) -> str:
         """Return the network in one line."""
         name = f"{self.name}: " if self.name else ""
-        return f"Architecture({name}{self.resolution} px; {in_words(self)})"
+        return f"Architecture({name}{resolution_text(self.resolution)} px; {in_words(self)})"
 
     def _repr_html_(self) -> str:
         """Return a drawing of the stages, for notebooks."""

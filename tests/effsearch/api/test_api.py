@@ -123,6 +123,7 @@ def test_a_drawing_has_a_box_a_block(name):
     assert len(boxes) == architecture.depth + 1
     assert name in repr(architecture)
     assert "\n" not in repr(architecture)
+    assert f"{architecture.resolution} px" in repr(architecture)
 
 
 def test_further_devices_and_own_networks_are_asked_for(tmp_path):
