@@ -9,6 +9,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
+FORMS = ("train", "deploy")  # as trained, and as inference runs it
+
 Shape = tuple[int, ...]
 
 # Operators that run graphs of their own, or not, or often: what that costs is not in the file.

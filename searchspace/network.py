@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from searchspace.architecture import Architecture
 from searchspace.errors import UserError
 from searchspace.layers import ToLayout, deployed
-from searchspace.units import PlacedUnit, feature_units, make_unit, units
+from searchspace.unit_modules import make_unit
+from searchspace.units import PlacedUnit, feature_units, units
 
 
 class StageModules(nn.Module):

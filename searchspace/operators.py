@@ -11,22 +11,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any, NamedTuple
-
-import torch
-from torch import nn
-from torch.overrides import TorchFunctionMode
+from typing import NamedTuple
 
 from searchspace.architecture import Architecture
-from searchspace.errors import UserError
 from searchspace.fusion import canonical
 from searchspace.graph import Graph, Node, Shape
-from searchspace.layers import deployed
 from searchspace.liveness import live_values
-from searchspace.tracing import trace_on_meta
-from searchspace.units import ANY_SIZE, PlacedUnit, Unit, make_unit, units
+from searchspace.units import PlacedUnit, Unit, units
 
-FORMS = ("train", "deploy")
 BYTES_PER_VALUE = 4  # float32
 _MOST_PREPARED = 1 << 15  # units; half a gigabyte
 
@@ -194,6 +186,8 @@ def _with_kept_maps(
         taken = set(part.sources or (before,))
         alive = [operator.live_bytes for operator in own]
         if any(last.get(name, index) > index for name in taken):  # its own input is kept, too
+            from searchspace.unit_modules import unit_graph  # torch
+
             graph = unit_graph(part.unit, form)
             alive = live_bytes(replace(graph, outputs=[*graph.outputs, *graph.inputs]))
         more = sum(sizes[name] for name in kept - taken)
@@ -228,62 +222,15 @@ def keep_prepared(form: str, operators: Mapping[Unit, tuple[Operator, ...]]) -> 
 @lru_cache(maxsize=1 << 17)
 def traced_operators(unit: Unit, form: str = "deploy") -> tuple[Operator, ...]:
     """Return the operators of one unit as its module shows them."""
+    from searchspace.unit_modules import unit_graph  # torch, which some commands can do without
+
     return tuple(operator for _, operator in graph_operators(unit_graph(unit, form)))
-
-
-def unit_graph(unit: Unit, form: str) -> Graph:
-    """Return a unit's graph in the form that its operators are read from.
-
-    Raises:
-        UserError: where there is no such form, or its module calls an operator that has no ONNX
-            form here.
-    """
-    if form not in FORMS:
-        raise UserError(f"form: {form!r} is unknown; use one of {', '.join(FORMS)}")
-    module = _skeleton(replace(unit, size=ANY_SIZE), form)
-    try:
-        graph = trace_on_meta(module, unit.input_shape, unit.inputs)
-    except NotImplementedError as error:
-        raise UserError(
-            f"{unit.role} {unit.type}: {error}; use those that searchspace/tracing.py handles"
-        ) from None
-    return canonical(graph) if form == "deploy" else graph
-
-
-@lru_cache(maxsize=2048)
-def _skeleton(unit: Unit, form: str) -> nn.Module:
-    """Return a unit's module on the meta device; it is the same at all sizes."""
-    with _Skeleton():
-        module = make_unit(unit).eval()
-    return deployed(module) if form == "deploy" else module
 
 
 def clear_caches() -> None:
     """Forget all traced units."""
     _prepared.clear()
     traced_operators.cache_clear()
-    _skeleton.cache_clear()
-
-
-class _Skeleton(TorchFunctionMode):
-    """Modules made under it are on the meta device and skip their initialisation."""
-
-    def __torch_function__(
-        self,
-        func: Any,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        kwargs = kwargs or {}
-        if getattr(func, "__module__", "") == "torch.nn.init":
-            return args[0] if args else kwargs["tensor"]
-        if func in _FACTORIES:
-            kwargs = {**kwargs, "device": "meta"}
-        return func(*args, **kwargs)
-
-
-_FACTORIES = {torch.empty, torch.zeros, torch.ones, torch.full, torch.randn, torch.tensor}
 
 
 def from_graph(graph: Graph, form: str = "deploy") -> tuple[Operator, ...]:

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from searchspace import architecture as components
 from searchspace.lookup import LAYOUTS, Choice, Codes, Integers, MapSizes, Part, Table, Variant
@@ -23,6 +22,9 @@ from searchspace.schema import BLOCKS, DOWNSAMPLINGS, HEADS, STEMS
 from searchspace.space import SearchSpace
 from searchspace.space_file import NONE
 from searchspace.units import Unit, block_unit
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 Array = NDArray[np.float64]
 
@@ -275,6 +277,8 @@ class PopulationPeaks(_PartRows):
 
 
 def _matrix(columns: Sequence[tuple[Integers, Any]], parts: int) -> csr_array:
+    from scipy.sparse import csr_array  # a tenth of a second
+
     indices = np.stack([part for part, _ in columns], axis=1)
     counts = np.stack([np.asarray(often, np.float64) for _, often in columns], axis=1)
     n, each = indices.shape

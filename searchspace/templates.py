@@ -18,16 +18,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from searchspace.graph import Graph, Node
+from searchspace.graph import FORMS, Graph, Node
 from searchspace.operators import (
-    FORMS,
     Operator,
     graph_operators,
     is_prepared,
     keep_prepared,
     live_bytes,
     quantities,
-    unit_graph,
     unit_operators,
 )
 from searchspace.template_fit import Dimension, Fit, Integers, NotAffineError, independent
@@ -249,6 +247,8 @@ _templates = {form: _Templates(form) for form in FORMS}
 
 def _make(unit: Unit, form: str) -> _Template | None:
     """Return the template of a unit's structure; None where its dimensions are not understood."""
+    from searchspace.unit_modules import unit_graph  # torch, which some commands can do without
+
     count = max(_LEAST, 1 + len(unit_sizes(unit).widths) + _CHECKS)
     units = units_alike(unit, count)
     if len(units) < count:

@@ -14,23 +14,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from torch import nn
-
-from searchspace import (  # noqa: F401  (registers the components)
-    downsampling,
-    heads,
-    segmentation,
-    stems,
-)
 from searchspace.architecture import Architecture, Block
-from searchspace.layers import ToLayout
-from searchspace.registry import DOWNSAMPLINGS, HEADS, LATERALS, STEMS
 from searchspace.resolution import Size, height_width, reduced
 from searchspace.schema import BLOCKS, CHANNELS_FIRST, CHANNELS_LAST, CLASSIFICATION, OptionValue
 from searchspace.schema import DOWNSAMPLINGS as DOWNSAMPLING_SPECS
 from searchspace.schema import HEADS as HEAD_SPECS
 from searchspace.schema import STEMS as STEM_SPECS
-from searchspace.start import clear_biases
 
 ANY_SIZE: Size = (0, 0)
 """Stands for any size where the modules alone matter: they are the same at all."""
@@ -110,28 +99,6 @@ class PlacedUnit:
     def is_of_stage(self) -> bool:
         """Whether it is a stage's own module."""
         return self.unit.role in ("block", "downsample")
-
-
-def make_unit(unit: Unit) -> nn.Module:
-    """Return a fresh module for a unit, begun by the law of `searchspace.start`."""
-    module = _module(unit)
-    clear_biases(module)
-    return module
-
-
-def _module(unit: Unit) -> nn.Module:
-    options = dict(unit.options)
-    if unit.role == "layout":
-        return ToLayout(unit.type)
-    if unit.role == "stem":
-        return STEMS[unit.type](unit.width, **options)
-    if unit.role == "downsample":
-        return DOWNSAMPLINGS[unit.type](unit.in_width, unit.width, **options)
-    if unit.role == "lateral":
-        return LATERALS[unit.type](unit.in_width, unit.width, **options)
-    if unit.role == "head":
-        return HEADS[unit.type](unit.in_width, unit.width, **options)
-    return BLOCKS[unit.type].make(unit.width, max(unit.size), **options)
 
 
 @lru_cache(maxsize=1 << 16)

@@ -13,7 +13,6 @@ from pydantic import BeforeValidator
 
 from effsearch.accuracy.estimate import COEFFICIENTS, RANGES, Estimate, top1_of
 from effsearch.accuracy.features import Array, Features, units_totals
-from effsearch.accuracy.graph_features import graph_features
 from effsearch.accuracy.options import Flag, ScoreOptions
 from effsearch.accuracy.score import Score, TotalsScore
 from effsearch.accuracy.score_file import load_score_file
@@ -152,6 +151,8 @@ class ImagenetEstimate(TotalsScore):
         Raises:
             UserError: where the file is no ONNX graph of an image classifier.
         """
+        from effsearch.accuracy.graph_features import graph_features  # onnx
+
         totals = graph_features(path)
         log_error = self.estimate.foreign_log_error(totals[None], self.options.recipe_distilled)
         mean, std = top1_of(*log_error)

@@ -13,7 +13,8 @@ from effsearch.accuracy.score import ScoreSource
 from effsearch.latency.table import DeviceTable, quantile_ms
 from effsearch.search.candidates import LatencyElsewhere, Outcome
 from searchspace import Architecture, UserError
-from searchspace.operators import FORMS, peak_bytes, unit_operators
+from searchspace.graph import FORMS
+from searchspace.operators import peak_bytes, unit_operators
 from searchspace.templates import prepare
 from searchspace.units import Unit, units
 

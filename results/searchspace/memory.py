@@ -31,8 +31,9 @@ from scipy.stats import kendalltau
 from effsearch.onnx_io.onnx_files import to_onnx
 from searchspace import Architecture, build, zoo
 from searchspace.graph import Graph
-from searchspace.operators import live_bytes, operators, peak_bytes, unit_graph
+from searchspace.operators import live_bytes, operators, peak_bytes
 from searchspace.resolution import Resolution, height_width
+from searchspace.unit_modules import unit_graph
 from searchspace.units import units
 
 NETWORKS = (

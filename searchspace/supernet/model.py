@@ -23,7 +23,8 @@ from searchspace.supernet.slots import (
     slot_units,
     with_classes,
 )
-from searchspace.units import ANY_SIZE, Unit, make_unit, units
+from searchspace.unit_modules import make_unit
+from searchspace.units import ANY_SIZE, Unit, units
 
 _CACHED_PLANS = 512
 

@@ -16,7 +16,8 @@ from searchspace.space import SearchSpace
 from searchspace.space_file import NONE, Axes
 from searchspace.supernet.sharing import apart, share, slot_name
 from searchspace.supernet.slices import Extent
-from searchspace.units import ANY_SIZE, PlacedUnit, Unit, make_unit
+from searchspace.unit_modules import make_unit
+from searchspace.units import ANY_SIZE, PlacedUnit, Unit
 
 MAX_VALUES = 1_000_000_000
 _Values = tuple[tuple[str, OptionValue], ...]

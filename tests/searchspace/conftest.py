@@ -13,7 +13,8 @@ from torch import nn
 
 from searchspace.layers import LayerScale, deployed
 from searchspace.operators import unit_operators
-from searchspace.units import Unit, make_unit
+from searchspace.unit_modules import make_unit
+from searchspace.units import Unit
 
 
 @pytest.fixture(autouse=True)

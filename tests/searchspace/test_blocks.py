@@ -11,7 +11,8 @@ from searchspace import UserError, schema
 from searchspace.architecture import block
 from searchspace.operators import unit_operators
 from searchspace.resolution import height_width
-from searchspace.units import Unit, make_unit
+from searchspace.unit_modules import make_unit
+from searchspace.units import Unit
 
 # Options off the defaults, and the defaults ({}).
 GRID = {

@@ -8,7 +8,8 @@ import torch
 from searchspace import registry, schema
 from searchspace.architecture import downsample
 from searchspace.resolution import reduced
-from searchspace.units import Unit, make_unit
+from searchspace.unit_modules import make_unit
+from searchspace.units import Unit
 
 GRID = {
     "patch_merging": [{}, {"expansion": 2.5, "ffn_expansion": 1.0}],

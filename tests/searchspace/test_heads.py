@@ -7,7 +7,8 @@ import torch
 
 from searchspace import registry, schema
 from searchspace.architecture import head
-from searchspace.units import Unit, make_unit
+from searchspace.unit_modules import make_unit
+from searchspace.units import Unit
 
 GRID = {
     "shvit": [{}],

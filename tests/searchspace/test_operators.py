@@ -13,8 +13,8 @@ import torch
 from effsearch.onnx_io.onnx_files import to_onnx
 from effsearch.onnx_io.reading import read_graph
 from searchspace import SearchSpace, UserError, build, operators, zoo
+from searchspace.graph import FORMS
 from searchspace.operators import (
-    FORMS,
     KINDS,
     from_graph,
     operators_by_unit,

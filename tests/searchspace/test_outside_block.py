@@ -15,7 +15,8 @@ from searchspace.extensions import Registry
 from searchspace.operators import clear_caches, unit_operators
 from searchspace.schema import BLOCKS
 from searchspace.supernet import Supernet
-from searchspace.units import block_unit, make_unit
+from searchspace.unit_modules import make_unit
+from searchspace.units import block_unit
 from tests.fixtures.outside_package import SPACE, forget_blocks, install
 
 

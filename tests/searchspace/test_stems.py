@@ -8,7 +8,8 @@ import torch
 from searchspace import registry, schema
 from searchspace.architecture import stem
 from searchspace.resolution import reduced
-from searchspace.units import Unit, make_unit
+from searchspace.unit_modules import make_unit
+from searchspace.units import Unit
 
 CASES = [
     pytest.param(

@@ -10,7 +10,8 @@ import pytest
 from searchspace import SearchSpace, build, zoo
 from searchspace.resolution import height_width
 from searchspace.schema import CHANNELS_LAST
-from searchspace.units import make_unit, units
+from searchspace.unit_modules import make_unit
+from searchspace.units import units
 
 
 @pytest.mark.parametrize("name", zoo.names())

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 
 from effsearch.onnx_io.onnx_files import to_onnx
@@ -76,3 +79,17 @@ def test_devices_state_kind_and_error(effsearch):
     assert rows["iphone12"]["kind"] == "fitted"
     assert rows["iphone12"]["held_out_error"] > 0
     assert "iphone12" in effsearch("devices")[1]
+
+
+def test_devices_are_listed_without_what_only_builds_networks():
+    program = """
+import sys
+from effsearch.cli import main
+try:
+    main(["devices"])
+except SystemExit as end:
+    assert end.code == 0
+print(sorted({"torch", "scipy", "onnx", "pandas", "optuna", "ray"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
