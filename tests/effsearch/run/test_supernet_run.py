@@ -257,5 +257,6 @@ def test_ray_scores_the_same(trained, tree):
         found = [outcome for part in executor.start(networks) for outcome in part]
     finally:
         executor.close()
-    assert found == spec.make()(networks)
+    here = spec.make()(networks)
+    assert [(o.score, o.score_std) for o in found] == [(o.score, o.score_std) for o in here]
     assert all(not outcome.error for outcome in found)
