@@ -23,7 +23,7 @@ from effsearch.latency.cost_model import Array
 from effsearch.latency.models import processor_features as processor
 from effsearch.latency.models.price_prior import processor_prior
 from effsearch.latency.timing.machine import slug
-from searchspace import Architecture, SearchSpace, UserError, build, operators, zoo
+from searchspace import Architecture, SearchSpace, UserError, operators, zoo
 
 SIZE = 30
 FIRST = 10  # already give a usable table
@@ -176,15 +176,13 @@ def _write_network(
     folder: Path, index: int, architecture: Architecture, packages: bool, seed: int
 ) -> None:
     # torch is slow to import, and choosing needs none of it.
-    import torch
-
+    from effsearch.export.as_trained import as_trained
     from effsearch.export.files import write_export
     from effsearch.onnx_io.onnx_files import to_onnx
 
     path = folder / ARCHITECTURES / f"{index:02d}.yaml"
     architecture.to_yaml(path)
-    torch.manual_seed(seed + index)
-    model = to_onnx(build(architecture).eval())
+    model = to_onnx(as_trained(architecture, seed + index))
     (folder / MODELS / f"{index:02d}.onnx").write_bytes(model.SerializeToString())
     if packages:
         out = folder / PACKAGES / f"{index:02d}.mlpackage"

@@ -23,7 +23,7 @@ from effsearch.latency.timing.measure import Measurement
 from effsearch.latency.timing.references import ReferenceProbe, runner
 from effsearch.latency.timing.runtime import OperatorTimes, Runtime
 from effsearch.latency.timing.runtimes import find_runtime
-from searchspace import Architecture, build, operators
+from searchspace import Architecture, operators
 from searchspace.operators import from_graph
 
 SECONDS_PER_NETWORK = 0.9  # a network with short turns takes more of them
@@ -51,12 +51,13 @@ def prepare(architecture: dict[str, Any], path: Path) -> Prepared:
     """
     import torch
 
+    from effsearch.export.as_trained import as_trained
     from effsearch.onnx_io.onnx_files import to_onnx
     from effsearch.onnx_io.reading import read_graph
 
     torch.set_num_threads(1)
     network = Architecture.from_dict(architecture)
-    path.write_bytes(to_onnx(build(network)).SerializeToString())
+    path.write_bytes(to_onnx(as_trained(network)).SerializeToString())
     found = from_graph(read_graph(path))
     priced = operators(network, "deploy")
     if [o.op for o in found] != [o.op for o in priced]:

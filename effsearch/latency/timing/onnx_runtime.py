@@ -138,10 +138,10 @@ def _serialised(model: Model) -> bytes | str:
 @lru_cache(maxsize=2)  # the reference network is opened again with each network beside it
 def _exported(architecture: Architecture) -> bytes:
     # torch is slow to import, and files can be measured without it.
+    from effsearch.export.as_trained import as_trained
     from effsearch.onnx_io.onnx_files import to_onnx
-    from searchspace import build
 
-    return bytes(to_onnx(build(architecture)).SerializeToString())
+    return bytes(to_onnx(as_trained(architecture)).SerializeToString())
 
 
 def random_feeds(
