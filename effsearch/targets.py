@@ -48,14 +48,21 @@ class Target:
             raise UserError(f"--resolution: {self.label} is an ONNX file, whose size is fixed")
         return replace(self, architecture=at_resolution(self.architecture, resolution))
 
+    @property
+    def model(self) -> Architecture | Path:
+        """What a runtime runs: the architecture, or the ONNX file."""
+        if self.architecture is not None:
+            return self.architecture
+        assert self.path is not None
+        return self.path
+
     def operators(self) -> tuple[Operator, ...]:
         """Return what a device runs."""
-        if self.architecture is not None:
-            return operators(self.architecture, "deploy")
+        if isinstance(self.model, Architecture):
+            return operators(self.model, "deploy")
         from effsearch.onnx_io.reading import read_operators
 
-        assert self.path is not None
-        return read_operators(self.path)
+        return read_operators(self.model)
 
 
 def load_target(text: str) -> Target:

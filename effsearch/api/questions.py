@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from effsearch.accuracy.registry import DEFAULT, load_source, read_options
-from effsearch.accuracy.score import Score
+from effsearch.accuracy.score import Score, ScoreSource
 from effsearch.latency.overview import summaries
 from effsearch.latency.table import DeviceTable, Prediction
 from effsearch.latency.timing.measure import Measurement, measure_ms
@@ -28,10 +29,7 @@ def predict(network: NamedNetwork, device: str | Path) -> Prediction:
     Raises:
         UserError: where there is no such network or table.
     """
-    table, target = DeviceTable.load(device), _target(network)
-    if target.architecture is None:
-        return table.predict_operators(target.operators())
-    return table.predict(target.architecture)
+    return predicted(DeviceTable.load(device), _target(network))
 
 
 def score(network: NamedNetwork, source: str = DEFAULT, **options: Any) -> Score:
@@ -46,13 +44,8 @@ def score(network: NamedNetwork, source: str = DEFAULT, **options: Any) -> Score
         UserError: where there is no such network or source, or the source can't score it.
     """
     chosen, target = load_source(source, read_options(source, options)), _target(network)
-    if target.architecture is None:
-        assert target.path is not None
-        return chosen.score_graph(target.path)
-    check_classifier(target.label, target.architecture)
-    if chosen.space is not None and target.architecture not in chosen.space:
-        raise UserError(f"{target.label}: not in the space {chosen.space.name} of the {source}")
-    return chosen.score(target.architecture)
+    check_members(chosen, [target])
+    return scored(chosen, target)
 
 
 def measure(
@@ -69,15 +62,43 @@ def measure(
     Raises:
         UserError: where there is no such network or runtime, or too few cores.
     """
-    target = _target(network)
-    model = target.architecture if target.architecture is not None else target.path
-    assert model is not None
+    model = _target(network).model
     return measure_ms(model, threads, seconds=seconds, runtime=find_runtime(runtime))
 
 
 def devices() -> list[dict[str, Any]]:
     """Return a row for every latency table: name, kind, runtime, held-out error and more."""
     return summaries()
+
+
+def predicted(table: DeviceTable, target: Target) -> Prediction:
+    """Return a table's prediction; that of an ONNX file from its operators."""
+    if target.architecture is not None:
+        return table.predict(target.architecture)
+    return table.predict_operators(target.operators())
+
+
+def scored(source: ScoreSource, target: Target) -> Score:
+    """Return a target's score; that of an ONNX file from its graph."""
+    if isinstance(target.model, Architecture):
+        return source.score(target.model)
+    return source.score_graph(target.model)
+
+
+def check_members(source: ScoreSource, targets: Iterable[Target]) -> None:
+    """Check that a source can score all targets, before any is scored.
+
+    Raises:
+        UserError: names the first that is no classifier, or not in its space.
+    """
+    for target in targets:
+        if target.architecture is None:
+            continue
+        check_classifier(target.label, target.architecture)
+        if source.space is not None and target.architecture not in source.space:
+            raise UserError(
+                f"{target.label}: not in the space {source.space.name} of the {source.name}"
+            )
 
 
 def _target(network: NamedNetwork) -> Target:

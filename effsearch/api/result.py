@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from effsearch.accuracy.score import Score
+from effsearch.json_text import parse_json
 from effsearch.report.run_files import FRONT, read_summary, read_trials
 from effsearch.report.write import PAGE, regenerate
 from effsearch.targets import TRIALS, load_target
@@ -124,12 +125,12 @@ class Result:
     @cached_property
     def trials(self) -> pd.DataFrame:
         """Every recorded candidate: its numbers, `architecture`, and `stem`, `blocks`, `widths`."""
-        return _readable(read_trials(self.folder))
+        return _readable(self._recorded)
 
     @cached_property
     def front(self) -> pd.DataFrame:
         """The Pareto front, as `trials`."""
-        return _readable(read_trials(self.folder, FRONT))
+        return _readable(self._recorded_front)
 
     @property
     def baseline(self) -> Found | None:
@@ -145,8 +146,7 @@ class Result:
         """Return the picture of candidates, front, budget and published networks."""
         from effsearch.report.figure import pareto_figure
 
-        folder = self.folder
-        return pareto_figure(read_trials(folder), read_trials(folder, FRONT), self.summary)
+        return pareto_figure(self._recorded, self._recorded_front, self.summary)
 
     def report(self) -> Path:
         """Return the report's page, made again where it is missing."""
@@ -180,6 +180,14 @@ class Result:
         statement = escape(self.summary["statement"])
         return f"{table_html(head, self._rows())}<p>{statement}</p>"
 
+    @cached_property
+    def _recorded(self) -> pd.DataFrame:
+        return read_trials(self.folder)
+
+    @cached_property
+    def _recorded_front(self) -> pd.DataFrame:
+        return read_trials(self.folder, FRONT)
+
     def _rows(self) -> list[tuple[str, ...]]:
         found = [*self.winners, self.baseline, self.baseline_scaled]
         return [
@@ -198,8 +206,8 @@ class Result:
         row = self.summary.get(key)
         if row is None:
             return None
-        same = self.trials[self.trials["digest"] == row["digest"]]
-        return Found(row["name"], same["architecture"].iloc[0], *self._numbers(row))
+        (network,) = _networks(self._recorded[self._recorded["digest"] == row["digest"]][:1])
+        return Found(row["name"], network, *self._numbers(row))
 
     def _numbers(self, row: Mapping[str, Any]) -> tuple[Latency, Score, int, int]:
         low, high = row["interval_ms"]
@@ -219,13 +227,25 @@ def load(folder: str | Path) -> Result:
 
 def _readable(frame: pd.DataFrame) -> pd.DataFrame:
     """Return a run's table with architectures as such, and with columns for people."""
-    if "architecture" not in frame:
-        raise UserError(
-            f"{TRIALS}: has no column of architectures; `effsearch run --resume` writes it"
-        )
-    networks = [Architecture.from_text(text, TRIALS) for text in frame["architecture"]]
+    networks = _networks(frame)
     return frame.assign(
         architecture=pd.Series(networks, frame.index, dtype=object),
         stem=[f"{a.stem.type} /{a.stem.stride} @{a.stem.width}" for a in networks],
         widths=["-".join(str(stage.width) for stage in a.stages) for a in networks],
     )
+
+
+def _networks(frame: pd.DataFrame) -> list[Architecture]:
+    """Return the architectures of a run's table.
+
+    Raises:
+        UserError: where the table lacks them, or one is none.
+    """
+    if "architecture" not in frame:
+        raise UserError(
+            f"{TRIALS}: has no column of architectures; `effsearch run --resume` writes it"
+        )
+    try:
+        return [Architecture.from_dict(parse_json(text)) for text in frame["architecture"]]
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{TRIALS}: {error}") from None

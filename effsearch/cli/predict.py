@@ -53,6 +53,7 @@ def predict(
     as_json: JsonFlag = False,
 ) -> None:
     """Predict latency with its uncertainty, and where it goes, stage by stage."""
+    from effsearch.api.questions import predicted
     from effsearch.latency import DeviceTable
     from effsearch.targets import load_target
     from searchspace import UserError
@@ -63,7 +64,7 @@ def predict(
     if not tables:
         raise UserError("--device: name one table or more (`effsearch devices` lists them)")
     found = [load_target(text).at(resolution) for text in targets]
-    results = [(t, table, _predict(table, t)) for table in tables for t in found]
+    results = [(t, table, predicted(table, t)) for table in tables for t in found]
     if plot is not None:
         from effsearch.report.waterfall import draw_waterfall
 
@@ -82,12 +83,6 @@ def predict(
             show(change["text"])
         if not changes:
             show("The ranking of these targets is the same on all devices.")
-
-
-def _predict(table: DeviceTable, target: Target) -> Prediction:
-    if target.architecture is not None:
-        return table.predict(target.architecture)
-    return table.predict_operators(target.operators())
 
 
 def _row(target: Target, p: Prediction, budget_ms: float | None) -> dict[str, Any]:

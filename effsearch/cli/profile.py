@@ -68,12 +68,10 @@ def measure(
         say(f"{cpu_name()}, {name}, {threads} thread{'s' if threads > 1 else ''}")
         show(f"{'network':<32}{'median':>10}{'10-90 %':>18}{'runs':>6}")
     for target in found:
-        subject = target.architecture if target.architecture is not None else target.path
-        assert subject is not None
         if references:
-            m = references(subject, threads, seconds)
+            m = references(target.model, threads, seconds)
         else:
-            m = measure_ms(subject, threads, seconds=seconds, runtime=used)
+            m = measure_ms(target.model, threads, seconds=seconds, runtime=used)
         rows.append(
             {
                 "target": target.label,

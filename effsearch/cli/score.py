@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 
 from effsearch.accuracy.registry import DEFAULT, load_source, names, read_options
-from effsearch.accuracy.score import Score, ScoreSource
 from effsearch.cli import JsonFlag, ResolutionFlag, Targets, emit_json, say, show
 from effsearch.cli._score_flags import ScoreFlags, with_score_flags
-from effsearch.targets import Target, check_classifier, load_target
-from searchspace import UserError
+from effsearch.targets import load_target
 
 
 def register(app: typer.Typer) -> None:
@@ -29,6 +26,7 @@ def score(
     as_json: JsonFlag = False,
 ) -> None:
     """Score accuracy: by default an estimate of ImageNet-1k top-1, with its uncertainty."""
+    from effsearch.api.questions import check_members, scored
     from effsearch.published import published
 
     found = [load_target(text).at(resolution) for text in targets]
@@ -37,7 +35,7 @@ def score(
     records = published()
     rows: list[dict[str, Any]] = []
     for target in found:
-        value = score_of(source, target)
+        value = scored(source, target)
         row: dict[str, Any] = {
             "target": target.label,
             "source": source.name,
@@ -68,33 +66,6 @@ def score(
             line += "  (from its graph alone)"
         show(line)
     say(f"{source.name}, {source.kind}, in {source.unit}. {source.note}")
-
-
-def score_of(source: ScoreSource, target: Target) -> Score:
-    """Return a target's score; that of an ONNX file from its graph."""
-    if target.architecture is not None:
-        return source.score(target.architecture)
-    assert target.path is not None
-    return source.score_graph(target.path)
-
-
-def check_members(source: ScoreSource, found: Sequence[Target]) -> None:
-    """Check that a source can score all targets, before any is scored.
-
-    Raises:
-        UserError: names the first that is no classifier, or not in its space.
-    """
-    for target in found:
-        architecture = target.architecture
-        if architecture is None:
-            continue
-        check_classifier(target.label, architecture)
-        if source.space is None:
-            continue
-        if architecture not in source.space:
-            raise UserError(
-                f"{target.label}: not in the space {source.space.name} of the {source.name}"
-            )
 
 
 def _number(value: float) -> str:
