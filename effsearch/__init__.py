@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,21 +20,29 @@ if TYPE_CHECKING:
     )
     from effsearch.search.sampler import SpaceSampler
 
+    __version__: str
+
 __all__ = [
     "Found", "Latency", "Result", "SpaceSampler", "Winner", "__version__", "devices", "find",
     "load", "measure", "predict", "score",
 ]  # fmt: skip
 
-try:
-    __version__ = version("effsearch")
-except PackageNotFoundError:  # a checkout that is not installed
-    __version__ = "unknown"
-
 
 def __getattr__(name: str) -> Any:
     # Imported when asked for: commands that don't search need not wait for optuna or torch.
+    if name == "__version__":
+        return _version()
     if name == "SpaceSampler":
         return importlib.import_module("effsearch.search.sampler").SpaceSampler
     if name in __all__:
         return getattr(importlib.import_module("effsearch.api"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("effsearch")
+    except PackageNotFoundError:  # a checkout that is not installed
+        return "unknown"

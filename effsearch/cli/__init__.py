@@ -24,7 +24,6 @@ from typing import Annotated, Any
 
 import typer
 
-from effsearch import __version__
 from effsearch.errors import FULL, NoArchitectureFitsError, WorkFailedError
 from effsearch.messages import say, show
 from effsearch.validation import MAX_SEED
@@ -71,22 +70,31 @@ def make_app() -> typer.Typer:
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
-    app.callback()(_version)
+    app.callback()(_program)
     modules = (module.name for module in pkgutil.iter_modules(__path__))
     for group in sorted(name for name in modules if not name.startswith("_")):
         importlib.import_module(f"effsearch.cli.{group}").register(app)
     return app
 
 
-def _version(
+def _version(wanted: bool) -> None:
+    if wanted:
+        from effsearch import __version__
+
+        show(f"effsearch {__version__}")
+        raise typer.Exit
+
+
+def _program(
     version: Annotated[
-        bool, typer.Option("--version", is_eager=True, help="Print the version and stop.")
+        bool,
+        # A callback of its own: without a command, the program's is not called.
+        typer.Option(
+            "--version", is_eager=True, callback=_version, help="Print the version and stop."
+        ),
     ] = False,
 ) -> None:
     """Search efficient vision backbones for a device and a latency budget."""
-    if version:
-        show(f"effsearch {__version__}")
-        raise typer.Exit
 
 
 def main(arguments: list[str] | None = None) -> None:

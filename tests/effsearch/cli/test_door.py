@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+import effsearch as package
 from effsearch.cli import zoo as zoo_commands
 
 COMMAND = [sys.executable, "-m", "effsearch"]
@@ -127,3 +128,7 @@ def test_ctrl_c_while_importing_is_one_line(seconds):
         # A shell shows 130 for both: the first imports end by the signal itself.
         assert command.returncode in (130, -signal.SIGINT)
         assert err in ("", "effsearch: error: interrupted\n")
+
+
+def test_the_version_needs_no_command(effsearch):
+    assert effsearch("--version")[:2] == (0, f"effsearch {package.__version__}\n")
