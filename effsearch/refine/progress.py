@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 from collections.abc import Callable, Mapping
 
+from effsearch.progress import duration, least_pause
 from effsearch.refine.journal import Entry
-from effsearch.search.progress import SECONDS_VARIABLE
 
 
 class RefineProgress:
@@ -38,7 +37,7 @@ class RefineProgress:
         self._done, self._ended = dict(done), set(ended)
         self._concurrent, self._say = concurrent, say
         self._seconds: dict[str, list[float]] = {}
-        self._pause = float(os.environ.get(SECONDS_VARIABLE) or 2.0)
+        self._pause = least_pause(2.0)
         self._last = 0.0
 
     def __call__(self, entry: Entry, ends: bool) -> None:
@@ -85,8 +84,4 @@ class RefineProgress:
         if len(self._ended) == len(self._names):
             return "nothing left"
         seconds = self.left_s() or 0.0
-        if seconds < 90:
-            return f"at most {seconds:.0f} s left"
-        if seconds < 5400:
-            return f"at most {seconds / 60:.0f} min left"
-        return f"at most {seconds / 3600:.1f} h left"
+        return f"at most {duration(seconds)} left"

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-import os
 import sys
 import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 from effsearch.messages import say
+from effsearch.progress import duration, least_pause
 from effsearch.search.candidates import Record
 
-SECONDS_VARIABLE = "EFFSEARCH_PROGRESS_SECONDS"  # least time between two lines
+_PAUSE_S = 2.0
 
 
 class Progress(Protocol):
@@ -55,12 +55,13 @@ class Lines:
     """Writes a line now and then."""
 
     def __init__(self) -> None:
-        self._pause = float(os.environ.get(SECONDS_VARIABLE) or 2.0)
+        self._pause = least_pause(_PAUSE_S)
         self._best: Record | None = None
         self._looked_at = 0
         self._total = 0
         self._first = 0
         self._begin = self._last = 0.0
+        self._heard: tuple[int, float] | None = None
 
     def start(self, done: int, total: int, records: Sequence[Record]) -> None:
         """See `Progress`."""
@@ -75,7 +76,7 @@ class Lines:
         text = self._text(done, records)
         if done >= self._total or now - self._last >= self._pause:
             self._last = now
-            say(f"{done}/{self._total} candidates  {text}")
+            say(f"{done}/{self._total} candidates  {text}{self._left(done)}")
 
     def consider(self, done: int, best: float) -> None:
         """See `Progress`."""
@@ -83,10 +84,19 @@ class Lines:
         if done >= self._total or now - self._last >= self._pause:
             self._last = now
             text = self._considered(done, best)
-            say(f"{done}/{self._total} networks  {text}")
+            say(f"{done}/{self._total} networks  {text}{self._left(done)}")
 
     def close(self) -> None:
         """See `Progress`."""
+
+    def _left(self, done: int) -> str:
+        # Since the first word: what comes before is made ready once.
+        now = time.perf_counter()
+        first, since = self._heard = self._heard or (done, now)
+        if not first < done < self._total:
+            return ""
+        seconds = (self._total - done) * (now - since) / (done - first)
+        return f", about {duration(seconds)} left"
 
     def _considered(self, done: int, best: float) -> str:
         seconds = max(1e-9, time.perf_counter() - self._begin)
