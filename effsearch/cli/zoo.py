@@ -1,218 +1,183 @@
-"""`effsearch zoo`, `describe`, `sample`: what can be built."""
+"""`effsearch zoo`: the published networks, and their official checkpoints."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from effsearch.cli import AnyTarget, JsonFlag, ResolutionFlag, emit_json, seed_option, show
+from effsearch.cli import JsonFlag, emit_json, show
+from searchspace.errors import UserError
+
+_Rows = list[dict[str, Any]]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command("zoo")(list_zoo)
-    app.command("describe")(describe)
-    app.command("sample")(sample)
+    group = typer.Typer()
+    group.callback(invoke_without_command=True)(list_zoo)
+    group.command("get")(get)
+    app.add_typer(group, name="zoo")
 
 
 def list_zoo(
+    context: typer.Context,
     task: Annotated[
         str, typer.Option("--task", help="classification, segmentation or detection.")
     ] = "classification",
     as_json: JsonFlag = False,
 ) -> None:
     """List the published networks that the space spans, and what was published of them."""
-    if task == "segmentation":
-        _list_segmenters(as_json)
-    elif task == "detection":
-        _list_detectors(as_json)
-    elif task == "classification":
-        _list_classifiers(as_json)
-    else:
-        from searchspace import UserError
+    if context.invoked_subcommand is not None:
+        return
+    if task not in _TASKS:
+        *most, last = _TASKS
+        raise UserError(f"--task: {task} is unknown; use {', '.join(most)} or {last}")
+    key, find, lines = _TASKS[task]
+    rows = find()
+    if as_json:
+        emit_json({key: rows})
+        return
+    for line in lines(rows):
+        show(line)
 
-        raise UserError(f"--task: {task} is unknown; use classification, segmentation or detection")
+
+def get(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A published network.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Fetch a published network's official checkpoint, and check it; `train --init` uses it."""
+    from effsearch.download import file_sha256
+    from effsearch.progress import Meter
+    from effsearch.training import official
+
+    with Meter() as meter:
+        begun = False
+
+        def report(done: int, total: int | None) -> None:
+            nonlocal begun
+            if not begun:
+                meter.start(total or 0, done)
+                begun = True
+            of = "" if total is None else f" of {total / 1e6:.1f}"
+            meter.update(done, f"{name}: {done / 1e6:.1f}{of} MB")
+
+        path = official.get(name, report)
+    found = official.official(name)
+    size, sha256 = path.stat().st_size, file_sha256(path)
+    if as_json:
+        facts = {"name": name, "path": str(path), "bytes": size, "sha256": sha256}
+        emit_json({**facts, "url": found.where, **found.origin.model_dump()})
+        return
+    show(f"{path}: {size / 1e6:.1f} MB, SHA-256 {sha256}")
+    show(f"of {found.origin.repository}, licence {found.origin.licence}; its weights fit {name}")
 
 
-def _list_segmenters(as_json: bool) -> None:
-    from effsearch.published import dense_results
+def _networks(task: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the published networks for a task: name, and what every list shows of them."""
+    from effsearch.training import official
     from searchspace import operators, zoo
-    from searchspace.resolution import resolution_text
 
-    records = {r.network: r for r in dense_results() if r.task == "segmentation"}
-    rows: list[dict[str, Any]] = []
-    for name in zoo.names(task="segmentation"):
-        architecture, record = zoo.load(name), records[name]
+    for name in zoo.names(task=task):
+        architecture = zoo.load(name)
         parts = operators(architecture, "train")
-        rows.append(
+        found = official.official(name)
+        yield (
+            name,
             {
                 "name": name,
-                "family": "EfficientViT",
                 "resolution": architecture.resolution,
-                "classes": architecture.num_classes,
                 "params": sum(o.params for o in parts),
                 "macs": sum(o.macs for o in parts),
-                "dataset": record.dataset,
-                "miou": record.value,
-                "source": record.source,
-            }
+                "checkpoint": {
+                    "url": found.url,
+                    "page": found.page,
+                    "licence": found.origin.licence,
+                    "here": official.official_path(name).is_file(),
+                },
+            },
         )
-    if as_json:
-        emit_json({"networks": rows})
-        return
-    show(f"{'network':<32}{'image':>11}{'params':>9}{'MACs':>10}  mIoU (published)")
+
+
+def _checkpoint(row: dict[str, Any]) -> str:
+    """Return in a word how a row's checkpoint is had."""
+    found = row["checkpoint"]
+    words = {"here": "here", "url": "zoo get", "page": "by hand"}
+    return next((word for key, word in words.items() if found[key]), "none")
+
+
+def _classifiers() -> _Rows:
+    from effsearch.published import published
+
+    rows = []
+    for name, row in _networks("classification"):
+        record = published()[name]
+        figures = {key: getattr(record, key) for key in ("family", "top1", "distilled", "source")}
+        rows.append(row | figures)
+    return rows
+
+
+def _classifier_lines(rows: _Rows) -> Iterator[str]:
+    yield (
+        f"{'network':<20}{'family':<14}{'params':>9}{'MACs':>9}  {'checkpoint':<12}"
+        "ImageNet top-1 (published)"
+    )
     for row in rows:
-        show(
-            f"{row['name']:<32}{resolution_text(row['resolution']):>11}"
-            f"{row['params'] / 1e6:>8.2f}M{row['macs'] / 1e9:>9.1f}G  {row['miou']:.1f} % on "
-            f"{row['dataset']}"
+        note = " with distillation" if row["distilled"] else ""
+        yield (
+            f"{row['name']:<20}{row['family']:<14}{row['params'] / 1e6:>8.2f}M"
+            f"{row['macs'] / 1e9:>8.2f}G  {_checkpoint(row):<12}{row['top1']:.1f} %{note}"
         )
 
 
-def _list_detectors(as_json: bool) -> None:
+def _segmenters() -> _Rows:
+    from effsearch.published import dense_results
+    from searchspace import zoo
+
+    records = {r.network: r for r in dense_results() if r.task == "segmentation"}
+    rows = []
+    for name, row in _networks("segmentation"):
+        record = records[name]
+        figures = {"dataset": record.dataset, "miou": record.value, "source": record.source}
+        classes = zoo.load(name).num_classes
+        rows.append(row | {"family": "EfficientViT", "classes": classes} | figures)
+    return rows
+
+
+def _segmenter_lines(rows: _Rows) -> Iterator[str]:
+    from searchspace.resolution import resolution_text
+
+    yield (
+        f"{'network':<32}{'image':>11}{'params':>9}{'MACs':>10}  {'checkpoint':<12}mIoU (published)"
+    )
+    for row in rows:
+        yield (
+            f"{row['name']:<32}{resolution_text(row['resolution']):>11}"
+            f"{row['params'] / 1e6:>8.2f}M{row['macs'] / 1e9:>9.1f}G  {_checkpoint(row):<12}"
+            f"{row['miou']:.1f} % on {row['dataset']}"
+        )
+
+
+def _detectors() -> _Rows:
     from effsearch.published import dense_results
 
-    rows = [asdict(r) for r in dense_results() if r.task == "detection"]
-    if as_json:
-        emit_json({"results": rows})
-        return
-    show(f"{'backbone':<22}{'detector':<16}{'image':>11}  published on COCO")
+    return [asdict(r) for r in dense_results() if r.task == "detection"]
+
+
+def _detector_lines(rows: _Rows) -> Iterator[str]:
+    yield f"{'backbone':<22}{'detector':<16}{'image':>11}  published on COCO"
     for row in rows:
-        show(
+        yield (
             f"{row['network']:<22}{row['head']:<16}{row['resolution']:>11}  {row['metric']} "
             f"{row['value']:.1f} %"
         )
 
 
-def _list_classifiers(as_json: bool) -> None:
-    from effsearch.published import published
-    from searchspace import operators, zoo
-
-    rows: list[dict[str, Any]] = []
-    for name in zoo.names():
-        architecture = zoo.load(name)
-        parts = operators(architecture, "train")
-        record = published()[name]
-        rows.append(
-            {
-                "name": name,
-                "family": record.family,
-                "resolution": architecture.resolution,
-                "params": sum(o.params for o in parts),
-                "macs": sum(o.macs for o in parts),
-                "top1": record.top1,
-                "distilled": record.distilled,
-                "source": record.source,
-            }
-        )
-    if as_json:
-        emit_json({"networks": rows})
-        return
-    show(f"{'network':<20}{'family':<14}{'params':>9}{'MACs':>9}  ImageNet top-1 (published)")
-    for row in rows:
-        note = " with distillation" if row["distilled"] else ""
-        show(
-            f"{row['name']:<20}{row['family']:<14}{row['params'] / 1e6:>8.2f}M"
-            f"{row['macs'] / 1e9:>8.2f}G  {row['top1']:.1f} %{note}"
-        )
-
-
-def describe(
-    target: AnyTarget,
-    resolution: ResolutionFlag = None,
-    as_json: JsonFlag = False,
-) -> None:
-    """Show parameters, MACs and shapes, stage by stage."""
-    from effsearch.targets import control_flow_note, load_target
-    from searchspace.operators import operators, operators_by_unit, peak_bytes, totals
-
-    found = load_target(target).at(resolution)
-    deployed = found.operators()
-    body: dict[str, Any] = {
-        "target": target,
-        "form": "deploy",
-        "params": sum(o.params for o in deployed),
-        "macs": sum(o.macs for o in deployed),
-        "weight_bytes": sum(o.weight_bytes for o in deployed),
-        "peak_memory_bytes": peak_bytes(deployed),
-        "operators": totals(deployed),
-    }
-    if found.architecture is not None:
-        trained = operators(found.architecture, "train")
-        body |= {
-            "digest": found.architecture.digest(),
-            "resolution": found.architecture.resolution,
-            "params": sum(o.params for o in trained),
-            "macs": sum(o.macs for o in trained),
-            "deployed_macs": sum(o.macs for o in deployed),
-            "units": [
-                {
-                    "name": placed.name,
-                    "stage": placed.stage,
-                    "type": placed.unit.type,
-                    "input_shape": list(placed.unit.input_shape),
-                    "output_shape": list(parts[-1].output_shape if parts else ()),
-                    "params": sum(o.params for o in parts),
-                    "macs": sum(o.macs for o in parts),
-                }
-                for placed, parts in operators_by_unit(found.architecture, "train")
-            ],
-        }
-    if as_json:
-        emit_json(body)
-        return
-    show(
-        f"{target}: {body['params'] / 1e6:.3f} M parameters, {body['macs'] / 1e6:.1f} M MACs; "
-        f"deployed {body['weight_bytes'] / 1e6:.2f} MB of weights, at most "
-        f"{body['peak_memory_bytes'] / 1e6:.2f} MB of activations at once (batch 1, float32)"
-    )
-    for unit in body.get("units", []):
-        shape = "x".join(map(str, unit["output_shape"]))
-        show(
-            f"  {unit['name']:<26}{unit['type']:<26}{shape:<18}{unit['params'] / 1e3:>10.1f} k"
-            f"{unit['macs'] / 1e6:>10.2f} M"
-        )
-    note = control_flow_note(o.op for o in deployed)
-    if note:
-        show(note)
-    show("deployed operators:")
-    for kind, row in sorted(body["operators"].items(), key=lambda item: -item[1]["macs"]):
-        show(
-            f"  {kind:<18}{row['count']:>5}{row['macs'] / 1e6:>12.2f} M MACs"
-            f"{row['bytes'] / 1e6:>10.2f} MB moved (float32)"
-        )
-
-
-def sample(
-    out: Annotated[Path, typer.Option("--out", help="Folder for the files.")],
-    space: Annotated[str, typer.Option("--space", help="Space name or YAML file.")] = "mobile",
-    count: Annotated[int, typer.Option("-n", help="How many.")] = 1,
-    seed: Annotated[int, seed_option("Of every random choice.")] = 0,
-    as_json: JsonFlag = False,
-) -> None:
-    """Write random architectures of a space as YAML files."""
-    import numpy as np
-
-    from effsearch.files import file_name
-    from searchspace import SearchSpace, UserError
-
-    if count < 1:
-        raise UserError(f"-n: {count} is not 1 or more")
-    loaded = SearchSpace.load(space)
-    rng = np.random.default_rng(seed)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        paths = []
-        for index in range(count):
-            path = out / f"{file_name(loaded.name, 'space')}-{seed}-{index:04d}.yaml"
-            loaded.sample(rng).to_yaml(path)
-            paths.append(str(path))
-    except OSError as error:
-        raise UserError(f"--out: cannot write to {out}: {error.strerror}") from None
-    if as_json:
-        emit_json({"architectures": paths})
-    else:
-        show("\n".join(paths))
+# By task: the key of its rows in JSON, the rows, and their lines for people.
+_TASKS: dict[str, tuple[str, Callable[[], _Rows], Callable[[_Rows], Iterator[str]]]] = {
+    "classification": ("networks", _classifiers, _classifier_lines),
+    "segmentation": ("networks", _segmenters, _segmenter_lines),
+    "detection": ("results", _detectors, _detector_lines),
+}

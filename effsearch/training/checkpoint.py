@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import argparse
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +21,9 @@ FORMAT = "effsearch-checkpoint"  # of `effsearch train`
 EXPORTED = "effsearch-network"  # of `effsearch export --format torch`
 VERSION = 1
 
+# Official checkpoints keep the options of their training so; it holds attributes and does nothing.
+torch.serialization.add_safe_globals([argparse.Namespace])
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -34,6 +38,7 @@ class Checkpoint:
         epoch: epochs done.
         top1: top-1 on the validation split in %; NaN before the first evaluation.
         training: state of an unfinished run; empty in a final checkpoint.
+        start: what it was started from; empty for fresh weights.
     """
 
     architecture: str
@@ -44,6 +49,7 @@ class Checkpoint:
     epoch: int
     top1: float
     training: dict[str, Any]
+    start: dict[str, Any] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write the checkpoint atomically."""
@@ -59,6 +65,7 @@ class Checkpoint:
                 "epoch": self.epoch,
                 "top1": self.top1,
                 "training": self.training,
+                "start": self.start,
             },
             path,
         )
@@ -130,12 +137,14 @@ class StoredNetwork:
         num_classes: outputs of its classifier.
         state_dict: its weights.
         trained: whether these were trained; else they are fresh.
+        classes: names of the outputs; None where the file does not say.
     """
 
     architecture: Architecture
     num_classes: int
     state_dict: dict[str, Tensor]
     trained: bool
+    classes: tuple[str, ...] | None = None
 
     def build(self) -> Network:
         """Return the network with its weights, in eval mode.
@@ -154,7 +163,15 @@ def load_network(path: str | Path) -> StoredNetwork:
     Raises:
         UserError: the file is missing, damaged or neither of the two.
     """
-    values = load_tensors(path)
+    return stored_network(load_tensors(path), path)
+
+
+def stored_network(values: Any, path: str | Path) -> StoredNetwork:
+    """Return the network in what `load_tensors` read from a file; see `load_network`.
+
+    Raises:
+        UserError: where there is none.
+    """
     if isinstance(values, dict) and values.get("format") == EXPORTED:
         exported = validation.read(_Exported, values, Path(path))
         architecture = Architecture.from_text(exported.architecture, path)
@@ -162,9 +179,8 @@ def load_network(path: str | Path) -> StoredNetwork:
             architecture, exported.num_classes, exported.state_dict, exported.trained
         )
     held = _trained(values, path)
-    return StoredNetwork(
-        Architecture.from_text(held.architecture, path), len(held.classes), held.state_dict, True
-    )
+    architecture = Architecture.from_text(held.architecture, path)
+    return StoredNetwork(architecture, len(held.classes), held.state_dict, True, held.classes)
 
 
 def save_network(network: Network, path: str | Path, trained: bool) -> None:
@@ -205,6 +221,7 @@ class _File(BaseModel):
     epoch: Annotated[int, Field(ge=0)]
     top1: float
     training: dict[str, Any]
+    start: dict[str, Any] = Field(default_factory=dict)  # older files don't say
 
 
 def save_tensors(values: dict[str, Any], path: str | Path) -> None:

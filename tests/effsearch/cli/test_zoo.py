@@ -5,14 +5,53 @@ from pathlib import Path
 import onnx
 import pytest
 
+from effsearch.download import file_sha256
 from effsearch.onnx_io.onnx_files import to_onnx
 from searchspace import Architecture, SearchSpace, build, zoo
+from tests.fixtures.official import SMALLEST, write_official
 
 
 def test_the_zoo_lists_all_networks(effsearch):
     _, body, _ = effsearch("zoo", "--json")
     assert {row["name"] for row in body["networks"]} == set(zoo.names())
     assert "swiftformer_l3" in effsearch("zoo")[1]
+
+
+def test_a_checkpoint_is_fetched_once_and_shown_as_here(effsearch, serve, publish, tmp_path):
+    write_official(tmp_path / "a.pth", SMALLEST)
+    site = serve({"/a": (tmp_path / "a.pth").read_bytes()})
+    publish(SMALLEST, url=f"{site.url}/a")
+
+    def shown():
+        _, body, _ = effsearch("zoo", "--task", "segmentation", "--json")
+        return {row["name"]: row["checkpoint"]["here"] for row in body["networks"]}[SMALLEST]
+
+    assert not shown()
+    status, body, _ = effsearch("zoo", "get", SMALLEST, "--json")
+    assert status == 0
+    assert body["sha256"] == file_sha256(tmp_path / "a.pth") == file_sha256(body["path"])
+    assert (body["licence"], body["url"]) == ("Apache-2.0", f"{site.url}/a")
+    assert shown()
+    site.close()
+    status, out, _ = effsearch("zoo", "get", SMALLEST)
+    assert (status, f"its weights fit {SMALLEST}" in out) == (0, True)
+
+
+def test_without_a_network_it_says_what_to_do(effsearch, publish):
+    publish(SMALLEST, url="http://127.0.0.1:9/none.pt")
+    status, out, err = effsearch("zoo", "get", SMALLEST)
+    assert (status, out, len(err.splitlines())) == (1, "", 1)
+    assert "Download http://127.0.0.1:9/none.pt and put the file at" in err
+    status, _, err = effsearch("zoo", "get", "shvit_s9")
+    assert (status, len(err.splitlines())) == (2, 1)
+
+
+def test_the_lists_say_how_a_checkpoint_is_had(effsearch):
+    lines = effsearch("zoo")[1].splitlines()
+    found = {line.split()[0]: line for line in lines}
+    assert " zoo get " in found["shvit_s1"]
+    assert " by hand " in found["efficientmod_s"]
+    assert " none " in found["efficientvit_b0"]
 
 
 def test_describe_shows_weights_and_memory_of_networks_and_files(effsearch, tmp_path):

@@ -2,10 +2,9 @@ import pytest
 import torch
 
 from effsearch.training import checkpoint as checkpoints
-from effsearch.training.checkpoint import Checkpoint, save_tensors
+from effsearch.training.checkpoint import Checkpoint, load_network, save_tensors
 from effsearch.training.cost import build_network
 from effsearch.training.recipe import Recipe
-from effsearch.training.trainer import network_of
 from searchspace import Architecture
 from searchspace.errors import UserError
 
@@ -30,7 +29,7 @@ def test_a_saved_network_comes_back(held, tmp_path):
     held.save(tmp_path / "model.pt")
     loaded = checkpoints.load(tmp_path / "model.pt")
     assert (loaded.classes, loaded.recipe, loaded.top1) == (held.classes, held.recipe, 50.0)
-    network = network_of(loaded)
+    network = load_network(tmp_path / "model.pt").build()
     for key, value in network.state_dict().items():
         assert torch.equal(value, held.state_dict[key])
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".tmp"] == []
