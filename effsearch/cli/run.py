@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from effsearch.cli import INTERRUPTED, JsonFlag, emit_json, say, seed_option
-from effsearch.cli._interrupt import Stop
+from effsearch.cli import JsonFlag, emit_json, say, seed_option
+from effsearch.cli._interrupt import stoppable
 from effsearch.cli._score_flags import ScoreFlags, with_score_flags
 from searchspace import UserError
 from searchspace.narrowing import Narrowing
@@ -195,19 +195,17 @@ def run(
         say,
     )
     folder = begun.folder
-    going_on = f"continue with: effsearch run --resume {folder}"
-    with Stop(going_on) as stop:
+    with stoppable(
+        lambda: f"continue with: effsearch run --resume {folder}",
+        "what is evaluated is kept",
+        InterruptedSearchError,
+    ) as stop:
         try:
             summary = run_search(begun, make_progress(), say, stop)
         except NoArchitectureFitsError:
             if as_json:
                 emit_json({"folder": str(folder), **read_summary(folder)})
             raise
-        except BaseException as error:
-            if not stop.forced and not isinstance(error, InterruptedSearchError):
-                raise
-            say(f"stopped; {going_on}")
-            raise typer.Exit(INTERRUPTED) from None
     if as_json:
         emit_json({"folder": str(folder), **summary})
     else:

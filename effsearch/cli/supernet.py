@@ -10,12 +10,15 @@ from typing import Annotated, Any
 import typer
 
 from effsearch.cli import JsonFlag, Targets, emit_json, seed_option, show
+from effsearch.cli._interrupt import PATIENCE_S, stoppable
 from searchspace.errors import UserError
 
 Data = Annotated[
     Path, typer.Option(help="ImageFolder tree (train/CLASS/*, val/CLASS/*) or a zip of one.")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+
+_PATIENCE_S = 60.0  # a step of large networks on a CPU
 
 
 def register(app: typer.Typer) -> None:
@@ -76,7 +79,11 @@ def train(
     """Train a supernet; resumes, and runs under torchrun."""
     from effsearch.training import recipe as recipes
     from effsearch.training.memory import keep_memory
-    from effsearch.training.supernet.run import SupernetConfig
+    from effsearch.training.supernet.run import (
+        CHECKPOINT,
+        InterruptedTrainingError,
+        SupernetConfig,
+    )
     from effsearch.training.supernet.trainer import train as run
     from searchspace import SearchSpace
 
@@ -95,26 +102,35 @@ def train(
     )
     chosen = chosen.at_side(resolution)
     keep_memory()
-    result = run(
-        SupernetConfig(
-            space=SearchSpace.load(space),
-            data=data,
-            out=out,
-            recipe=chosen,
-            seed=seed,
-            resume=resume,
-            random_networks=random_networks,
-            cost_limit=cost_limit,
-            fair=not uniform,
-            elastic_warmup_epochs=elastic_warmup_epochs,
-            stems_apart=stems_apart,
-            minutes=minutes,
-            save_steps=save_steps,
-            init=[_pair(text) for text in init or ()],
-            device=device,
-            data_workers=workers,
-        )
+    config = SupernetConfig(
+        space=SearchSpace.load(space),
+        data=data,
+        out=out,
+        recipe=chosen,
+        seed=seed,
+        resume=resume,
+        random_networks=random_networks,
+        cost_limit=cost_limit,
+        fair=not uniform,
+        elastic_warmup_epochs=elastic_warmup_epochs,
+        stems_apart=stems_apart,
+        minutes=minutes,
+        save_steps=save_steps,
+        init=[_pair(text) for text in init or ()],
+        device=device,
+        data_workers=workers,
     )
+
+    def going_on() -> str:
+        if (out / CHECKPOINT).exists():
+            return f"the same command with --resume continues {out / CHECKPOINT}"
+        return "no step was done, so the same command begins anew"
+
+    kept, patience_s = "the step under way is finished and saved", _PATIENCE_S
+    if os.environ.get("WORLD_SIZE", "1") != "1":  # several processes end at different steps
+        kept, patience_s = "the last checkpoint is kept", PATIENCE_S
+    with stoppable(going_on, kept, InterruptedTrainingError, patience_s) as stop:
+        result = run(config, stop=stop)
     if os.environ.get("RANK", "0") != "0":
         return
     if as_json:

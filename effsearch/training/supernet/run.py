@@ -106,6 +106,10 @@ def check_fresh(config: SupernetConfig) -> None:
         raise UserError(f"{path} does not exist, so there is nothing to resume")
 
 
+class InterruptedTrainingError(Exception):
+    """The training was asked to stop; its checkpoint has every step."""
+
+
 class SupernetRun:
     """A supernet's training in this process: what `trainer.train` sets up and runs."""
 
@@ -173,8 +177,12 @@ class SupernetRun:
         """Return the part of the run that is done, 0 to 1."""
         return min(1.0, self.step.count / self.total)
 
-    def train(self, log: Callable[[str], None], started: float) -> float:
-        """Train to the end; return the last mean loss of the largest networks."""
+    def train(self, log: Callable[[str], None], started: float, stop: Callable[[], bool]) -> float:
+        """Train to the end; return the last mean loss of the largest networks.
+
+        Raises:
+            InterruptedTrainingError: where `stop` said so.
+        """
         step, config = self.step, self.config
         if self.group.leads:
             check_writable(config.out)
@@ -208,8 +216,11 @@ class SupernetRun:
                             f"the loss became NaN by step {step.count}; a lower learning rate or "
                             "precision float32 may help"
                         )
-                if step.count % config.save_steps == 0:
+                asked = stop()
+                if asked or step.count % config.save_steps == 0:
                     self.save()
+                if asked:
+                    raise InterruptedTrainingError
                 if self._done():
                     break
         self.save()

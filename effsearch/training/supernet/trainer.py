@@ -45,10 +45,17 @@ class SupernetResult:
 def train(
     config: SupernetConfig,
     log: Callable[[str], None] = say,
+    stop: Callable[[], bool] = lambda: False,
 ) -> SupernetResult:
     """Train a supernet and write its checkpoint.
 
+    Args:
+        config: what to train.
+        log: takes progress lines; silent but in the first process.
+        stop: asked after each step whether to end early, where one process trains alone.
+
     Raises:
+        InterruptedTrainingError: where `stop` said so; the checkpoint has every step.
         UserError: where space, data or checkpoint cannot be used, or memory does not suffice.
         WorkFailedError: where the loss became NaN.
     """
@@ -59,7 +66,7 @@ def train(
         try:
             config = with_epochs(config, train_images, group, device, tell)
             run = SupernetRun(config, train_images, group, device)
-            loss = run.train(tell, started)
+            loss = run.train(tell, started, stop if group.size == 1 else lambda: False)
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise

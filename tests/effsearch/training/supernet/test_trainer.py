@@ -20,7 +20,7 @@ from effsearch.training.supernet import plan
 from effsearch.training.supernet import state as states
 from effsearch.training.supernet.evaluate import InheritedConfig, InheritedScorer, recalibrate
 from effsearch.training.supernet.published_start import seed
-from effsearch.training.supernet.run import CHECKPOINT, SupernetConfig
+from effsearch.training.supernet.run import CHECKPOINT, InterruptedTrainingError, SupernetConfig
 from effsearch.training.supernet.sampling import Sampler, cost_of, resolution_of
 from effsearch.training.supernet.step import SupernetStep
 from effsearch.training.supernet.trainer import train
@@ -98,6 +98,17 @@ def test_a_resumed_run_equals_an_uninterrupted_one(config, tmp_path):
     train(config(out=tmp_path / "other", seed=1), silent)
     other = states.load(tmp_path / "other" / CHECKPOINT).weights
     assert any(not torch.equal(whole.weights[k], other[k]) for k in other)
+
+
+def test_one_that_is_asked_to_stop_is_saved_at_its_step(config, tmp_path):
+    train(config(out=tmp_path / "whole"), silent)
+    answers = iter([False, False, True])
+    with pytest.raises(InterruptedTrainingError):
+        train(config(save_steps=1000), silent, stop=lambda: next(answers))
+    assert states.load(tmp_path / "out" / CHECKPOINT).step == 3
+    train(config(resume=True), silent)
+    whole, parts = (states.load(tmp_path / name / CHECKPOINT) for name in ("whole", "out"))
+    assert all(torch.equal(whole.weights[k], parts.weights[k]) for k in whole.weights)
 
 
 @pytest.mark.slow
