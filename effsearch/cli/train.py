@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from effsearch.cli import JsonFlag, Target, emit_json, seed_option, show
+from effsearch.cli._interrupt import stoppable
 from effsearch.training import recipe as recipes
 from searchspace.errors import UserError
 
@@ -36,22 +37,47 @@ def train(
     learning_rate: Annotated[float | None, typer.Option(help="Peak rate of AdamW.")] = None,
     seed: Annotated[int, seed_option("Fixes weights, order and augmentation.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from OUT/last.pt.")] = False,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            help="Start from a checkpoint: a file, or 'official' for what `zoo get` fetched."
+        ),
+    ] = None,
+    freeze_stages: Annotated[
+        int, typer.Option(help="With --init: keep the stem and so many stages as they are.")
+    ] = 0,
+    layer_decay: Annotated[
+        float,
+        typer.Option(
+            help="With --init: what the learning rate is multiplied with from the head to the last "
+            "stage, to the stage before, ... to the stem."
+        ),
+    ] = 1.0,
     teacher: Annotated[
         Path | None, typer.Option(help="Checkpoint of a network to distil from.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     workers: Annotated[int, typer.Option(help="Decoding processes for large trees.")] = 4,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write TensorBoard's files too.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Train one network with a modern recipe; resumes, and runs under torchrun."""
+    from effsearch.progress import Meter
     from effsearch.targets import load_classifier
-    from effsearch.training.trainer import FINAL, TrainConfig
+    from effsearch.training.config import TrainConfig
+    from effsearch.training.start_from import StartFrom
+    from effsearch.training.trainer import FINAL, LAST
     from effsearch.training.trainer import train as run
 
     if device not in ("auto", "cpu", "cuda"):
         raise UserError(f"device '{device}' is unknown; choose auto, cpu or cuda")
     if workers < 0:
         raise UserError(f"--workers is {workers}; it must be 0 or more")
+    if init is None and (freeze_stages or layer_decay != 1):
+        given = "--freeze-stages" if freeze_stages else "--layer-decay"
+        raise UserError(f"{given} is for weights that are there; name some with --init")
     chosen = recipes.load(recipe).replace(
         epochs=epochs, batch_size=batch_size, learning_rate=learning_rate
     )
@@ -66,8 +92,17 @@ def train(
         teacher=teacher,
         device=device,
         data_workers=workers,
+        start=None if init is None else StartFrom(init, freeze_stages, layer_decay),
+        tensorboard=tensorboard,
     )
-    result = run(config)
+
+    def going_on() -> str:
+        if (out / LAST).exists():
+            return "the same command with --resume goes on after the last whole epoch"
+        return "no epoch was done, so the same command begins anew"
+
+    with stoppable(going_on, "whole epochs are kept", (Exception, KeyboardInterrupt)):
+        result = run(config, meter=Meter())
     if os.environ.get("RANK", "0") != "0":
         return
     fields = {**asdict(result), "target": target, "checkpoint": str(out / FINAL)}

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from effsearch.training import checkpoint as checkpoints
+from effsearch.training.config import TrainConfig
 from effsearch.training.devices import device_name
 from effsearch.training.recipe import Recipe
-from effsearch.training.trainer import LAST, TrainConfig, TrainingError, train
+from effsearch.training.trainer import LAST, TrainingError, train
 from searchspace import Architecture, UserError
 
 Report = Callable[[dict[str, Any]], None]

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from searchspace import Architecture, build
+from searchspace import Architecture, Network, build
 from searchspace.resolution import Resolution, height_width
 
 
-def build_network(architecture: Architecture, num_classes: int, seed: int = 0) -> nn.Module:
+def build_network(architecture: Architecture, num_classes: int, seed: int = 0) -> Network:
     """Build a network with freshly drawn weights; the seed fixes them."""
     torch.manual_seed(seed)
     return build(architecture, num_classes=num_classes)

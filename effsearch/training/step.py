@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,6 +33,8 @@ class Step:
         generator: randomness of the augmentation; None takes the device's default generator.
         forward: called instead of `network`, for a wrapper such as DDP.
         teacher: a network in evaluation mode whose soft labels are learnt as well.
+        layers: parameters to train, by what their learning rate is multiplied with; None for all
+            of the network's by 1.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Step:
         generator: torch.Generator | None = None,
         forward: Callable[[Tensor], Tensor] | None = None,
         teacher: nn.Module | None = None,
+        layers: Sequence[tuple[float, Sequence[nn.Parameter]]] | None = None,
     ) -> None:
         self.network = network
         self.recipe = recipe
@@ -53,33 +56,51 @@ class Step:
         self._forward = forward or network
         self._teacher = teacher
         self.augment = Augmenter(recipe, num_classes, device, generator)
-        self._parameters = [p for p in network.parameters() if p.requires_grad]
+        if layers is None:
+            layers = [(1.0, [p for p in network.parameters() if p.requires_grad])]
+        self._parameters = [parameter for _, held in layers for parameter in held]
         self._on_device = device.type == "cuda"
         total = steps_per_epoch * recipe.epochs
         self._rates = rate_schedule(recipe, steps_per_epoch, total)
         self._counter = torch.zeros(1, dtype=torch.int64, device=device)
         self._rates_device = torch.tensor(self._rates, dtype=torch.float32, device=device)
-        self._rate = torch.tensor(self._rates[0], dtype=torch.float32, device=device)
-        self.optimizer = self._make_optimizer()
+        self._factors: list[float] = []  # of the rate, by group of the optimiser
+        self._group_rates: list[Tensor] = []  # on CUDA
+        self.optimizer = self._make_optimizer(layers)
         self.loss_sum = torch.zeros((), device=device)
         self._current = _float_state(network)
         self.average = copy_state(self._current) if recipe.ema_decay > 0 else []
 
-    def _make_optimizer(self) -> torch.optim.AdamW:
-        groups = decay_groups(self._parameters, self.recipe.weight_decay)
+    def _make_optimizer(
+        self, layers: Sequence[tuple[float, Sequence[nn.Parameter]]]
+    ) -> torch.optim.AdamW:
+        groups = []
+        for factor, held in layers:
+            of_layer = decay_groups(held, self.recipe.weight_decay)
+            groups += of_layer
+            self._factors += [factor] * len(of_layer)
         betas = (0.9, self.recipe.beta2)
         if not self._on_device:
             return torch.optim.AdamW(groups, lr=self._rates[0], betas=betas, fused=True)
         optimizer = torch.optim.AdamW(
             groups, lr=self._rates[0], betas=betas, capturable=True, fused=True
         )
-        self._share_rate(optimizer)
+        self._share_rates(optimizer)
         return optimizer
 
-    def _share_rate(self, optimizer: torch.optim.AdamW) -> None:
-        # One tensor for all groups: writing to it changes the rate of a captured step.
-        for group in optimizer.param_groups:
-            group["lr"] = self._rate
+    def _share_rates(self, optimizer: torch.optim.AdamW) -> None:
+        # A tensor for each group: writing to it changes the rate of a captured step.
+        self._group_rates = [
+            torch.tensor(self._rates[0] * factor, dtype=torch.float32, device=self.device)
+            for factor in self._factors
+        ]
+        for group, rate in zip(optimizer.param_groups, self._group_rates, strict=True):
+            group["lr"] = rate
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate of the last step, before layers' factors."""
+        return self._rates[min(max(self.count - 1, 0), len(self._rates) - 1)]
 
     def __call__(self, images: Tensor, labels: Tensor) -> None:
         """Advance the run by one batch.
@@ -116,10 +137,13 @@ class Step:
 
     def _set_rate(self) -> None:
         if self._on_device:
-            self._rate.copy_(self._rates_device.index_select(0, self._counter)[0])
+            now = self._rates_device.index_select(0, self._counter)[0]
+            for rate, factor in zip(self._group_rates, self._factors, strict=True):
+                torch.mul(now, factor, out=rate)
         else:
-            for group in self.optimizer.param_groups:
-                group["lr"] = self._rates[min(self.count, len(self._rates) - 1)]
+            rate_now = self._rates[min(self.count, len(self._rates) - 1)]
+            for group, factor in zip(self.optimizer.param_groups, self._factors, strict=True):
+                group["lr"] = factor * rate_now
 
     def _update_average(self) -> None:
         # The decay grows with the steps, so that the random start is soon forgotten.
@@ -165,7 +189,7 @@ class Step:
         assign(self.average, [t.to(self.device) for t in state["average"]])  # type: ignore[attr-defined]
         self.optimizer.load_state_dict(state["optimizer"])  # type: ignore[arg-type]
         if self._on_device:
-            self._share_rate(self.optimizer)
+            self._share_rates(self.optimizer)
         self.count = int(state["count"])  # type: ignore[call-overload]
         self._counter.fill_(self.count)
 

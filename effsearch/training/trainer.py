@@ -5,30 +5,30 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 
 import torch
 import torch.distributed as dist
-import yaml
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from effsearch.errors import WorkFailedError
 from effsearch.files import check_writable
 from effsearch.messages import say
-from effsearch.training import checkpoint as checkpoints
-from effsearch.training.checkpoint import Checkpoint
+from effsearch.progress import Meter
+from effsearch.training.checkpoint import Checkpoint, load_network
+from effsearch.training.config import TrainConfig, TrainResult
 from effsearch.training.cost import build_network
 from effsearch.training.data.pixels import PixelSource
 from effsearch.training.data.reader import ImageReader
 from effsearch.training.data.readers import create_readers
 from effsearch.training.evaluate import Evaluation, evaluate
+from effsearch.training.log import EpochLog, EpochRow, check_tensorboard
 from effsearch.training.order import epoch_order, mix_seed
 from effsearch.training.processes import Group, process_group
-from effsearch.training.recipe import Recipe
+from effsearch.training.resume import held_checkpoint
+from effsearch.training.start_from import start
 from effsearch.training.step import Step, teacher_of, to_channels_last
-from searchspace import Architecture
 from searchspace.errors import UserError
 
 LAST = "last.pt"
@@ -36,68 +36,11 @@ FINAL = "model.pt"
 _EVALUATION_BATCH = 256
 
 
-@dataclass(frozen=True)
-class TrainConfig:
-    """What to train, on what, and where the result goes.
-
-    Attributes:
-        architecture: the network.
-        data: ImageFolder tree, or a zip archive of one.
-        out: folder of the checkpoints `last.pt` (to resume) and `model.pt` (to deploy).
-        recipe: how to train.
-        seed: fixes weights, order and augmentation.
-        resume: continue from `last.pt` where there is one.
-        teacher: checkpoint of a network to learn from; its classes must be the data's.
-        device: `cpu`, `cuda`, or `auto`.
-        data_workers: decoding processes where the images do not fit into memory.
-        resident: whether all pixels are kept on the device; None decides by their size.
-        stop_after: epochs after which this call ends, for trainings in parts; None for all.
-    """
-
-    architecture: Architecture
-    data: Path
-    out: Path
-    recipe: Recipe
-    seed: int = 0
-    resume: bool = False
-    teacher: Path | None = None
-    device: str = "auto"
-    data_workers: int = 4
-    resident: bool | None = None
-    stop_after: int | None = None
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """What a training reached.
-
-    Attributes:
-        checkpoint: the file to deploy, `model.pt`.
-        digest: the architecture's digest.
-        epochs: epochs done, those before a resume included.
-        top1: last top-1 on the validation split in %.
-        top5: last top-5 in %.
-        val_loss: last mean cross-entropy in nats.
-        seconds: wall time of this call.
-        device: what it ran on.
-        curve: (epoch, mean training loss, top-1) of every epoch.
-    """
-
-    checkpoint: Path
-    digest: str
-    epochs: int
-    top1: float
-    top5: float
-    val_loss: float
-    seconds: float
-    device: str
-    curve: list[tuple[int, float, float]] = field(default_factory=list)
-
-
 def train(
     config: TrainConfig,
     log: Callable[[str], None] = say,
     on_epoch: Callable[[int, float, float], None] | None = None,
+    meter: Meter | None = None,
 ) -> TrainResult:
     """Train a network and write its checkpoints.
 
@@ -108,17 +51,22 @@ def train(
         config: what to train.
         log: takes progress lines; silent but in the first process.
         on_epoch: called in every process after an epoch is saved, with a point of the curve.
+        meter: shows progress within epochs in the first process; None for nothing.
 
     Raises:
-        UserError: the data, the architecture, the teacher or the checkpoint cannot be used.
+        UserError: the data, the architecture, the teacher, the checkpoint or what to start from
+            cannot be used, or TensorBoard is not installed.
     """
     started = time.perf_counter()
+    if config.tensorboard:
+        check_tensorboard()
     train_images, val_images = create_readers(config.data)
     with process_group(config.device) as (group, device):
         if not group.leads:
-            log = _silent
+            log, meter = _silent, None
         run = _Run(config, train_images, val_images, group, device)
-        result = run.train(log, on_epoch)
+        with meter or Meter(shown=False) as meter:
+            result = run.train(log, on_epoch, meter)
     return replace(result, seconds=time.perf_counter() - started)
 
 
@@ -150,7 +98,9 @@ class _Run:
                 f"leave {self.batch} image(s) a step; batch normalisation needs two or more"
             )
         self.steps = len(self.train_source) // (self.batch * group.size)
-        network = build_network(architecture, len(self.classes), config.seed).to(device).train()
+        network = build_network(architecture, len(self.classes), config.seed)
+        self.start = start(config.start, network, self.classes)
+        network = network.to(device).train()
         if recipe.channels_last:
             to_channels_last(network)
         self.network = network
@@ -164,6 +114,7 @@ class _Run:
             self.generator,
             forward=self._wrapped(network),
             teacher=self._teacher(),
+            layers=self.start.layers(),
         )
         self.curve: list[tuple[int, float, float]] = []
 
@@ -176,13 +127,13 @@ class _Run:
     def _teacher(self) -> nn.Module | None:
         if self.config.teacher is None:
             return None
-        held = checkpoints.load(self.config.teacher)
+        held = load_network(self.config.teacher)
         if held.classes != self.classes:
             raise UserError(
                 f"teacher {self.config.teacher} knows other classes than {self.config.data}; "
                 "a teacher must be trained on the same classes"
             )
-        teacher = network_of(held)
+        teacher = held.build()
         if self.recipe.channels_last:
             to_channels_last(teacher)
         return teacher_of(teacher, self.device)
@@ -190,16 +141,19 @@ class _Run:
     def train(
         self,
         log: Callable[[str], None],
-        on_epoch: Callable[[int, float, float], None] | None = None,
+        on_epoch: Callable[[int, float, float], None] | None,
+        meter: Meter,
     ) -> TrainResult:
         first, result = self._resume(log)
         if self.group.leads:
             check_writable(self.config.out)
+            rows = EpochLog(self.config.out, first, self.config.tensorboard)
         epochs = self.recipe.epochs
+        meter.start(epochs * self.steps, first * self.steps)
         last = epochs if self.config.stop_after is None else min(epochs, self.config.stop_after)
         for epoch in range(first, last):
             begun = time.perf_counter()
-            loss = self._epoch(epoch)
+            loss = self._epoch(epoch, meter)
             if math.isnan(loss):
                 raise TrainingError(
                     f"the loss became NaN in epoch {epoch + 1}; a lower learning rate or "
@@ -209,13 +163,18 @@ class _Run:
                 result = self._evaluate(averaged)
                 weights = {key: v.cpu().clone() for key, v in averaged.state_dict().items()}
             self.curve.append((epoch + 1, loss, result.top1))
+            seconds = time.perf_counter() - begun
+            rate = self.steps * self.batch * self.group.size / seconds
             if self.group.leads:
+                # The row first: one without a checkpoint is dropped by a resumed training.
+                figures = (result.top1, result.top5, result.loss, self.step.learning_rate)
+                rows.add(EpochRow(epoch + 1, loss, *figures, seconds, rate))
                 self._save(epoch + 1, result, weights)
-            rate = self.steps * self.batch * self.group.size / (time.perf_counter() - begun)
-            log(
+            line = (
                 f"epoch {epoch + 1}/{epochs}: loss {loss:.4f}, top-1 {result.top1:.2f} %, "
                 f"{rate:.0f} images/s"
             )
+            log(", ".join(filter(None, (line, meter.left((epoch + 1) * self.steps)))))
             if on_epoch:
                 on_epoch(*self.curve[-1])
         if result is None:
@@ -230,9 +189,10 @@ class _Run:
             seconds=0.0,
             device=str(self.device),
             curve=self.curve,
+            start=self.start.facts,
         )
 
-    def _epoch(self, epoch: int) -> float:
+    def _epoch(self, epoch: int, meter: Meter) -> float:
         group, seed = self.group, self.config.seed
         value = mix_seed(seed, epoch, group.rank, 1)
         torch.manual_seed(value)
@@ -243,8 +203,12 @@ class _Run:
         mine = order.view(self.steps, group.size, self.batch)[:, group.rank].flatten()
         side = self.recipe.side_at(epoch)
         self.step.loss_sum.zero_()
-        for pictures, labels in self.train_source.batches(mine, self.batch):
+        self.start.hold()
+        batches = self.train_source.batches(mine, self.batch)
+        for at, (pictures, labels) in enumerate(batches, 1):
             self.step.run(pictures, labels, side)
+            words = f"epoch {epoch + 1}/{self.recipe.epochs}, step {at}/{self.steps}"
+            meter.update(epoch * self.steps + at, words)
         loss = self.step.loss_sum / self.steps
         if group.size > 1:
             dist.all_reduce(loss)
@@ -266,6 +230,7 @@ class _Run:
             epoch=epoch,
             top1=result.top1,
             training={},
+            start=dict(self.start.facts),
         )
         final.save(self.config.out / FINAL)
         state = {
@@ -277,33 +242,13 @@ class _Run:
         replace(final, training=state).save(self.config.out / LAST)
 
     def _resume(self, log: Callable[[str], None]) -> tuple[int, Evaluation | None]:
-        path = self.config.out / LAST
-        if not self.config.resume:
-            if path.exists():
-                raise UserError(f"{path} exists: resume it with --resume, or choose another --out")
+        held = held_checkpoint(
+            self.config.out / LAST, self.config, self.digest, self.classes, self.start.facts
+        )
+        if held is None:
+            if self.start.line:
+                log(self.start.line)
             return 0, None
-        if not path.exists():
-            raise UserError(f"{path} does not exist, so there is nothing to resume")
-        held = checkpoints.load(path)
-        if held.digest != self.digest:
-            raise UserError(
-                f"{path} is a checkpoint of another architecture ({held.digest}) than the target "
-                f"({self.digest}); resume with the same target"
-            )
-        if held.classes != self.classes:
-            raise UserError(
-                f"{path} was trained on other classes than {self.config.data}; resume with the "
-                "same data"
-            )
-        if held.recipe.digest() != self.recipe.digest():
-            raise UserError(
-                f"{path} was trained by another recipe ({held.recipe.digest()}) than the given "
-                f"one ({self.recipe.digest()}); resume with the same recipe"
-            )
-        if held.training.get("seed") != self.config.seed:
-            raise UserError(
-                f"{path} was begun with seed {held.training.get('seed')}; resume with the same seed"
-            )
         self.step.load_state_dict(held.training["step"])
         self.curve = [tuple(point) for point in held.training["curve"]]
         log(f"resuming after epoch {held.epoch}, top-1 {held.top1:.2f} %")
@@ -315,18 +260,6 @@ class _Run:
 
 class TrainingError(WorkFailedError):
     """The training itself failed, though the request was right."""
-
-
-def network_of(held: Checkpoint) -> nn.Module:
-    """Build the network that a checkpoint holds, with its weights.
-
-    Raises:
-        UserError: the checkpoint's architecture is none of the space, or its weights differ.
-    """
-    architecture = Architecture.from_dict(yaml.safe_load(held.architecture))
-    network = build_network(architecture, len(held.classes))
-    held.load_into(network, str(held.digest))
-    return network.eval()
 
 
 def _silent(line: str) -> None:

@@ -61,6 +61,16 @@ def official_keys(network: nn.Module, architecture: Architecture) -> dict[str, s
     return {key: translate(key) for key in network.state_dict()}
 
 
+def official_classes(state_dict: object) -> int:
+    """Return the classes of an official checkpoint of a classifier, 1000 where it has no bias."""
+    weights = _weights("checkpoint", state_dict)
+    for name in ("head.l.bias", "head.bias", "head.op_list.3.linear.bias"):
+        value = weights.get(name)
+        if isinstance(value, Tensor):
+            return len(value)
+    return 1000
+
+
 def _weights(name: str, state_dict: object) -> Mapping[str, Any]:
     if not isinstance(state_dict, Mapping):
         raise UserError(f"{name}: a checkpoint is a mapping of keys to tensors")

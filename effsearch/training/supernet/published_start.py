@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from effsearch.training.checkpoint import load_tensors
 from searchspace import Network, zoo
 from searchspace.errors import UserError
 from searchspace.supernet import Supernet
+from searchspace.zoo.official import official_classes
 
 
 @torch.no_grad()
@@ -39,7 +39,7 @@ def seed_from_file(supernet: Supernet, name: str, path: Path) -> str:
         UserError: where the network is unknown, the file is no checkpoint of it, or nothing fits.
     """
     weights = load_tensors(path)
-    network = zoo.load_official(name, weights, num_classes=_classes(weights))
+    network = zoo.load_official(name, weights, num_classes=official_classes(weights))
     copied, total = seed(supernet, network)
     if not copied:
         raise UserError(
@@ -47,18 +47,3 @@ def seed_from_file(supernet: Supernet, name: str, path: Path) -> str:
             "with its stem, block or downsampling types at its widths"
         )
     return f"{name}: {copied} of {total} values copied ({100 * copied / total:.1f} %)"
-
-
-def _classes(weights: object) -> int:
-    """Return the classes of an official checkpoint: the length of its classifier's bias."""
-    found = weights
-    for wrapper in ("model", "state_dict"):
-        if isinstance(found, dict) and isinstance(found.get(wrapper), dict):
-            found = found[wrapper]
-    names = ("head.l.bias", "head.bias", "head.op_list.3.linear.bias")
-    if isinstance(found, dict):
-        for name in names:
-            value = found.get(name)
-            if isinstance(value, Tensor):
-                return len(value)
-    return 1000

@@ -1,4 +1,7 @@
 import json
+import os
+import signal
+import time
 
 import pytest
 import typer
@@ -72,11 +75,45 @@ def test_resume_goes_on_to_the_last_epoch(invoke):
         (["--workers", "-1"], "must be 0 or more"),
         (["--epochs", "0"], "epochs: 0 is not 1 or more"),
         (["--teacher", "none.pt"], "does not exist"),
+        (["--init", "none.pt"], "checkpoint none.pt does not exist"),
+        (["--init", "official"], "only published networks have an official checkpoint"),
+        (["--freeze-stages", "1"], "--freeze-stages is for weights that are there; name some with"),
+        (["--layer-decay", "0.5"], "--layer-decay is for weights that are there; name some with"),
+        (["--init", "a.pt", "--freeze-stages", "-1"], "must be 0 or more"),
     ],
 )
 def test_bad_requests(invoke, arguments, message):
     with pytest.raises(UserError, match=message):
         invoke(*arguments)
+
+
+def test_ctrl_c_before_the_first_epoch_is_done(invoke, monkeypatch):
+    def interrupted(config, meter):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(60)
+
+    monkeypatch.setattr("effsearch.training.trainer.train", interrupted)
+    result = invoke()
+    assert result.exit_code == 130
+    assert result.stderr.endswith("stopped; no epoch was done, so the same command begins anew\n")
+
+
+def test_one_training_starts_from_another(invoke, tmp_path):
+    assert invoke("--epochs", "1").exit_code == 0
+    (tmp_path / "out").rename(tmp_path / "first")
+    first = tmp_path / "first" / "model.pt"
+    result = invoke("--init", str(first), "--freeze-stages", "1", "--layer-decay", "0.5", "--json")
+    assert f"starting from {first}, 2 classes; its classifier is kept" in result.stderr
+    facts = json.loads(result.stdout)["start"]
+    assert (facts["weights"], facts["freeze_stages"]) == (str(first), 1)
+    held = checkpoints.load(tmp_path / "out" / "model.pt")
+    assert held.start == facts
+    kept = checkpoints.load(first).state_dict["stem.0.conv.weight"]
+    assert (held.state_dict["stem.0.conv.weight"] == kept).all()
+    wider = ARCHITECTURE.replace("width: 16", "width: 24")
+    (tmp_path / "wider.yaml").write_text(wider)
+    with pytest.raises(UserError, match=r"its stem\.width is 16, the target's 24"):
+        invoke("--init", str(first), target=str(tmp_path / "wider.yaml"))
 
 
 def test_an_onnx_file_is_no_target(invoke):

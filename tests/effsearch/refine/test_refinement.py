@@ -96,12 +96,13 @@ def test_a_refinement_killed_anywhere_ends_as_an_uninterrupted_one(
         for line in (*again, *first):
             line.pop("seconds", None)
         assert again == first
-    # All is done: nothing is trained, and nothing but the weights is left.
+    # All is done: nothing is trained, and nothing but weights and figures is left.
     serial.begun.clear()
     assert summary(call(wanted, tmp_path / "whole", networks)) == expected
     assert serial.begun == []
     for name in (r.candidate.digest for r in networks):
-        assert [p.name for p in (tmp_path / "whole" / name).iterdir()] == ["model.pt"]
+        left = sorted(path.name for path in (tmp_path / "whole" / name).iterdir())
+        assert left == ["epochs.csv", "model.pt"]
     # Lost weights are trained again.
     shutil.rmtree(tmp_path / "whole" / networks[1].candidate.digest)
     found = call(wanted, tmp_path / "whole", networks)

@@ -67,18 +67,21 @@ def test_the_average_starts_fast(quick):
     torch.testing.assert_close(step.average[0], before + 0.9 * (after - before))
 
 
-def test_a_rate_kept_on_the_device_gives_the_same_weights(quick):
+@pytest.mark.parametrize("factor", [1.0, 0.3])
+def test_a_rate_kept_on_the_device_gives_the_same_weights(quick, factor):
     # What CUDA does, on the CPU: rate and counter are tensors that the step itself advances.
     weights = []
     for on_device in (False, True):
         data, net = coloured(), network()
-        step = Step(net, quick, 3, 5, CPU, torch.Generator().manual_seed(0))
+        first, *rest = net.parameters()
+        layers = [(1.0, rest), (factor, [first])]
+        step = Step(net, quick, 3, 5, CPU, torch.Generator().manual_seed(0), layers=layers)
         if on_device:
             step._on_device = True
             step.optimizer = torch.optim.AdamW(
                 [{**group, "fused": True} for group in step.optimizer.param_groups], fused=True
             )
-            step._share_rate(step.optimizer)
+            step._share_rates(step.optimizer)
         train(step, data, 3)
         weights.append([p.detach() for p in net.parameters()])
     for ours, theirs in zip(*weights, strict=True):

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from effsearch.training import checkpoint as checkpoints
-from effsearch.training.trainer import TrainConfig, network_of, train
+from effsearch.training.checkpoint import load_network
+from effsearch.training.trainer import TrainConfig, train
 from searchspace import Architecture
 from searchspace.errors import UserError
 
@@ -40,7 +41,7 @@ def test_training_learns_colours(config, quick):
     assert [point[0] for point in result.curve] == list(range(1, 13))
     held = checkpoints.load(result.checkpoint)
     assert held.top1 == result.top1
-    assert network_of(held)(torch.zeros(1, 3, 32, 32)).shape == (1, 3)
+    assert load_network(result.checkpoint).build()(torch.zeros(1, 3, 32, 32)).shape == (1, 3)
 
 
 @pytest.mark.parametrize("resident", [True, False], ids=["resident", "streamed"])
