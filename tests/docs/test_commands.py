@@ -15,17 +15,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 import effsearch
 from effsearch.cli import main
-from searchspace import Architecture, SearchSpace, build, zoo
+from searchspace import Architecture, SearchSpace, zoo
 from searchspace.space import space_names
-from searchspace.zoo.official import official_keys
 from tests.docs.pages import PAGES, ROOT, arguments, snippets
+from tests.fixtures.official import write_official
 from tests.fixtures.training import write_tree
 
 NOT_RUN = {
+    r"\bzoo get ": "needs a network; tests/effsearch/training/test_official.py",
     r"\bprofile ": "measures for minutes; tests/effsearch/latency/profile",
     r"--refine ": "trains several networks on Ray; tests/effsearch/refine/test_command.py",
     r"--storage ": "needs a database server; tests/effsearch/search/shared",
@@ -131,19 +131,17 @@ def write_winner(path):
     zoo.load("shvit_s1").to_yaml(path)
 
 
-def write_official(path):
-    network = build(zoo.load("shvit_s4"))
-    names = official_keys(network, network.architecture)
-    torch.save({names[key]: value for key, value in network.state_dict().items()}, path)
-
-
 GIVEN = {
     "docs/detection.md": {
         "winners/1/architecture.yaml": write_winner,
-        "shvit_s4.pth": write_official,
+        "shvit_s4.pth": lambda path: write_official(path, "shvit_s4"),
     },
     "docs/limits.md": {"mine.yaml": write_network},
-    "docs/tutorials/own_images.md": {"run": write_run, "images": write_tree},
+    "docs/tutorials/own_images.md": {
+        "run": write_run,
+        "images": write_tree,
+        "../home/checkpoints/shvit_s1.pth": lambda path: write_official(path, "shvit_s1"),
+    },
     "docs/tutorials/iphone.md": {"rows.csv": write_rows},
 }
 

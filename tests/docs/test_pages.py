@@ -33,7 +33,8 @@ def parse(program, words):
     command, parent, name = program, None, "effsearch"
     while True:
         context = command.context_class(command, info_name=name, parent=parent)
-        if not hasattr(command, "commands"):
+        alone = getattr(command, "invoke_without_command", False)
+        if not hasattr(command, "commands") or (alone and not set(words) & set(command.commands)):
             command.parse_args(context, list(words))
             return command
         name, command, words = command.resolve_command(context, list(words))
