@@ -47,6 +47,7 @@ class Kind:
     share: float
 
 
+TRAIN = "train net.yaml --data images.zip --out o --recipe recipe.yaml --device cpu --workers 0"
 KINDS = {
     "architecture": Kind(
         "net.yaml",
@@ -78,10 +79,11 @@ KINDS = {
     "measure": Kind("net.onnx", mutations.BINARY, ("measure F --seconds 0.001",), 2),
     "checkpoint": Kind("model.pt", mutations.BINARY, ("export F --format torch --out x.pt",), 3),
     "weights": Kind("model.pt", mutations.BINARY, ("export net.yaml --weights F --out x.onnx",), 1),
+    "start": Kind("model.pt", mutations.BINARY, (f"{TRAIN} --init F",), 1),
     "images": Kind(
         "images.zip",
         mutations.BINARY,
-        ("train net.yaml --data F --out o --recipe recipe.yaml --device cpu --workers 0",),
+        (TRAIN.replace("images.zip", "F"),),
         1.5,
     ),
     "summary": Kind("run/summary.json", mutations.JSON, ("report run",), 1.5),
@@ -136,10 +138,15 @@ OPTIONS = (
     "train net.yaml --data none --out o --batch-size ?",
     "train net.yaml --data none --out o --learning-rate ?",
     "train net.yaml --data none --out o --seed ?",
+    f"{TRAIN} --init ?",
+    f"{TRAIN} --init model.pt --freeze-stages ?",
+    f"{TRAIN} --init model.pt --layer-decay ?",
     "train net.yaml --data ? --out o",
     "train ? --data none --out o",
     "supernet train --data none --out o --space ?",
     "supernet train --data none --out o --space tiny --seed ?",
+    "zoo get ?",
+    "zoo --task ?",
     "supernet evaluate net.yaml --checkpoint ? --data none",
 )
 
