@@ -11,6 +11,7 @@ import pandas as pd
 
 from effsearch.files import atomic_write
 from effsearch.messages import percent
+from effsearch.report.chart import LOG_STEPS
 from effsearch.report.own import OWN, own_rows
 from searchspace.drawing import FAMILY_COLOURS
 
@@ -23,6 +24,7 @@ NAMES = {
     "efficientvit": "EfficientViT",
     "efficientmod": "EfficientMod",
 }
+MARKERS = {"shvit": "D", "swiftformer": "s", "efficientvit": "v", "efficientmod": "P"}
 CANDIDATE, FRONT, OVER, BUDGET = "#8fb3d9", "#12436d", "#c9c9c9", "#222222"
 BY_HAND = "#7a4a1e"
 
@@ -182,41 +184,20 @@ def pareto_figure(trials: pd.DataFrame, front: pd.DataFrame, summary: Mapping[st
         for name in sorted(NAMES):
             rows = published[published["source"].map(family) == name]
             rows = rows[rows["quantile_ms"] <= right].sort_values("quantile_ms")
-            if len(rows):
-                axes.plot(
-                    rows["quantile_ms"],
-                    rows["lower_bound"],
-                    "D",
-                    ms=6,
-                    color=FAMILY_COLOURS[name],
-                    mec="white",
-                    mew=0.8,
-                    zorder=6,
-                    label=f"{NAMES[name]}, published",
-                )
+            label = f"{NAMES[name]}, published"
+            _marks(axes, rows, MARKERS[name], 6, FAMILY_COLOURS[name], label, 6)
         axes.set_xlim(left, right)
         axes.set_ylim(bottom, top)
         own = own_rows(trials, summary.get("yours", []))
         own = own[own["quantile_ms"] <= right]
-        if len(own):
-            axes.plot(
-                own["quantile_ms"],
-                own["lower_bound"],
-                "^",
-                ms=8,
-                color=OWN,
-                mec="white",
-                mew=0.8,
-                zorder=8,
-                label="yours",
-            )
+        _marks(axes, own, "^", 8, OWN, "yours", 8)
         known = published[published["quantile_ms"] <= right]
         named = pd.concat([own, known.assign(source=known["source"].map(short_label))])
         _label(axes, named.drop_duplicates("digest"), winners, budget)
         x_label, y_label = axis_labels(summary)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
-        axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1, 1.5, 2, 3, 4, 5, 7)))
+        axes.xaxis.set_major_locator(LogLocator(base=10, subs=LOG_STEPS))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.grid(color="#e4e4e4", lw=0.6, zorder=1)
@@ -237,6 +218,24 @@ def pareto_figure(trials: pd.DataFrame, front: pd.DataFrame, summary: Mapping[st
             handle.set(sizes=[30], alpha=1)  # type: ignore[union-attr]
         figure.tight_layout()
     return figure
+
+
+def _marks(
+    axes: Any, rows: pd.DataFrame, marker: str, size: int, colour: str, label: str, level: int
+) -> None:
+    """Draw known networks, if there are any."""
+    if len(rows):
+        axes.plot(
+            rows["quantile_ms"],
+            rows["lower_bound"],
+            marker,
+            ms=size,
+            color=colour,
+            mec="white",
+            mew=0.8,
+            zorder=level,
+            label=label,
+        )
 
 
 def _label(axes: Any, published: pd.DataFrame, winners: pd.DataFrame, budget: float) -> None:

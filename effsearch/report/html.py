@@ -9,11 +9,13 @@ from typing import Any
 import pandas as pd
 
 from effsearch.files import atomic_write_text
-from effsearch.report.figure import split
-from effsearch.report.own import own_words
-from effsearch.report.plots import front_plot, rows_of
+from effsearch.report.chart import Axis, Chart
+from effsearch.report.commands import next_commands
+from effsearch.report.front_chart import choices_of, front_chart
+from effsearch.report.networks import front_rows, network_rows
 from effsearch.report.refined_section import refined_section
 from effsearch.report.rendering import render
+from searchspace.drawing import FAMILY_COLOURS
 
 
 def write_report(
@@ -26,39 +28,44 @@ def write_report(
     """Write the report.
 
     Args:
-        path: HTML file to write.
+        path: HTML file to write, in the run folder.
         trials: the table of trials.
         front: the table of the front.
         summary: of the run.
         cards: of the winners, in order.
     """
-    _, published = split(trials)
+    devices = summary.get("also") or []
+    of_front = front_rows(front)
     text = render(
         "page.html",
         summary=summary,
-        winners=list(zip(summary["winners"], cards, strict=True)),
+        run=path.parent,
+        score_name=summary["score"]["unit"],
+        devices=devices,
+        elsewhere=[f"latency on {other['device']}, ms" for other in devices],
         any_measured=any("measured" in card for card in cards),
         any_trained=any("trained" in card for card in cards),
-        front=front_plot(trials, front, summary),
+        colours=FAMILY_COLOURS,
+        front=front_chart(trials, front, summary),
+        front_rows=of_front,
+        front_length=len(front),
+        choices=choices_of(row["choices"] for row in of_front),
+        networks=network_rows(trials, summary, cards),
+        progress=_progress(summary.get("progress") or []),
         refined=refined_section(summary["refined"]) if "refined" in summary else "",
-        published=rows_of(published.sort_values("quantile_ms")),
-        otherwise=_otherwise(summary),
+        commands=next_commands(path.parent, summary),
     )
     atomic_write_text(path, text)
 
 
-def _otherwise(summary: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    """Return what there is beside the winners, each with what it is."""
-    rows = [
-        ("the best published network", summary["baseline"]),
-        ("the best that scaling one by hand gives", summary.get("baseline_scaled")),
-        *(
-            (f"the best of {family} alone", row)
-            for family, row in summary.get("families", {}).items()
-        ),
-    ]
-    own = [row for row in summary.get("yours", []) if "error" not in row]
-    return [
-        *((what, row) for what, row in rows if row is not None),
-        *((own_words(row), row) for row in own),
-    ]
+def _progress(points: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Return the front's hypervolume over the networks considered; None where it is not known."""
+    if len(points) < 2 or not points[-1]["hypervolume"]:
+        return None
+    last = points[-1]["hypervolume"]
+    shares = [(point["considered"], 100 * point["hypervolume"] / last) for point in points]
+    chart = Chart(
+        Axis("networks considered", 0.0, float(shares[-1][0])),
+        Axis.around("hypervolume, % of the last", (share for _, share in shares), 0.05),
+    )
+    return {"chart": chart, "line": chart.line(shares)}

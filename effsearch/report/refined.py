@@ -39,6 +39,15 @@ def _name(row: Mapping[str, Any]) -> str:
     return str(row["digest"]) + ("" if row["path"] is None else f" ({row['path']})")
 
 
+def network_name(row: Mapping[str, Any]) -> str:
+    """Return what the page calls a network of a refinement: a winner by its rank."""
+    if row["baseline"]:
+        return short_label(row["name"])
+    if row["path"] is not None:
+        return f"winner {row['path'].rpartition('/')[2]}"
+    return f"candidate {row['digest']}"
+
+
 def top1_text(row: Mapping[str, Any]) -> str:
     """Return a network's trained top-1 with its standard error, or `none`."""
     return "none" if row["top1"] is None else f"{row['top1']:.2f} ± {row['top1_std']:.2f} %"

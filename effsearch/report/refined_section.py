@@ -3,23 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 from markupsafe import Markup
 
-from effsearch.report.figure import short_label
-from effsearch.report.plots import curves_plot
-from effsearch.report.refined import top1_text
+from effsearch.report.chart import Axis, Chart
+from effsearch.report.refined import network_name, top1_text
 from effsearch.report.rendering import render
 
-_UP, _DOWN, _SAME = "#2e8b57", "#d1495b", "#52606d"
+_DASHES = ("", "8 4", "2 3", "10 3 2 3", "14 5", "5 2 2 2 2 2")
 _ROW, _LEFT, _RIGHT, _WIDTH = 28, 250, 470, 720
 
 
 def refined_section(refined: Mapping[str, Any]) -> Markup:
     """Return the page's part on a refinement, as HTML."""
     slopes = _slopes(refined["networks"])
-    return render("refined.html", refined=refined, slopes=slopes, curves=curves_plot(refined))
+    return render("refined.html", refined=refined, slopes=slopes, curves=_curves(refined))
+
+
+def _curves(refined: Mapping[str, Any]) -> dict[str, Any]:
+    """Return top-1 over epochs for each network that has it, told apart by dashes."""
+    rows = [row for row in refined["networks"] if row["curve"]]
+    chart = Chart(
+        Axis("epochs", 0.0, float(refined["epochs"])),
+        Axis.around(refined["unit"], (top1 for row in rows for _, top1 in row["curve"]), 0.05),
+    )
+    lines = [
+        {
+            "name": network_name(row),
+            "points": chart.line(row["curve"]),
+            "places": [chart.place(*point) for point in row["curve"]],
+            "dashes": dashes,
+        }
+        for row, dashes in zip(rows, cycle(_DASHES), strict=False)
+    ]
+    return {"chart": chart, "lines": lines}
 
 
 def _slopes(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -35,8 +54,8 @@ def _slopes(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             {
                 "y1": y1,
                 "y2": y2,
-                "colour": _UP if after < before else _DOWN if after > before else _SAME,
-                "name": short_label(row["name"]) if row["baseline"] else row["digest"],
+                "moved": "up" if after < before else "down" if after > before else "same",
+                "name": network_name(row),
                 "top1": top1_text(row),
             }
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -11,17 +11,36 @@ from markupsafe import Markup
 from effsearch.messages import percent
 from effsearch.report.figure import short_label
 from effsearch.report.held_out_error import error_text
-from effsearch.report.refined import epochs_text, top1_text
+from effsearch.report.refined import epochs_text, network_name, top1_text
 
 
 def _fixed(value: float, digits: int) -> str:
     return f"{value:.{digits}f}"
 
 
-def _megabytes(row: Mapping[str, Any], name: str) -> str:
+def _megabytes(count: int | None) -> str:
     """Return a number of bytes in MB; older runs have none."""
-    value = row.get(name)
-    return "" if value is None else f"{value / 1e6:.2f} MB"
+    return "" if count is None else f"{count / 1e6:.2f}"
+
+
+def _waterfall(parts: Sequence[Mapping[str, Any]]) -> list[tuple[str, float, float, str]]:
+    """Return a bar for each part of a latency: name, begin and length in percent, text."""
+    total = sum(part["value"] for part in parts) or 1.0
+    bars, start = [], 0.0
+    for part in parts:
+        share = 100 * part["value"] / total
+        bars.append((part["part"], start, share, f"{part['value']:.3f} ms {part['kind']}"))
+        start += share
+    return bars
+
+
+def _shares(choices: Sequence[Mapping[str, Any]]) -> list[tuple[str, float, float, str]]:
+    """Return a bar for each choice: name, begin and length in percent, text."""
+    most = max(row["share"] for row in choices) or 1.0
+    return [
+        (row["axis"], 0.0, 100 * row["share"] / most, f"{100 * row['share']:.1f} %")
+        for row in choices
+    ]
 
 
 _ENVIRONMENT = Environment(
@@ -36,9 +55,12 @@ _ENVIRONMENT.filters |= {
     "error_text": error_text,
     "fixed": _fixed,
     "megabytes": _megabytes,
+    "network_name": network_name,
     "percent": percent,
+    "shares": _shares,
     "short_label": short_label,
     "top1": top1_text,
+    "waterfall": _waterfall,
 }
 
 

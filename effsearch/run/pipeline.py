@@ -14,6 +14,7 @@ from effsearch.run.by_hand import best_published
 from effsearch.run.explained import explained
 from effsearch.run.helpers import Helpers
 from effsearch.run.nothing_fits import nothing_fits
+from effsearch.run.other_devices import on_other_devices
 from effsearch.run.searching import Searched, searched
 from effsearch.run.start import Start
 from effsearch.run.summary import make_summary, write_summary
@@ -22,6 +23,7 @@ from effsearch.run.winner_facts import winner_facts
 from effsearch.run.winner_files import drop_beyond
 from effsearch.run.winner_folder import write_winner
 from effsearch.search.candidates import Record
+from effsearch.search.importance import importances
 from effsearch.search.measured_here import MeasuredHere
 from effsearch.search.processes import one_thread
 from effsearch.search.progress import Progress, Silent
@@ -29,6 +31,8 @@ from effsearch.search.study import StudyStore
 from effsearch.search.winners import choose_winners
 
 if TYPE_CHECKING:
+    import optuna
+
     from effsearch.refine.refinement import Refinement
 
 _MOST_HELPERS = 4  # processes of half a gigabyte
@@ -64,7 +68,7 @@ def run(
     try:
         found = searched(start, store, progress, say, stop)
         say(f"{found.considered} networks considered; writing {start.folder}")
-        return _write(start, found, began, helpers, say, stop)
+        return _write(start, found, store.study, began, helpers, say, stop)
     finally:
         helpers.close()
         store.close()
@@ -73,6 +77,7 @@ def run(
 def _write(
     start: Start,
     found: Searched,
+    study: optuna.Study,
     began: float,
     helpers: Helpers,
     say: Callable[[str], None],
@@ -104,6 +109,8 @@ def _write(
 
         add_refined(summary, refinement, winners, best_published(records))
     summary["explain"] = explained(start.space, evaluator, winners)
+    summary["importance"] = importances(study)
+    summary["other_devices"] = on_other_devices(winners, evaluator.table.name)
     _export(start, winners, here, opinion, refinement, helpers)
     write_summary(folder, summary)
     regenerate(folder)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -188,7 +188,7 @@ def to_trial(space: SearchSpace, record: Record) -> FrozenTrial:
     return optuna.create_trial(
         state=TrialState.FAIL if record.failed else TrialState.COMPLETE,
         values=None if record.failed else [outcome.lower_bound, outcome.quantile_ms],
-        constraints=None if record.failed else dict(record.excess),
+        system_attrs=None if record.failed else constraints(record.excess),
         **described(
             space,
             record.candidate,
@@ -197,6 +197,15 @@ def to_trial(space: SearchSpace, record: Record) -> FrozenTrial:
             excess=dict(record.excess),
         ),
     )
+
+
+def constraints(excess: Mapping[str, float]) -> dict[str, Any]:
+    """Return a trial's excess over the limits as what Optuna keeps of constraints.
+
+    As a list, which all versions and optuna-dashboard read; newer ones can name each, which the
+    dashboard passes over (0.21), so that its front would hold what is over the limits.
+    """
+    return {"constraints": list(excess.values())}
 
 
 def described(space: SearchSpace, candidate: Candidate, **attributes: Any) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from effsearch.search.study import (
     DIRECTIONS,
     OBJECTIVES,
     candidate_of,
+    constraints,
     described,
     from_trial,
     quiet,
@@ -185,8 +186,8 @@ class SharedStudy:
             if outcome.error:
                 self._storage.set_trial_state_values(claim.trial_id, TrialState.FAIL)
                 return
-            for name, value in excess.items():
-                trial.set_constraint(name, value)
+            for name, value in constraints(excess).items():
+                self._storage.set_trial_system_attr(claim.trial_id, name, value)
             values = [outcome.lower_bound, outcome.quantile_ms]
             self._storage.set_trial_state_values(claim.trial_id, TrialState.COMPLETE, values)
         except UpdateFinishedTrialError:

@@ -68,7 +68,12 @@ def test_plain_optuna_reads_the_study(tiny, records, tmp_path):
     assert set(first.params) <= axes
     assert len(first.params) >= 5
     assert first.values == [records[0].outcome.lower_bound, records[0].outcome.quantile_ms]
-    assert first.constraints == {"latency": 0.1}
+    assert list(first.constraints.values()) == [0.1]
+    assert first.system_attrs["constraints"] == [0.1]  # what optuna-dashboard reads
+    within = [t.number for t in study.trials if t.values and max(t.constraints.values()) <= 0]
+    assert within == [r.number for r in records if r.feasible]
+    assert study.best_trials
+    assert {t.number for t in study.best_trials} <= set(within)
     assert study.trials[-1].state == optuna.trial.TrialState.FAIL
     assert study.trials[12].params == {}
 
