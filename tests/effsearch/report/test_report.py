@@ -5,13 +5,18 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shlex
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from effsearch.accuracy.registry import load_source
 from effsearch.latency import DeviceTable
-from effsearch.report.figure import limits, short_label
+from effsearch.report.commands import next_commands
+from effsearch.report.figure import limits, short_label, split
+from effsearch.report.front_chart import MOST_CANDIDATES, choices, front_chart, rows_of
 from effsearch.report.html import write_report
 from effsearch.report.run_files import FRONT, read_card, read_summary, read_trials
 from effsearch.report.write import regenerate
@@ -151,6 +156,56 @@ def test_page_escapes_what_comes_from_outside(folder):
     text = (folder / "page.html").read_text()
     assert "<h1>Backbones for &lt;b&gt;x&lt;/b&gt;" in text
     assert "a &lt; b" in text
+
+
+def test_a_page_of_very_many_candidates_stays_light(folder):
+    trials, front, summary = read_trials(folder), read_trials(folder, FRONT), read_summary(folder)
+    candidates = split(trials)[0]
+    many = pd.concat([trials, *[candidates] * (30_000 // len(candidates))], ignore_index=True)
+    chart = front_chart(many, front, summary)
+    drawn = sum(len(g.points) for g in chart.groups if g.key in ("over", "within"))
+    assert drawn <= MOST_CANDIDATES
+    assert chart.left_out == len(split(many)[0]) - MOST_CANDIDATES
+    write_report(folder / "page.html", many, front, summary, [])
+    assert (folder / "page.html").stat().st_size < 2_000_000
+    assert f"{chart.left_out:,} are left out" in (folder / "page.html").read_text()
+
+
+def test_what_is_drawn_and_what_is_beyond_the_edges_is_all_there_is(folder):
+    trials, front, summary = read_trials(folder), read_trials(folder, FRONT), read_summary(folder)
+    chart = front_chart(trials, front, summary)
+    done = (trials["state"] == "complete").sum()
+    assert len(chart.points) + chart.beyond == done + len(front)
+    assert all(0 <= x <= 100 and 0 <= y <= 100 for g in chart.groups for x, y in g.places)
+
+
+def test_rows_are_filtered_by_what_their_networks_have(records, folder):
+    trials = read_trials(folder)
+    for record, row in zip(records, rows_of(trials), strict=True):
+        network = record.candidate.architecture
+        found = choices(row)
+        assert found["blocks"] == sorted({b.type for s in network.stages for b in s.blocks})
+        assert (found["stem"], found["stages"]) == (network.stem.type, len(network.stages))
+
+
+def test_older_tables_without_architectures_make_a_page(folder):
+    for name in ("trials.csv", FRONT):
+        pd.read_csv(folder / name).drop(columns="architecture").to_csv(folder / name, index=False)
+    text = regenerate(folder)[1].read_text()
+    assert "SHViT-S1" in text
+    assert "stage by stage" not in text
+
+
+def test_commands_name_the_run_as_a_shell_takes_it():
+    summary = {"winners": [{"path": "winners/1"}]}
+    commands = [shlex.split(text) for _, text in next_commands(Path("my runs/a"), summary)]
+    assert [words[:2] for words in commands] == [
+        ["effsearch", name] for name in ("train", "measure", "export", "run")
+    ]
+    assert commands[0][2] == "my runs/a/winners/1"
+    assert commands[3][2:4] == ["--resume", "my runs/a"]
+    assert len(next_commands(Path("a"), summary | {"refined": {}})) == 3
+    assert next_commands(Path("a"), {"winners": []}) == []
 
 
 def test_limits_hold_the_budget_and_the_networks_near_it(folder):
