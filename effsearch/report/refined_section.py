@@ -13,7 +13,7 @@ from effsearch.report.refined import network_name, top1_text
 from effsearch.report.rendering import render
 
 _DASHES = ("", "8 4", "2 3", "10 3 2 3", "14 5", "5 2 2 2 2 2")
-_ROW, _LEFT, _RIGHT, _WIDTH = 28, 250, 470, 720
+_ROW, _LEFT, _RIGHT, _WIDTH = 28, 180, 320, 600
 
 
 def refined_section(refined: Mapping[str, Any]) -> Markup:

@@ -59,6 +59,8 @@ def test_a_candidate_is_claimed_once_and_what_is_told_is_read_by_all(join, tiny,
     for claim, outcome in zip(mine, outcomes, strict=False):
         one.tell(claim, outcome, LIMITS)
     other.tell(theirs[0], Outcome(error="no such kernel"), LIMITS)
+    found = [trial.system_attrs["constraints"] for trial in one._trials() if trial.values]
+    assert found == [list(LIMITS.excess(o).values()) for o in outcomes[:3]]
     for driver in (one, other, join()):
         state = driver.read()
         assert [r.candidate for r in state.records] == wanted
