@@ -45,7 +45,8 @@ class Axis:
         """Return the place and the text of each tick."""
         from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator
 
-        locator = LogLocator(base=10, subs=LOG_STEPS) if self.log else MaxNLocator(6, steps=[1, 2, 5, 10])
+        even = MaxNLocator(6, steps=[1, 2, 5, 10])
+        locator = LogLocator(base=10, subs=LOG_STEPS) if self.log else even
         values = [v for v in locator.tick_values(self.low, self.high) if self.low <= v <= self.high]
         text = EngFormatter(sep="") if self.high >= _ABBREVIATED else "{:g}".format
         return [(self.place(v), text(float(v))) for v in values]
