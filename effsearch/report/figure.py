@@ -185,7 +185,7 @@ def pareto_figure(trials: pd.DataFrame, front: pd.DataFrame, summary: Mapping[st
             rows = published[published["source"].map(family) == name]
             rows = rows[rows["quantile_ms"] <= right].sort_values("quantile_ms")
             label = f"{NAMES[name]}, published"
-            _marks(axes, rows, MARKERS[name], 6, FAMILY_COLOURS[name], label, 6)
+            _marks(axes, rows, MARKERS[name], 7, FAMILY_COLOURS[name], label, 6)
         axes.set_xlim(left, right)
         axes.set_ylim(bottom, top)
         own = own_rows(trials, summary.get("yours", []))

@@ -24,6 +24,7 @@ from effsearch.report.figure import (
 from effsearch.report.own import own_rows
 
 MOST_CANDIDATES = 3000  # a page of more is slow, and over 2 MB
+_RUN = re.compile(r"(\w+)x(\d+)")  # of equal blocks: type and depth
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def front_chart(
         ("within", "candidate within the limits", drawn[fits]),
         ("front", "front", front),
         ("scaled", "published networks scaled by hand", scaled),
-        *((key, name, published[published["source"].map(family) == key])
+        *((key, f"{name}, published", published[published["source"].map(family) == key])
           for key, name in NAMES.items()),
         ("yours", "yours", own_rows(trials, summary.get("yours", []))),
         ("winner", "winner", winners),
@@ -143,7 +144,7 @@ def _point(key: str, row: Mapping[str, Any], ranks: Mapping[str, int]) -> dict[s
             f"{row['mean_ms']:.3f} ± {row['std_ms']:.3f} ms (bound {row['quantile_ms']:.3f})\n"
             f"score {row['score']:.2f} ± {row['score_std']:.2f} (bound {row['lower_bound']:.2f})\n"
             f"{row['params'] / 1e6:.2f} M parameters, {row['macs'] / 1e6:.0f} M MACs\n"
-            + str(row["blocks"]).replace("|", "\n")
+            + _RUN.sub(r"\2 \1", str(row["blocks"])).replace("|", "\n").replace("+", " + ")
         ),
         "ms": round(float(row["quantile_ms"]), 4),
         **choices(row),
@@ -165,7 +166,7 @@ def choices(row: Mapping[str, Any]) -> dict[str, Any]:
     if row.get("architecture"):
         stem = str(json.loads(str(row["architecture"]))["stem"]["type"])
     return {
-        "blocks": sorted(set(re.findall(r"([a-z_0-9]+?)x\d+", text))),
+        "blocks": sorted({type_ for type_, _ in _RUN.findall(text)}),
         "stem": stem,
         "stages": text.count("|") + 1,
     }

@@ -3,11 +3,12 @@ const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 const one = (selector, root = document) => root.querySelector(selector);
 const element = (tag, text = "", more = {}) => Object.assign(document.createElement(tag), { textContent: text, ...more });
 
-// The picture: the nearest mark that is shown says its numbers.
+// The picture: the nearest mark that is shown says its numbers; nearest by its edge, not its centre.
 const NEAR_PX = 24;
 const plot = one("#front svg"), ring = one("#ring"), tip = one("#tip"), form = one("#filters");
 const points = JSON.parse(one("#points").textContent);
 const marks = all("#front .mark");
+const radius = marks.map((mark) => mark.getBBox().width / 2);
 const shown = (mark) => !mark.closest("[hidden]");
 
 function nearest(x, y) {
@@ -17,7 +18,7 @@ function nearest(x, y) {
     if (!shown(mark)) return;
     const dx = (parseFloat(mark.getAttribute("x")) / 100) * box.width - (x - box.left);
     const dy = (parseFloat(mark.getAttribute("y")) / 100) * box.height - (y - box.top);
-    const distance = Math.hypot(dx, dy);
+    const distance = Math.hypot(dx, dy) - radius[i];
     if (distance <= least) { best = i; least = distance; }
   });
   return best;
