@@ -31,7 +31,7 @@ WRITERS = {
     "calibrate": ("calibrate rows.csv --device new", [0, 500]),
     "kit": ("kit --device new --space tiny --networks 5 --out o", [0, 3000, 100_000]),
     "run": (f"{RUN} --out o", [0, 600, 3000, 20_000, 100_000]),
-    "report": ("report run", [0, 50_000, 1_000_000]),
+    "report": ("report run", [0, 50_000, 120_000]),
     "resume": ("run --resume run --trials 26 --workers 1", [0, 600, 20_000]),
     "train": (TRAIN, [0, 5000]),
     "supernet": (SUPERNET, [0, 5000]),

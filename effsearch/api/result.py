@@ -167,6 +167,7 @@ class Result:
             shutil.copytree(self.folder, folder)
         except OSError as error:
             raise UserError(f"{folder}: cannot be written ({error.strerror or error})") from None
+        regenerate(Path(folder))  # the page's commands name the folder
         return load(folder)
 
     def __repr__(self) -> str:

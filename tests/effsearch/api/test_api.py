@@ -84,6 +84,7 @@ def test_a_temporary_run_ends_with_its_result(result, tmp_path):
 
 def test_what_is_saved_is_loaded(result, tmp_path):
     saved = result.save(tmp_path / "run")
+    assert f"train {tmp_path / 'run'}" in saved.report().read_text()
     assert saved.folder == tmp_path / "run"
     assert repr(effsearch.load(tmp_path / "run")) == repr(result)
     assert saved.report().read_text().startswith("<!doctype html>")
