@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 
 from effsearch.files import atomic_write_text
-from effsearch.report.chart import Axis, Chart
 from effsearch.report.commands import next_commands
 from effsearch.report.front_chart import choices_of, front_chart
 from effsearch.report.networks import front_rows, network_rows
+from effsearch.report.progress import progress_chart
 from effsearch.report.refined_section import refined_section
 from effsearch.report.rendering import render
 from searchspace.drawing import FAMILY_COLOURS
@@ -51,21 +51,8 @@ def write_report(
         front_length=len(front),
         choices=choices_of(row["choices"] for row in of_front),
         networks=network_rows(trials, summary, cards),
-        progress=_progress(summary.get("progress") or []),
+        progress=progress_chart(summary, trials),
         refined=refined_section(summary["refined"]) if "refined" in summary else "",
         commands=next_commands(path.parent, summary),
     )
     atomic_write_text(path, text)
-
-
-def _progress(points: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Return the front's hypervolume over the networks considered; None where it is not known."""
-    if len(points) < 2 or not points[-1]["hypervolume"]:
-        return None
-    last = points[-1]["hypervolume"]
-    shares = [(point["considered"], 100 * point["hypervolume"] / last) for point in points]
-    chart = Chart(
-        Axis("networks considered", 0.0, float(shares[-1][0])),
-        Axis.around("hypervolume, % of the last", (share for _, share in shares), 0.05),
-    )
-    return {"chart": chart, "line": chart.line(shares)}

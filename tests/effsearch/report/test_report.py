@@ -18,6 +18,7 @@ from effsearch.report.commands import next_commands
 from effsearch.report.figure import limits, short_label, split
 from effsearch.report.front_chart import MOST_CANDIDATES, choices, front_chart, rows_of
 from effsearch.report.html import write_report
+from effsearch.report.progress import progress_chart
 from effsearch.report.run_files import FRONT, read_card, read_summary, read_trials
 from effsearch.report.write import regenerate
 from effsearch.run.by_hand import best_published
@@ -259,3 +260,15 @@ def test_a_wrong_field_of_a_card_is_named(tmp_path):
     latency["quantile"] = number
     (tmp_path / "card.json").write_text(json.dumps(card))
     assert read_card(tmp_path) == card
+
+
+def test_the_front_grows_with_the_candidates(folder):
+    trials, summary = read_trials(folder), read_summary(folder)
+    found = progress_chart(summary, trials)
+    heights = [float(pair.split(",")[1]) for pair in found.line.split()]
+    assert heights == sorted(heights, reverse=True)  # from below
+    first, last = found.points
+    assert first["hypervolume"] < last["hypervolume"]
+    fits = trials[(trials["feasible"] == 1) & (trials["origin"] != "published")]
+    assert last["best_lower_bound"] == fits["lower_bound"].max()
+    assert progress_chart(summary, trials[:0]) is None
