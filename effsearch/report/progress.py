@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from effsearch.report.chart import Axis, Chart
-from effsearch.search.pareto import hypervolume
+from effsearch.search.pareto import hypervolume, non_dominated
 
 _POINTS = 50
 
@@ -50,17 +50,23 @@ def progress_chart(summary: Mapping[str, Any], trials: pd.DataFrame) -> Progress
 
 
 def _recorded(trials: pd.DataFrame, budget_ms: float) -> Sequence[Mapping[str, Any]]:
-    """Return how the front grew over the recorded candidates, up from the worst that fits."""
+    """Return how the front grew over the recorded candidates.
+
+    The reference point is the budget and the least score on the last front.
+    """
     fits = trials[(trials["feasible"] == 1) & (trials["origin"] != "published")]
     if fits.empty:
         return []
-    costs, scores = fits["quantile_ms"].to_numpy(), fits["lower_bound"].to_numpy()
+    costs, scores = fits["quantile_ms"].to_numpy(float), fits["lower_bound"].to_numpy(float)
+    least = float(scores[non_dominated(scores, costs)].min())
     counts = np.unique(np.linspace(1, len(fits), _POINTS).astype(int))
     return [
         {
             "considered": int(fits["number"].iloc[count - 1]) + 1,
             "best_lower_bound": float(scores[:count].max()),
-            "hypervolume": hypervolume(scores[:count], costs[:count], scores.min(), budget_ms),
+            "hypervolume": hypervolume(
+                scores[:count].tolist(), costs[:count].tolist(), least, budget_ms
+            ),
         }
         for count in counts
     ]
