@@ -55,7 +55,13 @@ def kit(
 
 
 def calibrate(
-    file: Annotated[Path, typer.Argument(help="A kit's measurements.csv, or one like it.")],
+    measurements: Annotated[
+        Path,
+        typer.Argument(
+            help="A kit's measurements.csv, or one like it; or the kit's folder of a benchmark "
+            "tool's output, a file for each network."
+        ),
+    ],
     device: Annotated[
         str | None, typer.Option("--device", help="Name of the table; the CSV's by default.")
     ] = None,
@@ -79,6 +85,7 @@ def calibrate(
     """
     from effsearch.latency.calibrate import calibration
     from effsearch.latency.calibrate.kit import check_name
+    from effsearch.latency.calibrate.outputs import read_outputs
     from effsearch.latency.calibrate.rows import read_rows
     from effsearch.latency.catalogue import is_shipped
     from effsearch.latency.timing.machine import slug
@@ -100,16 +107,16 @@ def calibrate(
         raise UserError("--base and --guide exclude each other; give one of them")
     if device is not None:
         check_name(device)
-    measured = read_rows(file)
+    measured = read_outputs(measurements) if measurements.is_dir() else read_rows(measurements)
     name = device or slug(measured.header.get("device", ""))
     if not name:
-        raise UserError(f"--device: name the table ({file} has no line '# device: NAME')")
+        raise UserError(f"--device: name the table ({measurements} has no line '# device: NAME')")
     check_name(name)
     if name in (base, guide):
         raise UserError(f"--device: {name} is the table to start from; name the new one otherwise")
     if is_shipped(name):
         say(f"{name} is a shipped table too; the one to be stands before it, until it is removed")
-    say(f"fitting {len(measured.rows)} networks of {file}")
+    say(f"fitting {len(measured.rows)} networks of {measurements}")
     if base:
         card = calibration.move(measured, base, name)
     else:

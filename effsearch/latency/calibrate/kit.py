@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from effsearch.latency.calibrate import kit_guide, kit_runner
-from effsearch.latency.calibrate.rows import ARCHITECTURES, HEADER_KEYS
+from effsearch.latency.calibrate.rows import ARCHITECTURES, CSV, HEADER_KEYS
 from effsearch.latency.cost_model import Array
 from effsearch.latency.models import processor_features as processor
 from effsearch.latency.models.price_prior import processor_prior
@@ -32,7 +32,8 @@ MAX_COST_QUANTILE = 0.75
 _DESIGN_NOISE = 0.05  # log error of a model of totals; only its ratio to the prior's spread matters
 COLUMNS = ("index", "file", "digest", "latency_ms", "runs")
 MODELS, PACKAGES = "models", "coreml"
-CSV, GUIDE, RUNNER = "measurements.csv", "MEASURE.md", "measure.py"
+GUIDE, RUNNER = "MEASURE.md", "measure.py"
+SCRIPTS = ("measure_android.sh", "measure_jetson.sh")  # beside this module; copied as they are
 
 Report = Callable[[str], None]
 
@@ -160,6 +161,8 @@ def write_kit(
             kit_guide.page(device, space.name, len(chosen), FIRST, packages), encoding="utf-8"
         )
         shutil.copyfile(kit_runner.__file__, part / RUNNER)
+        for script in SCRIPTS:
+            shutil.copyfile(Path(__file__).with_name(script), part / script)
         _write_csv(part / CSV, device, chosen)
         if folder.exists():
             folder.rmdir()

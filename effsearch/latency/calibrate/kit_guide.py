@@ -25,21 +25,40 @@ What makes good numbers, everywhere:
 2. Connect the device by cable, unlock it, turn Developer Mode on (Settings > Privacy & Security).
 3. Open a package in Xcode, choose the tab *Performance*, then *+*, the device, and compute units
    *All* (or *CPU and Neural Engine*; the same for all of them), and *Run Test*.
-4. Copy *Prediction, median* in ms into the row of the same number. The report also shows where each
-   operator ran: worth a look when a network is much slower than its neighbours.
+4. Copy *Prediction, median* in ms into the row of the same number; *Load* and *Compilation* are of
+   no use here. The report also shows where each operator ran: worth a look when a network is much
+   slower than its neighbours. The report's own file cannot be read: its format is not documented.
 
 ## Android
-With ONNX Runtime's own tool, `onnxruntime_perf_test`, built for Android (see "Build for Android" in
-ONNX Runtime's documentation) and `adb`:
+On a computer with `adb`, the phone connected, USB debugging on (Settings > Developer options):
 
-    adb push models onnxruntime_perf_test /data/local/tmp/
-    adb shell "cd /data/local/tmp && chmod +x onnxruntime_perf_test && \\
-      ./onnxruntime_perf_test -I -m times -r 50 -e cpu -x 1 -y 1 models/{example}"
+    sh measure_android.sh path/to/onnxruntime_perf_test
+    effsearch calibrate logs --device {device}
 
-`-I` makes up the input, `-x` is the number of threads, `-e` the execution provider (`cpu`, `nnapi`,
-`xnnpack`, `qnn`). Take *P50 latency* (in seconds or ms by version); where only an average is
-printed, take that for all rows. If your app runs networks by other means (LiteRT, a vendor's
-tools), convert the files, measure them with its benchmark tool, and enter those numbers:
+The script pushes each network, runs the tool on one thread of the CPU, and keeps what it prints as
+`logs/NN.log`; interrupted, it goes on where it stopped. `onnxruntime_perf_test` has to be built
+for Android once ("Build for Android" in ONNX Runtime's documentation). Options after the tool stand
+in place of `-e cpu -x 1 -y 1`: `-x` is the number of threads, `-e` the execution provider (`cpu`,
+`nnapi`, `xnnpack`, `qnn`).
+
+With LiteRT: convert `models/NN.onnx` to `tflite/NN.tflite` (the kit has no such files), download
+Google's `android_aarch64_benchmark_model`, and give that as the tool.
+
+## Jetson
+Copy this folder to the Jetson, set the power mode of your application (`sudo nvpmodel -m 0` and
+`sudo jetson_clocks` for the fastest), and run
+
+    sh measure_jetson.sh --fp16
+
+It builds each network with TensorRT's `trtexec`, which takes a minute or so, and keeps what that
+prints as `logs/NN.log`. Copy `logs` back into this folder and run
+
+    effsearch calibrate logs --device {device}
+
+## Any of these tools, run by hand
+`calibrate` reads a folder of their output beside `architectures`, one file for each network, named
+after it (`07.log`): the log of `trtexec` or the JSON of its `--exportTimes`, the log of LiteRT's
+`benchmark_model` or of `onnxruntime_perf_test -s`. Of any other tool, enter the medians in the CSV:
 calibration sees nothing but totals.
 
 ## Anything with ONNX Runtime and Python
@@ -74,6 +93,6 @@ def page(device: str, space: str, count: int, first: int, packages: bool) -> str
         packages: whether the kit has Core ML packages.
     """
     return _PAGE.format(
-        device=device, space=space, count=count, first=first, example="00.onnx",
-        example_yaml="00.yaml", coreml=_WITH_PACKAGES if packages else _WITHOUT_PACKAGES,
+        device=device, space=space, count=count, first=first, example_yaml="00.yaml",
+        coreml=_WITH_PACKAGES if packages else _WITHOUT_PACKAGES,
     )  # fmt: skip

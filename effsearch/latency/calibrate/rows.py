@@ -19,6 +19,7 @@ from searchspace import Operator, UserError, zoo
 MIN_ROWS = 5
 HEADER_KEYS = ("device", "os", "runtime", "compute_unit", "precision", "date")
 ARCHITECTURES = "architectures"  # a kit's folder of YAML, beside its models
+CSV = "measurements.csv"  # a kit's
 _WINNER = "architecture.yaml"
 
 Report = Callable[[str], None]
@@ -29,7 +30,7 @@ class Row:
     """One network's latency on the device.
 
     Attributes:
-        line: in the file, from 1.
+        line: in the file, from 1; the file's place where each network has one of its own.
         target: as the file has it.
         identity: the architecture's digest, or the file of any other network.
         operators: what the device ran.
@@ -89,19 +90,16 @@ def read_rows(path: Path) -> Measurements:
             target = cells.get("file") or cells.get("target") or ""
             if not target:
                 raise UserError("names no network")
-            found = _target(target, path.parent)
-            identity, operators = (
-                _identity(found, target, cells.get("digest", "")),
-                found.operators(),
-            )
-            blocks = block_types(found.architecture) if found.architecture else frozenset()
-            if identity in seen:
-                raise UserError(f"is the same network as line {seen[identity]}; keep one of them")
+            row = measured_row(line, target, latency, path.parent, cells.get("digest", ""))
+            if row.identity in seen:
+                raise UserError(
+                    f"is the same network as line {seen[row.identity]}; keep one of them"
+                )
         except UserError as error:
             wrong.append(f"line {line}: {error}")
             continue
-        seen[identity] = line
-        rows.append(Row(line, target, identity, operators, latency, blocks))
+        seen[row.identity] = line
+        rows.append(row)
     if wrong:
         more = f" (and {len(wrong) - 3} more such lines)" if len(wrong) > 3 else ""
         raise UserError(f"{path}: {'; '.join(wrong[:3])}{more}")
@@ -112,12 +110,49 @@ def read_rows(path: Path) -> Measurements:
             if blank
             else f"{path}: has no rows below line {first_line}"
         )
-    if len(rows) < MIN_ROWS:
-        raise UserError(
-            f"{path}: {len(rows)} measured network{'s' if len(rows) > 1 else ''} "
-            f"({_lines([r.line for r in rows])}); at least {MIN_ROWS} are needed, 10 recommended"
-        )
+    check_count(path, [f"line {r.line}" for r in rows])
     return Measurements(tuple(rows), header)
+
+
+def read_header(path: Path) -> dict[str, str]:
+    """Return what a CSV's leading lines say.
+
+    Raises:
+        UserError: where it cannot be read or is empty.
+    """
+    return _split(path)[0]
+
+
+def measured_row(line: int, target: str, latency_ms: float, folder: Path, digest: str = "") -> Row:
+    """Return one network's row.
+
+    Args:
+        line: where it is in its file.
+        target: a published network's name, or a file relative to `folder`.
+        latency_ms: for one image.
+        folder: that the target is relative to.
+        digest: of the architecture that is expected, if any.
+
+    Raises:
+        UserError: where the target cannot be read or is another architecture.
+    """
+    found = _target(target, folder)
+    identity, operators = _identity(found, target, digest), found.operators()
+    blocks = block_types(found.architecture) if found.architecture else frozenset()
+    return Row(line, target, identity, operators, latency_ms, blocks)
+
+
+def check_count(path: Path, places: list[str]) -> None:
+    """Check that enough networks were measured.
+
+    Raises:
+        UserError: where they are not; names where they are.
+    """
+    if len(places) < MIN_ROWS:
+        raise UserError(
+            f"{path}: {len(places)} measured network{'s' if len(places) > 1 else ''} "
+            f"({', '.join(places)}); at least {MIN_ROWS} are needed, 10 recommended"
+        )
 
 
 def _records(reader: csv.DictReader[str], path: Path) -> Iterator[dict[str, str]]:

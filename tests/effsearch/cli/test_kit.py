@@ -1,10 +1,11 @@
 import json
 
+import numpy as np
 import pytest
 
 from effsearch.cli import main
 from effsearch.latency import DeviceTable
-from searchspace import zoo
+from searchspace import SearchSpace, zoo
 
 
 def call(capsys, *arguments):
@@ -83,6 +84,31 @@ def test_calibrated_table_is_listed_and_used(capsys, home, filled_in):
     status, out, _ = call(capsys, "predict", "shvit_s1", "--device", "my-phone", "--json")
     assert status == 0
     assert json.loads(out)["predictions"][0]["kind"] in ("fitted", "estimated")
+
+
+def test_a_benchmark_tools_output_makes_the_same_table_as_its_medians(capsys, home, tmp_path):
+    space, rng = SearchSpace.load("tiny"), np.random.default_rng(0)
+    for part in ("architectures", "logs"):
+        (tmp_path / "kit" / part).mkdir(parents=True)
+    rows = ["file,latency_ms"]
+    for number in range(6):
+        space.sample(rng).to_yaml(tmp_path / "kit" / "architectures" / f"0{number}.yaml")
+        rows.append(f"architectures/0{number}.yaml,{number + 1.5}")
+        text = f"Session creation time cost: 1 s\nP50 Latency: {(number + 1.5) / 1000} s\n"
+        (tmp_path / "kit" / "logs" / f"0{number}.log").write_text(text)
+    (tmp_path / "kit" / "measurements.csv").write_text("\n".join(rows))
+    answers = []
+    for name in ("logs", "measurements.csv"):
+        status, out, _ = call(
+            capsys, "calibrate", str(tmp_path / "kit" / name), "--device", "mine", "--json"
+        )
+        assert status == 0
+        answers.append(json.loads(out))
+    assert answers[0] == answers[1]
+    (tmp_path / "kit" / "logs" / "03.log").write_text("Session creation time cost: 1 s\n")
+    status, out, err = call(capsys, "calibrate", str(tmp_path / "kit" / "logs"), "--device", "mine")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "03.log: lacks the line 'P50 Latency'" in err
 
 
 def test_refining_is_closer_than_the_table_it_started_from(capsys, home, filled_in):

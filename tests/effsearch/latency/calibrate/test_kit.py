@@ -91,8 +91,11 @@ def test_page_names_this_kit(written):
     page = (written.folder / "MEASURE.md").read_text()
     assert "--device my-phone" in page
     assert "{" not in page
-    for runtime in ("Xcode", "onnxruntime_perf_test", "measure.py"):
+    for runtime in ("Xcode", "onnxruntime_perf_test", "trtexec", "measure.py"):
         assert runtime in page
+    for script in kit.SCRIPTS:
+        assert f"sh {script} " in page
+        assert (written.folder / script).read_text().startswith("#!/bin/sh\n")
 
 
 def test_script_fills_in_the_file_where_it_is_empty(written, tmp_path):
