@@ -17,7 +17,9 @@ WHOLE = [f"docs/add_a_{what}.md" for what in ("block", "device", "runtime", "sco
 # Placeholders of a sentence, as good as a number or a name.
 STANDS_FOR = {"B": "2", "K": "5", "N": "3", "M": "1", "COMMAND": "run"}
 # Options of programs that are not this one.
-OTHERS = {"--head", "--address", "--help", "--provider", "--first"}
+OTHERS = {
+    "--head", "--address", "--help", "--provider", "--first", "--fp16", "--exportTimes",
+}  # fmt: skip
 # Words that only the example package of a page makes the program take.
 EXAMPLE = {"--power", "0.5"}
 _LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")

@@ -2,7 +2,7 @@
 
 One reader a format, in `READERS`. A reader returns None of what is not its tool's, and complains of
 its tool's output where the figure is missing, so that nothing is taken from a run that was cut off.
-Xcode's report on a Core ML package has no reader: the format of its file is not documented.
+Xcode's report on a Core ML package has no reader: no description of its format was found.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def trtexec_times(text: str) -> Reading | None:
         return None
     try:
         times = [float(query["latencyMs"]) for query in json.loads(text)]
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         raise UserError("is cut off or changed; let trtexec --exportTimes write it anew") from None
     return Reading("trtexec", "TensorRT", "median", statistics.median(times))
 
@@ -96,7 +96,8 @@ def benchmark_model(text: str) -> Reading | None:
     graph = re.search(r"Graph: \[(.+?)\]", text) or re.search(r"Loaded model (\S+)", text)
     model = graph[1] if graph else ""
     of_litert_2 = re.findall(rf"Inference \(avg\): +{_NUMBER} ms", text)
-    in_us = re.findall(rf"Inference timings in us: .*\bInference \(avg\): {_NUMBER}", text)
+    # The figure ends its line: without the line's end it may lack digits.
+    in_us = re.findall(rf"Inference timings in us: .*\bInference \(avg\): {_NUMBER}\s*\n", text)
     mean = _only(
         of_litert_2 + in_us, "'Inference (avg): ...'", "let benchmark_model run to its end"
     )

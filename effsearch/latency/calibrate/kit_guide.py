@@ -22,12 +22,13 @@ What makes good numbers, everywhere:
 
 ## iPhone and iPad (Xcode's Core ML performance report)
 1. {coreml}
-2. Connect the device by cable, unlock it, turn Developer Mode on (Settings > Privacy & Security).
+2. Connect the device (iOS 16 or later) by cable, unlock it, turn Developer Mode on (Settings >
+   Privacy & Security).
 3. Open a package in Xcode, choose the tab *Performance*, then *+*, the device, and compute units
    *All* (or *CPU and Neural Engine*; the same for all of them), and *Run Test*.
 4. Copy *Prediction, median* in ms into the row of the same number; *Load* and *Compilation* are of
    no use here. The report also shows where each operator ran: worth a look when a network is much
-   slower than its neighbours. The report's own file cannot be read: its format is not documented.
+   slower than its neighbours. The report's own file is not read by `calibrate`.
 
 ## Android
 On a computer with `adb`, the phone connected, USB debugging on (Settings > Developer options):

@@ -19,7 +19,8 @@ stop() {
 }
 
 trtexec=${TRTEXEC:-$(command -v trtexec || echo /usr/src/tensorrt/bin/trtexec)}
-[ -x "$trtexec" ] || stop 2 "$trtexec is not there; JetPack's package libnvinfer-bin has it, or name it in TRTEXEC"
+[ -x "$trtexec" ] ||
+    stop 2 "$trtexec is not there; install JetPack's package libnvinfer-bin, or name it in TRTEXEC"
 mkdir -p "$here/logs"
 count=0
 total=$(ls "$here"/models/*.onnx | wc -l)
@@ -33,7 +34,8 @@ for model in "$here"/models/*.onnx; do
     status=$?
     if [ $status -ne 0 ] || ! grep -q "\] Latency: min" "$part"; then
         mv "$part" "$here/failed.log"
-        stop 1 "$file did not run; failed.log has what trtexec printed, last: $(tail -n 1 "$here/failed.log")"
+        stop 1 "$file did not run; failed.log has what trtexec printed, at its end:" \
+            "$(tail -n 1 "$here/failed.log")"
     fi
     mv "$part" "$log"
     echo "$count of $total: $(grep "\] Latency: min" "$log" | tail -n 1)" >&2

@@ -53,8 +53,8 @@ def read_outputs(folder: Path) -> Measurements:
             continue
         if path.suffix == ".mlperf":
             raise UserError(
-                f"{path}: the format of Xcode's report is not documented; copy its median into "
-                f"{CSV} and calibrate that"
+                f"{path}: Xcode's report cannot be read; copy its median into {CSV} and "
+                "calibrate that"
             )
         reading = read_output(path)
         name = _network(path, reading, networks)
@@ -80,9 +80,7 @@ def _network(path: Path, reading: Reading, networks: dict[str, Path]) -> str:
     by_model = reading.model.replace("\\", "/").rpartition("/")[2].split(".")[0]
     named = {name for name in (by_file, by_model) if name in networks}
     if len(named) > 1:
-        raise UserError(
-            f"{path}: has run {reading.model}, not {by_file}; give it the name it is of"
-        )
+        raise UserError(f"{path}: has run network {by_model}, not {by_file}; name it after that")
     if not named:
         raise UserError(
             f"{path}: is of no network of the kit; name it after one, from {min(networks)} to "

@@ -5,12 +5,14 @@ sources the readers name; the forms of older versions are those in public logs: 
 has the end-to-end line, TensorFlow Lite's of 2021 no median, ONNX Runtime's of 2020 other wording.
 """
 
+import random
 from pathlib import Path
 
 import pytest
 
 from effsearch.latency.calibrate.benchmark_output import READERS, read_output
 from searchspace import UserError
+from tests.fixtures import mutations
 
 SAMPLES = Path(__file__).parents[3] / "fixtures" / "benchmark_outputs"
 # File, reader, statistic, latency in ms, the model's name, the text from which on it is cut off.
@@ -73,6 +75,38 @@ def test_cut_off_before_its_figure_it_is_refused(tmp_path, file, reader, statist
 
 
 @by_sample
+def test_cut_off_anywhere_it_is_refused_or_whole(tmp_path, file, reader, statistic, ms, model, cut):
+    text = (SAMPLES / file).read_text()
+    whole, path = read_output(SAMPLES / file), tmp_path / file
+    taken = 0
+    for end in range(text.index(cut), len(text), 3):
+        path.write_text(text[:end])
+        try:
+            assert read_output(path) == whole, text[end - 40 : end]
+            taken += 1
+        except UserError:
+            assert not taken, "refused although a shorter piece was not"
+
+
+@by_sample
+def test_spoiled_it_is_read_or_refused_in_one_line(
+    tmp_path, file, reader, statistic, ms, model, cut
+):
+    content = (SAMPLES / file).read_bytes()
+    path = tmp_path / file
+    for number in range(100):
+        rng = random.Random(f"{file} {number}")
+        kinds = mutations.JSON if path.suffix == ".json" else mutations.TEXT
+        path.write_bytes(rng.choice(kinds)(content, rng))
+        try:
+            told = f"{path}: {read_output(path).latency_ms} ms"
+        except UserError as error:
+            told = str(error)
+        assert told.startswith(f"{path}: ")
+        assert "\n" not in told
+
+
+@by_sample
 def test_two_runs_in_a_file_are_refused(tmp_path, file, reader, statistic, ms, model, cut):
     text = (SAMPLES / file).read_text()
     refused(tmp_path, (text + text).encode(), "has 2 lines|is cut off or changed")
@@ -95,6 +129,7 @@ def test_line_ends_and_encodings_of_windows(tmp_path, file, reader, statistic, m
         ('[\n  { "count" : 10 }\n, { "name" : "conv", "timeMs" : 3.1 }\n]\n', "of no tool known"),
         ("\0\1\2 binary \xff", "of no tool known"),
         ('[{"latencyMs": null}]', "cut off or changed"),
+        ('[{"latencyMs": 1' + "0" * 400 + "}]", "cut off or changed"),
         ('[{"latencyMs": NaN}]', "states nan ms"),
         ('[{"latencyMs": 0}]', "states 0 ms"),
         ("[" * 100_000 + '"latencyMs"', "cut off or changed"),

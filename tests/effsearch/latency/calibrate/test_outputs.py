@@ -75,12 +75,12 @@ def test_a_kit_without_its_csv(folder):
         ("03.log", "", r"03.log: is empty"),
         ("03.log", "target,latency_ms\n", r"03.log: is of no tool known here"),
         ("03.log", TRTEXEC[:40], r"03.log: lacks the line"),
-        ("03.log", TRTEXEC.format(model="02.onnx", ms=2), r"03.log: has run 02.onnx, not 03"),
+        ("03.log", TRTEXEC.format(model="02.onnx", ms=2), r"03.log: has run network 02, not 03"),
         ("x.log", TRTEXEC.format(model="x.onnx", ms=2), r"x.log: is of no network.*00 to 05"),
         ("03.json", '[{"latencyMs": 2}]', r"03.log: is of the same network as .*03.json"),
         ("05.log", (SAMPLES / "onnxruntime_perf_test.log").read_text(),
          r"05.log: has the median of onnxruntime_perf_test, 00.log the median of trtexec"),
-        ("05.mlperf", "", r"05.mlperf: .*Xcode's report is not documented; copy its median"),
+        ("05.mlperf", "", r"05.mlperf: Xcode's report cannot be read; copy its median"),
     ],
 )  # fmt: skip
 def test_a_wrong_file_is_named_in_one_line(folder, name, text, complaint):
@@ -185,7 +185,8 @@ def test_android_goes_on_where_it_stopped(folder, phone):
     status, told = run(folder / "measure_android.sh", tool, "-x", "4")
     assert status == 1
     assert (
-        "03.onnx did not run; failed.log has what onnxruntime_perf_test printed, last: Abo" in told
+        "03.onnx did not run; failed.log has what onnxruntime_perf_test printed, at its end: Abo"
+        in told
     )
     assert logs(folder) == ["00.log", "01.log", "02.log"]
     (phone / "broken").write_text("")
@@ -219,7 +220,7 @@ def test_android_with_litert(folder, phone):
         ("unauthorized", "onnxruntime_perf_test", "allow this computer"),
         ("device", "none/onnxruntime_perf_test", "there is no file"),
         ("device", "libonnxruntime.so", "libonnxruntime.so is not known; give onnxruntime_perf"),
-        ("device", "", "name the benchmark tool"),
+        ("device", "", "name the tool, as in"),
     ],
 )
 def test_android_says_in_one_line_what_is_missing(folder, phone, state, tool, complaint):
