@@ -31,7 +31,8 @@ What makes good numbers, everywhere:
    slower than its neighbours. The report's own file is not read by `calibrate`.
 
 ## Android
-On a computer with `adb`, the phone connected, USB debugging on (Settings > Developer options):
+On a computer with `adb` (Windows: in Git Bash or WSL), the phone connected, USB debugging on
+(Settings > Developer options):
 
     sh measure_android.sh path/to/onnxruntime_perf_test
     effsearch calibrate logs --device {device}
