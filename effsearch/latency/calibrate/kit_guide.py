@@ -47,8 +47,8 @@ With LiteRT: convert `models/NN.onnx` to `tflite/NN.tflite` (the kit has no such
 Google's `android_aarch64_benchmark_model`, and give that as the tool.
 
 ## Jetson
-Copy this folder to the Jetson, set the power mode of your application (`sudo nvpmodel -m 0` and
-`sudo jetson_clocks` for the fastest), and run
+Copy this folder to the Jetson, set the power mode of your application (`sudo nvpmodel`), fix the
+clocks (`sudo jetson_clocks`), and run
 
     sh measure_jetson.sh --fp16
 
