@@ -7,12 +7,16 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from searchspace import Architecture, Operator, UserError, operators, zoo
 from searchspace.errors import short
 from searchspace.graph import CONTROL_FLOW
 from searchspace.resolution import parse_resolution
 from searchspace.schema import CLASSIFICATION
+
+if TYPE_CHECKING:
+    from effsearch.training.checkpoint import StoredNetwork
 
 TRIALS = "trials.csv"  # of a run folder; has every recorded candidate with its architecture
 ARCHITECTURE, CHECKPOINT = "architecture.yaml", "model.pt"  # of a winner's, or a training's, folder
@@ -28,13 +32,27 @@ class Target:
         label: as the user wrote it.
         architecture: None for an ONNX file.
         path: the file or folder; None for a published network.
-        checkpoint: a file with its trained weights, where it has them.
+        checkpoint: a file with its weights, where it has one.
+        held: what that file holds, where it was read.
     """
 
     label: str
     architecture: Architecture | None
     path: Path | None
     checkpoint: Path | None = None
+    held: StoredNetwork | None = None
+
+    def stored(self) -> StoredNetwork | None:
+        """Return the network with its weights; None where it has none.
+
+        Raises:
+            UserError: where the checkpoint is damaged.
+        """
+        if self.held is not None or self.checkpoint is None:
+            return self.held
+        from effsearch.training.checkpoint import load_network
+
+        return load_network(self.checkpoint)
 
     def at(self, resolution: str | None) -> Target:
         """Return it with images of another resolution; None changes nothing.
@@ -117,14 +135,23 @@ def load_architecture(text: str) -> Architecture:
     Raises:
         UserError: where there is none; an ONNX file has none.
     """
+    return load_built(text)[1]
+
+
+def load_built(text: str) -> tuple[Target, Architecture]:
+    """Return a target that can be built, and its architecture; see `load_target`.
+
+    Raises:
+        UserError: where there is none; an ONNX file has no architecture.
+    """
     if Path(text).suffix == ".onnx":
         raise UserError(
             f"{text}: this command takes a published network's name, an architecture YAML, a "
             "winner's folder, a checkpoint or RUN#NUMBER, not an ONNX file"
         )
-    architecture = load_target(text).architecture
-    assert architecture is not None
-    return architecture
+    target = load_target(text)
+    assert target.architecture is not None
+    return target, target.architecture
 
 
 def load_classifier(text: str) -> Architecture:
@@ -154,7 +181,7 @@ def _in_folder(text: str, folder: Path) -> Target:
     if (folder / ARCHITECTURE).is_file():
         return Target(text, Architecture.from_yaml(folder / ARCHITECTURE), folder, checkpoint)
     if checkpoint is not None:
-        return Target(text, _in_checkpoint(text, held).architecture, folder, checkpoint)
+        return replace(_in_checkpoint(text, held), path=folder)
     if (folder / TRIALS).is_file():
         raise UserError(
             f"{text}: a run has many networks; name a winner's folder ({folder / 'winners' / '1'}) "
@@ -166,7 +193,8 @@ def _in_folder(text: str, folder: Path) -> Target:
 def _in_checkpoint(text: str, path: Path) -> Target:
     from effsearch.training.checkpoint import load_network
 
-    return Target(text, load_network(path).architecture, path, path)
+    held = load_network(path)
+    return Target(text, held.architecture, path, path, held)
 
 
 def _candidate(run: Path, number: str) -> Architecture:

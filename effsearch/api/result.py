@@ -18,7 +18,6 @@ from effsearch.json_text import parse_json
 from effsearch.report.run_files import FRONT, read_summary, read_trials
 from effsearch.report.write import PAGE, regenerate
 from effsearch.targets import TRIALS, load_target
-from effsearch.training.checkpoint import load_network
 from searchspace import Architecture, Network, UserError, build
 from searchspace.drawing import in_words, table_html
 
@@ -90,10 +89,10 @@ class Winner(Found):
         Raises:
             UserError: where it has none: the run searched, and trained nothing.
         """
-        checkpoint = load_target(str(self.folder)).checkpoint
-        if checkpoint is None:
+        stored = load_target(str(self.folder)).stored()
+        if stored is None:
             raise UserError(f"{self.folder}: was not trained; `effsearch train` trains it")
-        return load_network(checkpoint).build()
+        return stored.build()
 
 
 class Result:

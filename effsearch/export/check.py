@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import onnx
 import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from effsearch.errors import WorkFailedError
 from searchspace import Backbone, Network
@@ -45,13 +46,18 @@ def check_onnx(network: Network | Backbone, model: onnx.ModelProto, seed: int = 
     with torch.no_grad():
         given = [network(torch.from_numpy(image)) for image in images]
     network.train(training)
-    lists = [maps if isinstance(maps, list) else [maps] for maps in given]
-    expected = [np.stack([t.numpy() for t in column]) for column in zip(*lists, strict=True)]
+    columns = zip(*map(listed, given), strict=True)
+    expected = [np.stack([t.numpy() for t in column]) for column in columns]
     errors = [
         np.abs(one - other).max() / (other.std() if count >= _LEAST else _size(other))
         for one, other, count in zip(found, expected, values, strict=True)
     ]
     return float(np.max(errors))
+
+
+def listed(outputs: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
+    """Return a network's outputs as a list: of logits, of one."""
+    return [outputs] if isinstance(outputs, Tensor) else outputs
 
 
 def _size(values: Floats) -> float:
@@ -111,7 +117,7 @@ def randomise(network: nn.Module, seed: int = 0) -> None:
     """
     generator = torch.Generator().manual_seed(seed)
 
-    def uniform(like: torch.Tensor, low: float, high: float) -> torch.Tensor:
+    def uniform(like: Tensor, low: float, high: float) -> Tensor:
         return torch.rand(like.shape, generator=generator) * (high - low) + low
 
     with torch.no_grad():

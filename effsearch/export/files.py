@@ -15,7 +15,7 @@ import torch
 from effsearch.errors import FULL, WorkFailedError
 from effsearch.export.half import TOLERANCE, Half, for_half, to_half
 from effsearch.files import atomic_write, file_name
-from effsearch.targets import at_resolution, load_architecture, load_target
+from effsearch.targets import at_resolution, load_built
 from searchspace import Backbone, Network, UserError, build, zoo
 from searchspace.errors import first_line
 from searchspace.resolution import height_width
@@ -138,20 +138,18 @@ def load_network(
     Raises:
         UserError: where target or weights can't be used.
     """
-    from effsearch.training.checkpoint import EXPORTED, FORMAT, load_network, load_tensors
+    from effsearch.training.checkpoint import EXPORTED, FORMAT, load_tensors, stored_network
 
-    if weights is None:
-        found = load_target(target)
-        if found.checkpoint is not None:
-            held = load_network(found.checkpoint)
-            return held.build(), held.trained
-    architecture = load_architecture(target)
+    found, architecture = load_built(target)
+    held = found.stored() if weights is None else None
+    if held is not None:
+        return held.build(), held.trained
     if weights is None:
         torch.manual_seed(seed)
         return build(architecture, num_classes).eval(), False
     content = load_tensors(weights)
     if isinstance(content, dict) and content.get("format") in (FORMAT, EXPORTED):
-        held = load_network(weights)
+        held = stored_network(content, weights)
         return replace(held, architecture=architecture).build(), held.trained
     if target not in zoo.names(task=None):
         raise UserError(

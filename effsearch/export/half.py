@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import onnx
@@ -13,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from effsearch.errors import WorkFailedError
-from effsearch.export.check import randomise
+from effsearch.export.check import listed, randomise
 from effsearch.onnx_io.static import StaticNetwork
 from searchspace import Backbone, Network
 from searchspace.half_precision import float16, half_ready
@@ -85,13 +84,9 @@ def drift(network: Network | Backbone, ready: Network | Backbone, images: Tensor
     found = []
     with torch.no_grad():
         for image in images[:, None]:
-            for one, other in zip(_listed(rounded(image)), _listed(network(image)), strict=True):
+            for one, other in zip(listed(rounded(image)), listed(network(image)), strict=True):
                 found.append((one - other).abs().max() / other.std(correction=0))
     return float(torch.stack(found).max())  # NaN wins in torch's maximum
-
-
-def _listed(outputs: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
-    return [outputs] if isinstance(outputs, Tensor) else outputs
 
 
 def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
