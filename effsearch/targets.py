@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 TRIALS = "trials.csv"  # of a run folder; has every recorded candidate with its architecture
 ARCHITECTURE, CHECKPOINT = "architecture.yaml", "model.pt"  # of a winner's, or a training's, folder
 _YAML = (".yaml", ".yml")
-_CHECKPOINTS = (".pt", ".pth", ".bin")
+_CHECKPOINTS = (".pt", ".pth", ".bin", ".safetensors")
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,8 @@ def load_target(text: str) -> Target:
 
     Args:
         text: name of a published network; an architecture's YAML; the folder of a winner or of a
-            training; a checkpoint of `train` or `export --format torch`; `RUN#NUMBER` for a
-            candidate in a run's table; or an ONNX file.
+            training; a checkpoint of `train` or of `export --format torch` or `safetensors`;
+            `RUN#NUMBER` for a candidate in a run's table; or an ONNX file.
 
     Raises:
         UserError: where it is none of these.

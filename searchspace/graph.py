@@ -6,12 +6,22 @@ One form for what is traced from our modules, read from ONNX files, priced, and 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 FORMS = ("train", "deploy")  # as trained, and as inference runs it
 
 Shape = tuple[int, ...]
+
+# A batch size that stands for any: a prime, of which nothing else in shapes is a multiple.
+ANY_BATCH = 1_000_003
+
+
+def open_batch(shape: Sequence[int]) -> list[int]:
+    """Return a shape to reshape to, with -1 where it depends on a batch of `ANY_BATCH`."""
+    return [-1 if side and side % ANY_BATCH == 0 else side for side in shape]
+
 
 # Operators that run graphs of their own, or not, or often: what that costs is not in the file.
 CONTROL_FLOW = frozenset({"If", "Loop", "Scan"})

@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from effsearch.cli import JsonFlag, ResolutionFlag, Target, emit_json, seed_option, show
-
-FORMATS = ("onnx", "coreml", "torch")
+from effsearch.export.formats import FORMATS
 
 
 def register(app: typer.Typer) -> None:
@@ -19,7 +18,7 @@ def register(app: typer.Typer) -> None:
 
 def export(
     target: Target,
-    format: Annotated[str, typer.Option("--format", help="onnx, coreml or torch.")] = "onnx",
+    format: Annotated[str, typer.Option("--format", help=f"One of {', '.join(FORMATS)}.")] = "onnx",
     out: Annotated[Path | None, typer.Option("--out", help="File to write.")] = None,
     weights: Annotated[
         Path | None, typer.Option("--weights", help="Checkpoint: ours, or the official one.")
@@ -27,6 +26,12 @@ def export(
     num_classes: Annotated[
         int | None,
         typer.Option("--classes", help="Classes without weights.  [default: the network's own]"),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            "--labels", help="Text file with a class's name a line.  [default: the checkpoint's]"
+        ),
     ] = None,
     features_only: Annotated[
         bool,
@@ -43,33 +48,54 @@ def export(
             "--precision", help="float32 or float16.  [default: float16 for coreml, else float32]"
         ),
     ] = None,
+    batch: Annotated[
+        str | None,
+        typer.Option("--batch", help="Images at a time: a number, or dynamic.  [default: 1]"),
+    ] = None,
+    opset: Annotated[
+        int | None, typer.Option("--opset", help="ONNX's version of operators.  [default: 20]")
+    ] = None,
+    input: Annotated[
+        str | None,
+        typer.Option(
+            "--input",
+            help="image (pixels, normalised inside) or tensor.  [default: image for coreml, else "
+            "tensor]",
+        ),
+    ] = None,
+    card: Annotated[
+        bool, typer.Option("--card", help="Write a model card beside it, in Markdown and JSON.")
+    ] = False,
     seed: Annotated[int, seed_option("Of fresh weights.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Write a network's deployed form as ONNX, Core ML or PyTorch, and check it."""
-    from effsearch.export.files import write_export
-    from searchspace import UserError
+    from effsearch.export.request import ExportRequest
 
-    if format not in FORMATS:
-        raise UserError(f"--format: {format!r} is unknown; use one of {', '.join(FORMATS)}")
-    if num_classes is not None and num_classes < 1:
-        raise UserError(f"--classes: {num_classes} is not 1 or more")
-    if out_indices is not None and not features_only:
-        raise UserError("--out-indices: only maps have some; add --features-only")
-    result = write_export(
+    request = ExportRequest(
         target,
         format,
         out,
         weights,
-        num_classes,
-        seed,
+        num_classes=num_classes,
+        labels=labels,
+        seed=seed,
         force=force,
         resolution=resolution,
         features=features_only,
         stages=_stages(out_indices),
         precision=precision,
+        batch=batch,
+        opset=opset,
+        input=input,
+        card=card,
     )
+    request.checked()  # before torch is imported, which takes longer
+
+    from effsearch.export.files import write_export
+
+    result = write_export(request)
     if as_json:
         emit_json(result)
         return

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import onnx
@@ -21,38 +20,68 @@ _FEW, _IMAGES_OF_FEW = 10, 8  # values
 # One class has no spread, and the logits of two or three may lie close together by chance. Other
 # images don't help: random weights answer all noise nearly alike.
 _LEAST = 4
+_ANOTHER_BATCH = 3
 
 
 def check_onnx(network: Network | Backbone, model: onnx.ModelProto, seed: int = 0) -> float:
-    """Return how far ONNX Runtime's outputs are from PyTorch's for the same random image.
+    """Return how far ONNX Runtime's outputs are from PyTorch's; see `check_outputs`.
+
+    Args:
+        network: the network that `model` was written from, with the same weights.
+        model: with input `input`; one that takes any batch is run on several.
+        seed: of the images.
+    """
+    value = model.graph.input[0]
+    run = _runner(model)
+
+    def torch_run(images: Tensor) -> list[Tensor]:
+        return [torch.from_numpy(output) for output in run(images.numpy())]
+
+    return check_outputs(network, torch_run, _shape(value), _is_open(value), seed)
+
+
+@torch.no_grad()
+def check_outputs(
+    network: Network | Backbone,
+    run: Callable[[Tensor], Tensor | Sequence[Tensor]],
+    shape: Sequence[int],
+    any_batch: bool = False,
+    seed: int = 0,
+) -> float:
+    """Return how far what was exported is from the network, for the same random image.
 
     Few values are compared on several images. Fewer than four have no telling spread; their size
     stands for it.
 
     Args:
-        network: the network that `model` was written from, with the same weights.
-        model: with input `input`.
-        seed: of the image.
+        network: what was exported.
+        run: runs the export.
+        shape: of an input, (N, 3, H, W).
+        any_batch: whether it takes other N too; these are tried.
+        seed: of the images.
 
     Returns:
-        Greatest absolute difference over the standard deviation of PyTorch's logits; of a backbone
-        the greatest of its maps' own. NaN where they are not finite.
+        Greatest absolute difference over the standard deviation of the network's logits; of a
+        backbone the greatest of its maps' own. NaN where they are not finite.
     """
-    values = [math.prod(_shape(output)) for output in model.graph.output]
-    images = _images(model, 1 if min(values) >= _FEW else _IMAGES_OF_FEW, seed)
-    found = _outputs(model, images)
     training = network.training
     network.eval()
-    with torch.no_grad():
-        given = [network(torch.from_numpy(image)) for image in images]
+    images = _images(shape, any_batch, 1, seed)
+    values = min(output.numel() for output in listed(network(images[0])))
+    if values < _FEW:
+        images = _images(shape, any_batch, _IMAGES_OF_FEW, seed)
+    pairs = [(_flat(network, image), _flat(run, image)) for image in images]
     network.train(training)
-    columns = zip(*map(listed, given), strict=True)
-    expected = [np.stack([t.numpy() for t in column]) for column in columns]
-    errors = [
-        np.abs(one - other).max() / (other.std() if count >= _LEAST else _size(other))
-        for one, other, count in zip(found, expected, values, strict=True)
-    ]
+    errors = []
+    for column in zip(*(zip(*pair, strict=True) for pair in pairs), strict=True):
+        other, one = (np.concatenate(part) for part in zip(*column, strict=True))
+        spread = other.std() if values >= _LEAST else _size(other)
+        errors.append(np.abs(one - other).max() / spread)
     return float(np.max(errors))
+
+
+def _flat(run: Callable[[Tensor], Tensor | Sequence[Tensor]], image: Tensor) -> list[Floats]:
+    return [output.numpy().ravel() for output in listed(run(image))]
 
 
 def listed(outputs: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
@@ -68,6 +97,10 @@ def _shape(value: onnx.ValueInfoProto) -> list[int]:
     return [d.dim_value or 1 for d in value.type.tensor_type.shape.dim]
 
 
+def _is_open(value: onnx.ValueInfoProto) -> bool:
+    return bool(value.type.tensor_type.shape.dim[0].dim_param)
+
+
 def difference(first: onnx.ModelProto, second: onnx.ModelProto, seed: int = 0) -> float:
     """Return how far two models' logits are apart for the same random image.
 
@@ -79,20 +112,23 @@ def difference(first: onnx.ModelProto, second: onnx.ModelProto, seed: int = 0) -
     Returns:
         Greatest absolute difference over the standard deviation of the first one's logits.
     """
-    images = _images(first, 1, seed)
-    (one,), (other,) = _outputs(first, images), _outputs(second, images)
+    (image,) = _images(_shape(first.graph.input[0]), False, 1, seed)
+    (one,), (other,) = _runner(first)(image.numpy()), _runner(second)(image.numpy())
     return float(np.abs(one - other).max() / one.std())
 
 
-def _images(model: onnx.ModelProto, count: int, seed: int) -> list[Floats]:
-    """Return random images of the size that a model takes."""
+def _images(shape: Sequence[int], any_batch: bool, count: int, seed: int) -> list[Tensor]:
+    """Return random images of the size that is taken; of several counts where any is."""
     rng = np.random.default_rng(seed)
-    shape = _shape(model.graph.input[0])
-    return [rng.standard_normal(shape).astype(np.float32) for _ in range(count)]
+    batches = [shape[0]] * count + ([_ANOTHER_BATCH] if any_batch else [])
+    return [
+        torch.from_numpy(rng.standard_normal((size, *shape[1:])).astype(np.float32))
+        for size in batches
+    ]
 
 
-def _outputs(model: onnx.ModelProto, images: list[Floats]) -> list[Floats]:
-    """Return what ONNX Runtime makes of images: each output, stacked over images."""
+def _runner(model: onnx.ModelProto) -> Callable[[Floats], list[Floats]]:
+    """Return what runs a model in ONNX Runtime."""
     onnx.checker.check_model(model)
     options = ort.SessionOptions()
     options.log_severity_level = 3
@@ -100,8 +136,7 @@ def _outputs(model: onnx.ModelProto, images: list[Floats]) -> list[Floats]:
     session = ort.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    runs = [session.run(None, {"input": image}) for image in images]
-    return [np.stack(column) for column in zip(*runs, strict=True)]
+    return lambda images: session.run(None, {"input": images})  # type: ignore[no-any-return]
 
 
 def randomise(network: nn.Module, seed: int = 0) -> None:

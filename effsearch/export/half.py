@@ -35,6 +35,11 @@ class Half:
     shown: Network | Backbone
     drift: float
 
+    @property
+    def words(self) -> str:
+        """What was found, in words."""
+        return f"an emulation of float16 moves outputs by {self.drift:.1e} of their spread"
+
 
 def for_half(network: Network | Backbone, trained: bool, what: str) -> Half:
     """Return a network ready for float16, checked.

@@ -11,25 +11,30 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
+from effsearch.onnx_io.older import for_opset
 from searchspace import Backbone, Network, deploy
-from searchspace.graph import Graph, Node
+from searchspace.graph import ANY_BATCH, Graph, Node, open_batch
 from searchspace.resolution import Resolution, height_width
 from searchspace.tracing import trace
 
 OPSET = 20
-IR_VERSION = 9
+_AXES_ARE_INPUTS = 18  # from this opset on; ReduceSum's always, in those that are written
 
 
 def to_onnx(
-    network: Network | Backbone, image_batch: int = 1, side: Resolution | None = None
+    network: Network | Backbone,
+    image_batch: int | None = 1,
+    side: Resolution | None = None,
+    opset: int = OPSET,
 ) -> onnx.ModelProto:
     """Return the deployed form of a network as an ONNX model with its weights.
 
     Args:
         network: the network, trained or fresh; left as it is.
-        image_batch: batch size, fixed in the file.
+        image_batch: batch size, fixed in the file; None leaves it open.
         side: of the image or its height and width, fixed in the file; the architecture's where
             None.
+        opset: of ONNX, 13 or more.
 
     Returns:
         A model with input `input` (N, 3, H, W), float32, and output `logits` (N, num_classes) or,
@@ -37,9 +42,9 @@ def to_onnx(
     """
     size = height_width(side or network.architecture.resolution)
     deployed = deploy(network)
-    graph = trace(deployed, (image_batch, 3, *size))
+    graph = trace(deployed, (ANY_BATCH if image_batch is None else image_batch, 3, *size))
     name = network.architecture.name or "network"
-    model = model_proto(graph, _arrays(deployed), name, output_names(network))
+    model = model_proto(graph, _arrays(deployed), name, output_names(network), opset)
     entry = model.metadata_props.add()
     entry.key, entry.value = "architecture", network.architecture.to_yaml()
     return model
@@ -63,17 +68,20 @@ def model_proto(
     arrays: Mapping[str, np.ndarray[Any, Any]],
     name: str = "network",
     outputs: Sequence[str] = ("logits",),
+    opset: int = OPSET,
 ) -> onnx.ModelProto:
-    """Return a graph with its constants as an ONNX model (opset 20).
+    """Return a graph with its constants as an ONNX model.
 
     Args:
         graph: the graph.
         arrays: its constants by name.
         name: of the model.
         outputs: names that its outputs get.
+        opset: of ONNX, 13 or more.
     """
-    writer = _Writer(graph, arrays)
-    for node in graph.nodes:
+    older = for_opset(graph, opset)
+    writer = _Writer(older, arrays, opset)
+    for node in older.nodes:
         writer.write(node)
     renamed = dict(zip(graph.outputs, outputs, strict=True))
     for proto in writer.nodes:
@@ -83,26 +91,32 @@ def model_proto(
     body = helper.make_graph(
         writer.nodes,
         name,
-        [helper.make_tensor_value_info("input", TensorProto.FLOAT, graph.shapes[graph.inputs[0]])],
-        [
-            helper.make_tensor_value_info(given, TensorProto.FLOAT, graph.shapes[own])
-            for own, given in renamed.items()
-        ],
+        [_value("input", graph.shapes[graph.inputs[0]])],
+        [_value(given, graph.shapes[own]) for own, given in renamed.items()],
         list(writer.initialisers.values()),
     )
+    imports = [helper.make_opsetid("", opset)]
     return helper.make_model(
         body,
-        opset_imports=[helper.make_opsetid("", OPSET)],
-        ir_version=IR_VERSION,
+        opset_imports=imports,
+        ir_version=helper.find_min_ir_version_for(imports),
         producer_name="effsearch",
     )
+
+
+def _value(name: str, shape: Sequence[int]) -> onnx.ValueInfoProto:
+    dims = ["batch" if side == ANY_BATCH else side for side in shape]
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, dims)
 
 
 class _Writer:
     """Turns our nodes, whose axes and shapes are attributes, into ONNX's."""
 
-    def __init__(self, graph: Graph, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
+    def __init__(
+        self, graph: Graph, arrays: Mapping[str, np.ndarray[Any, Any]], opset: int
+    ) -> None:
         self.graph = graph
+        self._opset = opset
         self.nodes: list[onnx.NodeProto] = []
         self.initialisers: dict[str, TensorProto] = {}
         for name in sorted({i for n in graph.nodes for i in n.inputs} & graph.constants):
@@ -122,6 +136,13 @@ class _Writer:
     def integers(self, values: list[int]) -> str:
         return self.constant(f"int64:{','.join(map(str, values))}", np.asarray(values, np.int64))
 
+    def shape(self, sides: Sequence[int]) -> str:
+        return self.integers(open_batch(sides))
+
+    def scales(self, before: Sequence[int], after: Sequence[int]) -> str:
+        factors = [new / old for old, new in zip(before, after, strict=True)]
+        return self.constant(f"scales:{factors}", np.asarray(factors, np.float32))
+
     def add(self, op: str, inputs: list[str], outputs: list[str], name: str, **attrs: Any) -> None:
         self.nodes.append(helper.make_node(op, inputs, outputs, name=name, **attrs))
 
@@ -131,12 +152,14 @@ class _Writer:
         if node.op == "GroupNormalization":
             self.group_norm(node)
             return
-        if node.op in ("ReduceMean", "ReduceSum", "ReduceL2"):
+        if node.op == "ReduceSum" or (
+            node.op in ("ReduceMean", "ReduceL2") and self._opset >= _AXES_ARE_INPUTS
+        ):
             inputs.append(self.integers(attributes.pop("axes")))
         elif node.op == "Reshape":
-            inputs.append(self.integers(attributes.pop("shape")))
+            inputs.append(self.shape(attributes.pop("shape")))
         elif node.op == "Resize":
-            inputs += ["", "", self.integers(attributes.pop("sizes"))]
+            inputs += ["", self.scales(self.graph.shapes[inputs[0]], attributes.pop("sizes"))]
         elif node.op == "Split":
             inputs.append(self.integers(attributes.pop("split")))
         elif node.op == "Tile":
@@ -156,7 +179,7 @@ class _Writer:
         name = node.name
         ones = self.constant(f"ones:{groups}", np.ones(groups, np.float32))
         zeros = self.constant(f"zeros:{groups}", np.zeros(groups, np.float32))
-        folded = self.integers([shape[0], groups, -1])
+        folded = self.integers([0, groups, -1])  # 0 keeps the batch
         self.add("Reshape", [node.inputs[0], folded], [f"{name}/folded"], f"{name}/fold")
         self.add(
             "InstanceNormalization",
@@ -167,7 +190,7 @@ class _Writer:
         )
         affine = node.inputs[1:]
         last = f"{name}/plain" if affine else node.outputs[0]
-        self.add("Reshape", [f"{name}/normed", self.integers(list(shape))], [last], f"{name}/back")
+        self.add("Reshape", [f"{name}/normed", self.shape(shape)], [last], f"{name}/back")
         for op, constant in zip(("Mul", "Add"), affine, strict=False):
             column = self.integers([len(self.graph.shapes[constant]) and shape[1], 1, 1])
             self.add("Reshape", [constant, column], [f"{constant}/column"], f"{name}/{op}/column")

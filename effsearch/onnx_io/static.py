@@ -20,22 +20,26 @@ from searchspace.tracing import trace
 
 
 class StaticNetwork(nn.Module):
-    """Runs the deployed form of a network node by node: (1, 3, H, W) to what the network gives.
+    """Runs the deployed form of a network node by node: (N, 3, H, W) to what the network gives.
 
     A backbone's maps come as a tuple.
 
     Args:
         network: left as it is.
         rounded: what happens to every constant and every node's result; nothing where None.
+        batch: N, fixed.
     """
 
     def __init__(
-        self, network: Network | Backbone, rounded: Callable[[Tensor], Tensor] | None = None
+        self,
+        network: Network | Backbone,
+        rounded: Callable[[Tensor], Tensor] | None = None,
+        batch: int = 1,
     ) -> None:
         super().__init__()
         self._rounded = rounded
         deployed = deploy(network)
-        self.graph = trace(deployed, (1, 3, *height_width(network.architecture.resolution)))
+        self.graph = trace(deployed, (batch, 3, *height_width(network.architecture.resolution)))
         tensors = {**dict(deployed.named_parameters()), **dict(deployed.named_buffers())}
         self._slots: dict[str, str] = {}
         for index, name in enumerate(sorted(self.graph.constants)):

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
+import safetensors
+import safetensors.torch
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from effsearch import validation
 from effsearch.files import atomic_write
+from effsearch.json_text import parse_json
 from effsearch.training.recipe import Recipe
 from searchspace import Architecture, Network, build
 from searchspace.errors import UserError, short
@@ -20,6 +25,8 @@ from searchspace.errors import UserError, short
 FORMAT = "effsearch-checkpoint"  # of `effsearch train`
 EXPORTED = "effsearch-network"  # of `effsearch export --format torch`
 VERSION = 1
+SAFETENSORS = ".safetensors"
+_OURS = "effsearch"  # the key of the metadata that has what a file of ours says, as JSON
 
 # Official checkpoints keep the options of their training so; it holds attributes and does nothing.
 torch.serialization.add_safe_globals([argparse.Namespace])
@@ -174,27 +181,46 @@ def stored_network(values: Any, path: str | Path) -> StoredNetwork:
     """
     if isinstance(values, dict) and values.get("format") == EXPORTED:
         exported = validation.read(_Exported, values, Path(path))
-        architecture = Architecture.from_text(exported.architecture, path)
+        if exported.labels is not None and len(exported.labels) != exported.num_classes:
+            raise UserError(
+                f"{path}: labels: {len(exported.labels)} for {exported.num_classes} classes"
+            )
         return StoredNetwork(
-            architecture, exported.num_classes, exported.state_dict, exported.trained
+            Architecture.from_text(exported.architecture, path),
+            exported.num_classes,
+            exported.state_dict,
+            exported.trained,
+            exported.labels,
         )
     held = _trained(values, path)
     architecture = Architecture.from_text(held.architecture, path)
     return StoredNetwork(architecture, len(held.classes), held.state_dict, True, held.classes)
 
 
-def save_network(network: Network, path: str | Path, trained: bool) -> None:
-    """Write a network with its weights, and whether these were trained, atomically."""
-    save_tensors(
-        {
-            "format": EXPORTED,
-            "architecture": network.architecture.to_yaml(),
-            "num_classes": network.num_classes,
-            "trained": trained,
-            "state_dict": network.state_dict(),
-        },
-        path,
-    )
+def save_network(
+    network: Network, path: str | Path, trained: bool, facts: Mapping[str, Any] | None = None
+) -> None:
+    """Write a network with its weights, atomically; in safetensors by a file of that suffix.
+
+    Args:
+        network: what is written.
+        path: the file.
+        trained: whether its weights are trained.
+        facts: plain values that are kept beside them; `labels` names the classes.
+    """
+    values = {
+        **(facts or {}),
+        "format": EXPORTED,
+        "architecture": network.architecture.to_yaml(),
+        "num_classes": network.num_classes,
+        "trained": trained,
+    }
+    if Path(path).suffix != SAFETENSORS:
+        save_tensors({**values, "state_dict": network.state_dict()}, path)
+        return
+    metadata = {"format": "pt", _OURS: json.dumps(values)}  # readers expect the format's "pt"
+    with atomic_write(path, "wb", sync=True) as file:
+        file.write(safetensors.torch.save(network.state_dict(), metadata))
 
 
 class _Exported(BaseModel):
@@ -206,6 +232,7 @@ class _Exported(BaseModel):
     num_classes: Annotated[int, Field(ge=1)]
     state_dict: dict[str, Tensor]
     trained: bool = True  # older files don't say
+    labels: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
 
 
 class _File(BaseModel):
@@ -241,12 +268,14 @@ def save_tensors(values: dict[str, Any], path: str | Path) -> None:
 
 
 def load_tensors(path: str | Path) -> Any:
-    """Read what `save_tensors` wrote, onto the CPU.
+    """Read what `save_tensors` wrote, or any file of safetensors, onto the CPU.
 
     Raises:
         UserError: the file is missing or damaged.
     """
     try:
+        if Path(path).suffix == SAFETENSORS:
+            return _load_safetensors(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise UserError(f"checkpoint {path} does not exist") from error
@@ -255,3 +284,12 @@ def load_tensors(path: str | Path) -> Any:
     except Exception as error:
         # What the unpickler makes of other files: any of a dozen errors.
         raise UserError(f"checkpoint {path} is damaged or no checkpoint") from error
+
+
+def _load_safetensors(path: str | Path) -> dict[str, Any]:
+    with safetensors.safe_open(path, "pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        ours = (file.metadata() or {}).get(_OURS)
+    if ours is None:
+        return tensors
+    return {**parse_json(ours), "state_dict": tensors}

@@ -181,6 +181,7 @@ def _write_network(
     # torch is slow to import, and choosing needs none of it.
     from effsearch.export.as_trained import as_trained
     from effsearch.export.files import write_export
+    from effsearch.export.request import ExportRequest
     from effsearch.onnx_io.onnx_files import to_onnx
 
     path = folder / ARCHITECTURES / f"{index:02d}.yaml"
@@ -189,7 +190,11 @@ def _write_network(
     (folder / MODELS / f"{index:02d}.onnx").write_bytes(model.SerializeToString())
     if packages:
         out = folder / PACKAGES / f"{index:02d}.mlpackage"
-        write_export(str(path), "coreml", out, None, 1000, seed + index)
+        write_export(
+            ExportRequest(
+                str(path), "coreml", out, num_classes=1000, seed=seed + index, input="tensor"
+            )
+        )
 
 
 def _write_csv(path: Path, device: str, chosen: Sequence[Architecture]) -> None:

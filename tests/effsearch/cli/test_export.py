@@ -226,7 +226,7 @@ def test_features_carry_the_weights_of_a_trained_network(effsearch, target, tmp_
         (("--out-indices", "1"), "--out-indices: only maps have some; add --features-only"),
         (("--features-only", "--out-indices", "a"), "--out-indices: a is not a list of stages"),
         (("--features-only", "--out-indices", "2"), "2 is not a stage; the network has 2, 0 to 1"),
-        (("--features-only", "--format", "torch"), "a PyTorch file holds the whole network"),
+        (("--features-only", "--format", "torch"), "drop --features-only or --format torch"),
     ],
 )
 def test_features_that_cannot_be_written_are_told(effsearch, target, arguments, message):

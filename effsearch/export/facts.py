@@ -1,0 +1,56 @@
+"""What every exported file says of its network, in the place that its format has for that."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from effsearch import __version__
+from effsearch.files import file_name
+from effsearch.training.data.augment import MEAN, STD
+from searchspace import Architecture, Backbone, Network
+from searchspace.drawing import in_words
+from searchspace.resolution import height_width
+
+
+def input_facts(architecture: Architecture) -> dict[str, Any]:
+    """Return how images are prepared for a network: `(x - mean) / std` of RGB from 0 to 1.
+
+    It is what `effsearch train` does, and what the official checkpoints were trained with.
+    """
+    height, width = height_width(architecture.resolution)
+    return {
+        "height": height,
+        "width": width,
+        "colours": "RGB",
+        "range": [0.0, 1.0],
+        "mean": list(MEAN),
+        "std": list(STD),
+    }
+
+
+def export_facts(
+    network: Network | Backbone, trained: bool, labels: Sequence[str] | None
+) -> dict[str, Any]:
+    """Return plain values: which network, its input and its classes."""
+    architecture = network.architecture
+    return {
+        "name": file_name(architecture.name or architecture.digest()),
+        "words": in_words(architecture),
+        "digest": architecture.digest(),
+        "trained": trained,
+        "input": input_facts(architecture),
+        "classes": network.num_classes if isinstance(network, Network) else None,
+        "labels": None if labels is None else list(labels),
+        "version": __version__,
+    }
+
+
+def as_texts(facts: dict[str, Any]) -> dict[str, str]:
+    """Return facts as texts, for formats that hold nothing else: JSON where they are none."""
+    return {
+        key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        for key, value in facts.items()
+        if value is not None
+    }
