@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 TRIALS = "trials.csv"  # of a run folder; has every recorded candidate with its architecture
 ARCHITECTURE, CHECKPOINT = "architecture.yaml", "model.pt"  # of a winner's, or a training's, folder
+CARD = "card.json"  # of a winner's folder
 _YAML = (".yaml", ".yml")
 _CHECKPOINTS = (".pt", ".pth", ".bin", ".safetensors")
 

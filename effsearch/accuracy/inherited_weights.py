@@ -78,4 +78,4 @@ def inherited_weights(
             },
         )
 
-    return Weights(network, text, checkpoint, accuracy, side)
+    return Weights(network, text, checkpoint, accuracy, side, inherited.classes)

@@ -95,7 +95,12 @@ def export(
 
     from effsearch.export.files import write_export
 
-    result = write_export(request)
+    exported = write_export(request)
+    if card:
+        from effsearch.report.export_card import write_export_card
+
+        write_export_card(exported)
+    result = dict(exported.facts)
     if as_json:
         emit_json(result)
         return

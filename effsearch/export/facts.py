@@ -9,17 +9,17 @@ from typing import Any
 from effsearch import __version__
 from effsearch.files import file_name
 from effsearch.training.data.augment import MEAN, STD
-from searchspace import Architecture, Backbone, Network
+from searchspace import Backbone, Network
 from searchspace.drawing import in_words
-from searchspace.resolution import height_width
+from searchspace.resolution import Resolution, height_width
 
 
-def input_facts(architecture: Architecture) -> dict[str, Any]:
+def input_facts(resolution: Resolution) -> dict[str, Any]:
     """Return how images are prepared for a network: `(x - mean) / std` of RGB from 0 to 1.
 
     It is what `effsearch train` does, and what the official checkpoints were trained with.
     """
-    height, width = height_width(architecture.resolution)
+    height, width = height_width(resolution)
     return {
         "height": height,
         "width": width,
@@ -31,16 +31,26 @@ def input_facts(architecture: Architecture) -> dict[str, Any]:
 
 
 def export_facts(
-    network: Network | Backbone, trained: bool, labels: Sequence[str] | None
+    network: Network | Backbone,
+    trained: bool,
+    labels: Sequence[str] | None,
+    side: Resolution | None = None,
 ) -> dict[str, Any]:
-    """Return plain values: which network, its input and its classes."""
+    """Return plain values: which network, its input and its classes.
+
+    Args:
+        network: what is exported.
+        trained: whether its weights are trained.
+        labels: names of its classes; None where they are not known.
+        side: of the images; the architecture's where None.
+    """
     architecture = network.architecture
     return {
         "name": file_name(architecture.name or architecture.digest()),
         "words": in_words(architecture),
         "digest": architecture.digest(),
         "trained": trained,
-        "input": input_facts(architecture),
+        "input": input_facts(side or architecture.resolution),
         "classes": network.num_classes if isinstance(network, Network) else None,
         "labels": None if labels is None else list(labels),
         "version": __version__,

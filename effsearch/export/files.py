@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from effsearch.errors import FULL
 from effsearch.export.facts import export_facts
-from effsearch.export.formats import IMAGE, WEIGHTS_SUFFIX, Format
+from effsearch.export.formats import CARD_JSON, CARD_PAGE, IMAGE, WEIGHTS_SUFFIX, Format
 from effsearch.export.job import Job, Written
 from effsearch.export.request import ExportRequest
 from effsearch.export.source import load_source
-from searchspace import Backbone, Network, UserError
+from searchspace import Architecture, Backbone, Network, UserError
 
 WRITERS = {
     "onnx": "onnx_format:write",
@@ -26,7 +27,26 @@ WRITERS = {
 _PACKAGE_FILE = "Manifest.json"  # what makes a folder a Core ML package
 
 
-def write_export(request: ExportRequest) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Exported:
+    """What an export wrote.
+
+    Attributes:
+        architecture: the network's.
+        path: the file.
+        files: what each file is, by name.
+        format: the file's.
+        facts: plain values on it: what was asked for, what it holds, what was checked.
+    """
+
+    architecture: Architecture
+    path: Path
+    files: Mapping[str, str]
+    format: Format
+    facts: Mapping[str, Any]
+
+
+def write_export(request: ExportRequest) -> Exported:
     """Write a network's deployed form and say what was checked.
 
     The file takes its place when it was checked; until then what is there stays as it is.
@@ -43,7 +63,9 @@ def write_export(request: ExportRequest) -> dict[str, Any]:
     facts = export_facts(network, source.trained, None if request.features else source.labels)
     path = request.out or _default_path(request, network, format_)
     inputs = [Path(request.target), *filter(None, (request.weights, request.labels))]
-    for file in _files(path, format_):
+    files = _files(path, format_)
+    cards = [path.with_name(path.name + suffix) for suffix in (CARD_JSON, CARD_PAGE)]
+    for file in [*files, *(cards if request.card else ())]:
         _check_free(file, inputs, request.force)
     job = Job(
         network,
@@ -62,7 +84,7 @@ def write_export(request: ExportRequest) -> dict[str, Any]:
         if error.errno in FULL:
             raise
         raise UserError(f"--out: cannot write {path}: {error.strerror or error}") from None
-    return {
+    said = {
         "target": request.target,
         "format": format_.name,
         "precision": job.precision,
@@ -76,6 +98,8 @@ def write_export(request: ExportRequest) -> dict[str, Any]:
         "outputs": list(written.outputs),
         "check": written.check,
     }
+    words = {file.name: text for file, text in files.items()}
+    return Exported(network.architecture, path, words, format_, said)
 
 
 def _writer(format_: Format) -> Callable[[Job], Written]:
@@ -92,9 +116,12 @@ def _default_path(request: ExportRequest, network: Network | Backbone, format_: 
     return Path(f"{name}{'-features' if request.features else ''}{format_.suffix}")
 
 
-def _files(path: Path, format_: Format) -> Sequence[Path]:
-    """Return the files that an export is."""
-    return (path, path.with_suffix(WEIGHTS_SUFFIX)) if format_.name == "python" else (path,)
+def _files(path: Path, format_: Format) -> dict[Path, str]:
+    """Return the files that an export is, with what each one is."""
+    files = {path: format_.words}
+    if format_.name == "python":
+        files[path.with_suffix(WEIGHTS_SUFFIX)] = "its weights, a PyTorch state"
+    return files
 
 
 def _check_free(path: Path, inputs: list[Path], force: bool) -> None:

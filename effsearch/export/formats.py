@@ -11,6 +11,7 @@ FLOAT32, FLOAT16 = "float32", "float16"
 IMAGE, TENSOR = "image", "tensor"
 FIXED, DYNAMIC = "fixed", "dynamic"
 WEIGHTS_SUFFIX = ".weights.pt"  # of the file beside code
+CARD_JSON, CARD_PAGE = ".card.json", ".card.md"  # behind the name of what they are of
 OPSETS = range(13, 24)  # ONNX's: the oldest that has what is written, the newest that was tried
 
 
@@ -60,7 +61,7 @@ FORMATS = {
             batches=(FIXED,),
         ),
         Format("pt2", ".pt2", "a program of torch.export", batches=(FIXED, DYNAMIC)),
-        Format("python", ".py", "plain PyTorch code, and its weights beside it"),
+        Format("python", ".py", "plain PyTorch code"),
         Format("torch", ".pt", "a network that effsearch builds again", maps=False),
         Format("safetensors", ".safetensors", "the same in safetensors", maps=False),
     )

@@ -43,6 +43,7 @@ class Weights:
         checkpoint: a file that holds them, copied beside the model; None for none.
         accuracy: measures the exported model, for the card; None where it is not measured.
         side: of the model's input in px, or its height and width; the architecture's where None.
+        labels: names of the classes in the order of the outputs.
     """
 
     network: Network
@@ -50,3 +51,4 @@ class Weights:
     checkpoint: Path | None = None
     accuracy: Callable[[onnx.ModelProto], Accuracy] | None = None
     side: Resolution | None = None
+    labels: tuple[str, ...] | None = None

@@ -10,10 +10,10 @@ from pydantic import BaseModel
 
 from effsearch import validation
 from effsearch.json_text import parse_json
-from effsearch.targets import TRIALS
+from effsearch.targets import CARD, TRIALS
 from searchspace import UserError
 
-SUMMARY, CARD = "summary.json", "card.json"
+SUMMARY = "summary.json"
 SUMMARY_FORMAT = 1
 FRONT = "front.csv"
 COLUMNS = (

@@ -268,4 +268,4 @@ def trained_weights(refinement: Refinement, architecture: Architecture) -> Weigh
             f"; the model takes {resolution_text(architecture.resolution)} px, at which its "
             "accuracy was not measured"
         )
-    return Weights(network.eval(), text, entrant.checkpoint)
+    return Weights(network.eval(), text, entrant.checkpoint, labels=held.classes)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from effsearch.json_text import parse_json
-from effsearch.report.run_files import CARD
+from effsearch.targets import CARD
 
 
 def digests(folder: Path) -> dict[str, str]:

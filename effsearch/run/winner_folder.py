@@ -1,4 +1,4 @@
-"""A winner's folder: architecture.yaml, model.onnx and card.json; its checkpoint where trained."""
+"""A winner's folder: architecture, model, card (for programs and people); checkpoint if trained."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ from effsearch.export.check import (
     randomise,
     require_parity,
 )
+from effsearch.export.facts import export_facts
+from effsearch.export.onnx_format import add_metadata
 from effsearch.export.weights import Weights
 from effsearch.onnx_io.compact import with_pattern_weights, with_weights
 from effsearch.onnx_io.onnx_files import OPSET, to_onnx
-from effsearch.report.run_files import CARD
+from effsearch.report.model_card import MODEL_CARD, winner_card
 from effsearch.run.cards import UNTRAINED, accuracy_number, number
 from effsearch.run.winner_files import digests, put_in_place
-from effsearch.targets import ARCHITECTURE, CHECKPOINT
+from effsearch.targets import ARCHITECTURE, CARD, CHECKPOINT
 from searchspace import Architecture, build
 from searchspace.resolution import height_width
 
@@ -74,6 +76,9 @@ def write_winner(
         model = to_onnx(weights.network, side=side)
         shipped = check_onnx(weights.network, model, seed)
     require_parity(label, shipped)
+    labels = None if weights is None else weights.labels
+    known = export_facts(proven, weights is not None, labels, side)
+    add_metadata(model, known)
 
     measured = {}
     if weights is not None and weights.accuracy is not None:
@@ -89,11 +94,13 @@ def write_winner(
     (temporary / MODEL).write_bytes(data)
     if weights is not None and weights.checkpoint is not None:
         shutil.copyfile(weights.checkpoint, temporary / CHECKPOINT)
-    card = {
+    card: dict[str, Any] = {
         "digest": architecture.digest(),
         "name": architecture.name,
         **facts,
-        "files": digests(temporary),
+        "input": known["input"],
+        "classes": known["classes"],
+        "labels": known["labels"],
         "onnx": {
             "file": MODEL,
             "opset": OPSET,
@@ -111,6 +118,9 @@ def write_winner(
             ),
         },
     }
+    page = winner_card(architecture, card, (temporary / CHECKPOINT).is_file())
+    (temporary / MODEL_CARD).write_text(page, encoding="utf-8")
+    card["files"] = digests(temporary)
     (temporary / CARD).write_text(json.dumps(card, indent=2) + "\n")
     put_in_place(temporary, folder)
     return card

@@ -97,7 +97,7 @@ def trained(tmp_path):
 
 
 def export(target, out, **more):
-    return write_export(ExportRequest(str(target), out=out, **more))
+    return write_export(ExportRequest(str(target), out=out, **more)).facts
 
 
 def distance(found, expected):
