@@ -22,6 +22,7 @@ TRIALS = "trials.csv"  # of a run folder; has every recorded candidate with its 
 ARCHITECTURE, CHECKPOINT = "architecture.yaml", "model.pt"  # of a winner's, or a training's, folder
 CARD = "card.json"  # of a winner's folder
 _YAML = (".yaml", ".yml")
+_DEPLOYED = (".weights.pt", ".pt2", ".py", ".mlpackage")
 _CHECKPOINTS = (".pt", ".pth", ".bin", ".safetensors")
 
 
@@ -102,6 +103,11 @@ def load_target(text: str) -> Target:
         if not path.is_file():
             raise UserError(f"{text}: no such ONNX file")
         return Target(text, None, path)
+    if text.endswith(_DEPLOYED):
+        raise UserError(
+            f"{text}: an export in this form only runs; name what was exported, or its export as "
+            "torch, safetensors or ONNX"
+        )
     if path.is_dir():
         return _in_folder(text, path)
     if path.suffix in _CHECKPOINTS:

@@ -11,7 +11,7 @@ from effsearch.export.formats import CARD_JSON, CARD_PAGE
 from effsearch.files import atomic_write_text
 from effsearch.json_text import parse_json
 from effsearch.published import published
-from effsearch.report.model_card import model_card
+from effsearch.report.model_card import model_card, origin
 from effsearch.targets import CARD
 from searchspace import Architecture, operators, zoo
 
@@ -38,9 +38,8 @@ def write_export_card(exported: Exported) -> None:
         "labels": facts["labels"],
         "export": facts,
     }
-    what = f"The published network {target}" if target in zoo.names(task=None) else "A network"
-    if "rank" in run:
-        what = f"Winner {run['rank']} of a search for {run['latency']['device']}"
+    known = target in zoo.names(task=None)
+    what = f"The published network {target}" if known else origin(run)
     path, name = exported.path, exported.path.name
     page = model_card(
         architecture,

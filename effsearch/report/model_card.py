@@ -124,10 +124,19 @@ def winner_card(architecture: Architecture, card: Mapping[str, Any], checkpoint:
     return model_card(
         architecture,
         card,
-        what=f"Winner {card['rank']} of a search for {card['latency']['device']} within "
-        f"{card['budget_ms']:g} ms in the space {card['space']}:",
+        what=f"{origin(card)}:",
         weights=card["onnx"]["weights"],
         trained=checkpoint,
         files=files,
         target=".",
+    )
+
+
+def origin(card: Mapping[str, Any]) -> str:
+    """Return where a network is from, by its card, in words."""
+    if not {"rank", "latency", "budget_ms", "space"} <= set(card):
+        return "A network"
+    return (
+        f"Winner {card['rank']} of a search for {card['latency']['device']} within "
+        f"{card['budget_ms']:g} ms in the space {card['space']}"
     )

@@ -22,7 +22,7 @@ def architecture():
 def test_a_folder_gives_back_the_network(architecture, tmp_path):
     card = winner.write_winner(tmp_path / "1", architecture, {"rank": 1})
     assert {p.name for p in (tmp_path / "1").iterdir()} == {
-        "architecture.yaml", "model.onnx", "card.json",
+        "architecture.yaml", "model.onnx", "card.json", "model_card.md",
     }  # fmt: skip
     read = Architecture.from_yaml(tmp_path / "1" / "architecture.yaml")
     assert read.digest() == architecture.digest()
