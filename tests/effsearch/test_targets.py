@@ -4,9 +4,11 @@ import json
 import pytest
 import torch
 
+from effsearch.export.request import ExportRequest
+from effsearch.export.source import load_source
 from effsearch.onnx_io.onnx_files import to_onnx
 from effsearch.targets import load_architecture, load_target
-from effsearch.training.checkpoint import load_network, save_network
+from effsearch.training.checkpoint import save_network
 from searchspace import UserError, build, operators, zoo
 
 
@@ -81,13 +83,45 @@ def test_a_table_without_architectures_says_who_writes_them(run):
         load_target(f"{run}#4")
 
 
-def test_an_exported_network_comes_back_with_its_weights(tmp_path):
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_an_exported_network_comes_back_with_its_weights(tmp_path, suffix):
     network = build(zoo.load("shvit_s1"), 5).eval()
-    save_network(network, tmp_path / "a.pt", False)
+    path = tmp_path / f"a{suffix}"
+    save_network(network, path, False, {"labels": list("vwxyz")})
     image = torch.randn(1, 3, 224, 224)
+    held = load_target(str(path)).stored()
     with torch.no_grad():
-        assert torch.equal(load_network(tmp_path / "a.pt").build()(image), network(image))
-    assert not load_network(tmp_path / "a.pt").trained
+        assert torch.equal(held.build()(image), network(image))
+    assert (held.trained, held.labels) == (False, tuple("vwxyz"))
+    save_network(network, path, False, {"labels": ["v"]})
+    with pytest.raises(UserError, match="labels: 1 for 5 classes"):
+        load_target(str(path))
+    path.write_bytes(b"no such thing")
+    with pytest.raises(UserError, match="is damaged or no checkpoint"):
+        load_target(str(path))
+
+
+def test_a_file_of_weights_is_read_once(tmp_path, monkeypatch):
+    save_network(build(zoo.load("shvit_s1"), 5), tmp_path / "a.pt", False)
+    reads = []
+    real = torch.load
+    monkeypatch.setattr("torch.load", lambda *a, **k: reads.append(a) or real(*a, **k))
+    request = ExportRequest(str(tmp_path / "a.pt"))
+    assert load_source(request).network.num_classes == 5
+    assert len(reads) == 1
+    load_source(ExportRequest("shvit_s1", weights=tmp_path / "a.pt"))
+    assert len(reads) == 2
+
+
+@pytest.mark.parametrize("suffix", [".pt2", ".py", ".mlpackage", ".weights.pt"])
+def test_a_deployed_file_says_what_to_name_in_its_stead(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    path.touch()
+    with pytest.raises(UserError, match="only runs; name what was exported"):
+        load_target(str(path))
+
+
+def test_a_damaged_export_is_told(tmp_path):
     torch.save({"format": "effsearch-network", "num_classes": 0}, tmp_path / "b.pt")
     with pytest.raises(UserError, match=r"b.pt: architecture: is missing"):
         load_target(str(tmp_path / "b.pt"))

@@ -279,3 +279,60 @@ def test_what_is_for_classifiers_refuses_segmentation_networks(effsearch, tmp_pa
         status, _, errors = effsearch(*arguments)
         assert status == 2
         assert f"{name}: a segmentation network" in errors
+
+
+@pytest.mark.parametrize("suffix", ["pt", "safetensors"])
+def test_an_export_is_a_target_of_every_command(effsearch, target, tmp_path, suffix):
+    format_ = "torch" if suffix == "pt" else suffix
+    out = tmp_path / f"net.{suffix}"
+    assert effsearch("export", target, "--format", format_, "--out", out)[0] == 0
+    device = ("--device", "iphone12")
+    for command in (
+        ("predict", out, *device),
+        ("describe", out),
+        ("score", out),
+        ("measure", out, "--seconds", "0.05"),
+        ("export", out, "--out", tmp_path / "again.onnx"),
+        ("export", target, "--weights", out, "--out", tmp_path / "more.onnx"),
+    ):
+        status, _, err = effsearch(*command)
+        assert (status, command[0]) == (0, command[0]), err
+
+
+@pytest.mark.parametrize("batch", ["4", "dynamic"])
+def test_an_onnx_file_of_any_batch_is_priced_as_one_image(effsearch, target, tmp_path, batch):
+    parts = {}
+    for kind in ("1", batch):
+        out = tmp_path / f"{kind}.onnx"
+        effsearch("export", target, "--batch", kind, "--out", out)
+        status, body, _ = effsearch("describe", out, "--json")
+        assert status == 0
+        parts[kind] = body["macs"]
+    assert parts[batch] == parts["1"] * (4 if batch == "4" else 1)
+
+
+def test_labels_are_the_checkpoint_s_or_a_file_s(effsearch, target, tmp_path):
+    path = trained(tmp_path / "model.pt", Architecture.from_yaml(target))
+    out = tmp_path / "a.onnx"
+    _, body, _ = effsearch("export", path, "--out", out, "--json")
+    assert body["labels"] == ["a", "b", "c"]
+    names = tmp_path / "names.txt"
+    names.write_text("x\ny\nz\n")
+    for given in (path, target):
+        wanted = ("--labels", names, "--out", out, "--force", "--json")
+        _, body, _ = effsearch("export", given, *wanted)
+        assert (body["labels"], body["num_classes"]) == (["x", "y", "z"], 3)
+    names.write_text("x\n")
+    status, _, err = effsearch("export", path, "--labels", names, "--out", out, "--force")
+    assert (status, "has 1 names for 3 classes" in err) == (2, True)
+    status, _, err = effsearch("export", path, "--classes", "4", "--out", out, "--force")
+    assert (status, "the weights have 3, not 4; drop --classes" in err) == (2, True)
+
+
+def test_code_is_two_files_and_neither_is_overwritten(effsearch, target, tmp_path):
+    out, weights = tmp_path / "net.py", tmp_path / "net.weights.pt"
+    weights.write_text("mine")
+    status, _, err = effsearch("export", target, "--format", "python", "--out", out)
+    assert (status, f"{weights} exists" in err) == (2, True)
+    assert weights.read_text() == "mine"
+    assert not out.exists()
