@@ -18,7 +18,8 @@ import pytest
 
 import effsearch
 from effsearch.cli import main
-from searchspace import Architecture, SearchSpace, zoo
+from effsearch.training.checkpoint import save_network
+from searchspace import Architecture, SearchSpace, build, zoo
 from searchspace.space import space_names
 from tests.docs.pages import PAGES, ROOT, arguments, snippets
 from tests.fixtures.official import write_official
@@ -139,12 +140,19 @@ def write_winner(path):
     zoo.load("shvit_s1").to_yaml(path)
 
 
+def write_trained(path):
+    path.parent.mkdir()
+    network = build(SearchSpace.load("tiny").sample(np.random.default_rng(0)), 3)
+    save_network(network, path, True, {"labels": ["cat", "dog", "horse"]})
+
+
 GIVEN = {
     "docs/detection.md": {
         "winners/1/architecture.yaml": write_winner,
         "shvit_s4.pth": lambda path: write_official(path, "shvit_s4"),
     },
     "docs/limits.md": {"mine.yaml": write_network},
+    "docs/tutorials/deploy.md": {"run": write_run, "trained/model.pt": write_trained},
     "docs/tutorials/own_images.md": {
         "run": write_run,
         "images": write_tree,
@@ -182,6 +190,7 @@ def reader(tmp_path, monkeypatch):
     folder = tmp_path / "work"
     folder.mkdir()
     monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(folder)  # Python finds what is in the folder it was started in
     monkeypatch.setenv("EFFSEARCH_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("EFFSEARCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("effsearch.latency.calibrate.kit.find_spec", lambda name: None)
