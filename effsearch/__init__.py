@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from effsearch.version import __version__
+
 if TYPE_CHECKING:
     from effsearch.api import (
         Found,

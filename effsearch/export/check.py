@@ -136,7 +136,7 @@ def _runner(model: onnx.ModelProto) -> Callable[[Floats], list[Floats]]:
     session = ort.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    return lambda images: session.run(None, {"input": images})  # type: ignore[no-any-return]
+    return lambda images: session.run(None, {"input": images})
 
 
 def randomise(network: nn.Module, seed: int = 0) -> None:

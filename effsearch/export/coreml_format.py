@@ -41,8 +41,7 @@ class Deployed(nn.Module):
         wanted = job.facts["input"]
         mean, std = (torch.tensor(wanted[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
         # Not folded into the first convolution: it pads with zeros, which are no pixels.
-        self.register_buffer("gain", 1 / (255 * std))
-        self.register_buffer("shift", -mean / std)
+        self.gain, self.shift = nn.Buffer(1 / (255 * std)), nn.Buffer(-mean / std)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Run on a normalised input, or on pixels of 0 to 255."""
@@ -84,7 +83,7 @@ def write(job: Job) -> Written:
             convert_to="mlprogram",
         )
         model.short_description = f"{job.facts['words']} (architecture {job.facts['digest']})"
-        for key, value in as_texts(dict(job.facts)).items():
+        for key, value in as_texts(job.facts).items():
             model.user_defined_metadata[f"{_METADATA}{key}"] = value
         _save(model, job.path)
     except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from effsearch import __version__
 from effsearch.files import file_name
 from effsearch.training.data.augment import MEAN, STD
+from effsearch.version import __version__
 from searchspace import Backbone, Network
 from searchspace.drawing import in_words
 from searchspace.resolution import Resolution, height_width
@@ -57,7 +57,7 @@ def export_facts(
     }
 
 
-def as_texts(facts: dict[str, Any]) -> dict[str, str]:
+def as_texts(facts: Mapping[str, Any]) -> dict[str, str]:
     """Return facts as texts, for formats that hold nothing else: JSON where they are none."""
     return {
         key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

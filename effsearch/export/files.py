@@ -10,7 +10,7 @@ from typing import Any
 
 from effsearch.errors import FULL
 from effsearch.export.facts import export_facts
-from effsearch.export.formats import CARD_JSON, CARD_PAGE, IMAGE, WEIGHTS_SUFFIX, Format
+from effsearch.export.formats import CARD_JSON, CARD_PAGE, FORMATS, IMAGE, WEIGHTS_SUFFIX, Format
 from effsearch.export.job import Job, Written
 from effsearch.export.request import ExportRequest
 from effsearch.export.source import load_source
@@ -63,6 +63,7 @@ def write_export(request: ExportRequest) -> Exported:
     facts = export_facts(network, source.trained, None if request.features else source.labels)
     path = request.out or _default_path(request, network, format_)
     inputs = [Path(request.target), *filter(None, (request.weights, request.labels))]
+    _check_suffix(path, format_)
     files = _files(path, format_)
     cards = [path.with_name(path.name + suffix) for suffix in (CARD_JSON, CARD_PAGE)]
     for file in [*files, *(cards if request.card else ())]:
@@ -122,6 +123,15 @@ def _files(path: Path, format_: Format) -> dict[Path, str]:
     if format_.name == "python":
         files[path.with_suffix(WEIGHTS_SUFFIX)] = "its weights, a PyTorch state"
     return files
+
+
+def _check_suffix(path: Path, format_: Format) -> None:
+    """Check that a file that effsearch reads again has the suffix by which its format is told."""
+    own = FORMATS["safetensors"]
+    if not format_.maps and (path.suffix == own.suffix) != (format_ == own):
+        raise UserError(
+            f"--out: {path}: {own.suffix} is the end of --format {own.name}, and its alone"
+        )
 
 
 def _check_free(path: Path, inputs: list[Path], force: bool) -> None:

@@ -64,9 +64,10 @@ class _Spelled:
     def layer_norm(self) -> None:
         """Layer norm: (x - mean) / sqrt(variance + epsilon), then gain and bias."""
         x, gain, bias = self._node.inputs
-        over = {"axes": [self._node.attributes["axis"]], "keepdims": 1}
-        centred = self.step("Sub", x, self.step("ReduceMean", x, **over))
-        variance = self.step("ReduceMean", self.step("Mul", centred, centred), **over)
+        axes = [self._node.attributes["axis"]]
+        centred = self.step("Sub", x, self.step("ReduceMean", x, axes=axes, keepdims=1))
+        squares = self.step("Mul", centred, centred)
+        variance = self.step("ReduceMean", squares, axes=axes, keepdims=1)
         spread = self.step("Sqrt", self.step("Add", variance, self._node.attributes["epsilon"]))
         normed = self.step("Mul", self.step("Div", centred, spread), gain)
         self.step("Add", normed, bias, last=True)

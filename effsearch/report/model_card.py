@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from effsearch import __version__
 from effsearch.export.rendering import render
 from effsearch.report.held_out_error import error_text
 from effsearch.targets import ARCHITECTURE, CARD, CHECKPOINT
+from effsearch.version import __version__
 from searchspace import Architecture
 from searchspace.drawing import in_words
 from searchspace.resolution import height_width, reduced, resolution_text

@@ -18,6 +18,7 @@ import pytest
 
 import effsearch
 from effsearch.cli import main
+from effsearch.export.check import randomise
 from effsearch.training.checkpoint import save_network
 from searchspace import Architecture, SearchSpace, build, zoo
 from searchspace.space import space_names
@@ -143,6 +144,7 @@ def write_winner(path):
 def write_trained(path):
     path.parent.mkdir()
     network = build(SearchSpace.load("tiny").sample(np.random.default_rng(0)), 3)
+    randomise(network)
     save_network(network, path, True, {"labels": ["cat", "dog", "horse"]})
 
 

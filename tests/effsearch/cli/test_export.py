@@ -336,3 +336,10 @@ def test_code_is_two_files_and_neither_is_overwritten(effsearch, target, tmp_pat
     assert (status, f"{weights} exists" in err) == (2, True)
     assert weights.read_text() == "mine"
     assert not out.exists()
+
+
+@pytest.mark.parametrize(("format_", "name"), [("safetensors", "a.pt"), ("torch", "a.safetensors")])
+def test_a_suffix_tells_which_format_a_network_is_in(effsearch, target, tmp_path, format_, name):
+    status, _, err = effsearch("export", target, "--format", format_, "--out", tmp_path / name)
+    assert (status, "is the end of --format safetensors" in err) == (2, True)
+    assert not (tmp_path / name).exists()
