@@ -16,7 +16,8 @@ from searchspace.graph import ANY_BATCH, Graph, Node
 from searchspace.resolution import height_width
 from searchspace.tracing import trace
 
-TRANSPOSED = ":transposed"
+_MAP = "_map"  # at the end of the attribute of a change of layout alone, for a stage's map
+_TRANSPOSED = ":transposed"
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,8 @@ class NetworkCode:
         """Return the state of the module's network with a deployed network's weights."""
         held = deployed.state_dict()
         return {
-            name: held[source.removesuffix(TRANSPOSED)].t().contiguous()
-            if source.endswith(TRANSPOSED)
+            name: held[source.removesuffix(_TRANSPOSED)].t().contiguous()
+            if source.endswith(_TRANSPOSED)
             else held[source]
             for name, source in self.tensors.items()
         }
@@ -116,6 +117,7 @@ def network_code(
         result="Tensor" if len(graph.outputs) == 1 else "list[Tensor]",
         steps=steps,
         forward=_forward(graph, steps),
+        given=", ".join(_shape(graph, name) for name in graph.outputs),
         facts=facts,
         weights=weights,
     )
@@ -147,8 +149,9 @@ def _units(graph: Graph) -> list[_Unit]:
 
 def _place(scope: str) -> str:
     """Return the attribute that a part belongs to: a stage's parts are one."""
-    words = scope.split(".")
-    return "_".join([words[0].removesuffix("s"), *words[1:2]]) + ("" if len(words) != 2 else "_map")
+    kind, *rest = scope.split(".")
+    place = "_".join([kind.removesuffix("s"), *rest[:1]])
+    return place + _MAP if kind == "stages" and len(rest) == 1 else place
 
 
 def _steps(units: list[_Unit]) -> list[_Step]:
@@ -194,24 +197,26 @@ def _forward(graph: Graph, steps: list[_Step]) -> list[str]:
 def _class_name(network: Network | Backbone, unit: _Unit, taken: Mapping[str, Any]) -> str:
     """Return a name for a part's class: that of the module it was made of."""
     modules = dict(network.named_modules())
-    word = "ChannelsFirst" if unit.place.endswith("_map") else type(modules[unit.scope]).__name__
+    word = "ChannelsFirst" if unit.place.endswith(_MAP) else type(modules[unit.scope]).__name__
     name, number = word, 1
-    while name in taken:
+    while name in taken or name == "Network":
         number += 1
         name = f"{word}{number}"
     return name
 
 
 def _shown(code: UnitCode, unit: _Unit, graph: Graph) -> dict[str, Any]:
-    def text(name: str) -> str:
-        sides = ["N" if side == ANY_BATCH else str(side) for side in graph.shapes[name]]
-        return f"({', '.join(sides)})"
-
+    """Return what the template shows of a part's class."""
     return {
         "fields": code.fields,
         "forward": code.forward,
         "arguments": ", ".join(f"{name}: Tensor" for name in code.arguments),
         "result": "Tensor" if len(unit.outputs) == 1 else "tuple[Tensor, ...]",
-        "taken": ", ".join(map(text, unit.inputs)),
-        "given": ", ".join(map(text, unit.outputs)),
+        "taken": ", ".join(_shape(graph, name) for name in unit.inputs),
+        "given": ", ".join(_shape(graph, name) for name in unit.outputs),
     }
+
+
+def _shape(graph: Graph, name: str) -> str:
+    sides = ["N" if side == ANY_BATCH else str(side) for side in graph.shapes[name]]
+    return f"({', '.join(sides)})"
