@@ -13,6 +13,7 @@ from effsearch.json_text import parse_json
 from effsearch.published import published
 from effsearch.report.model_card import model_card, origin
 from effsearch.targets import CARD
+from effsearch.training.official import official
 from searchspace import Architecture, operators, zoo
 
 _OF_THE_RUN = ("files", "onnx", "rank")  # in a winner's card, of its own files and place
@@ -76,15 +77,17 @@ def _counts(architecture: Architecture) -> dict[str, Any]:
 
 
 def _published(target: str, digest: str) -> dict[str, Any]:
-    found = published().get(target)
-    if found is None or zoo.load(target).digest() != digest:
+    """Return what was published of a network; empty where it is none, or one at another size."""
+    if target not in zoo.names(task=None) or zoo.load(target).digest() != digest:
         return {}
-    return {
-        "published": {
+    card: dict[str, Any] = {"official": official(target).origin.model_dump()}
+    found = published().get(target)
+    if found is not None:
+        card["published"] = {
             "value": found.top1,
             "unit": "ImageNet-1k top-1, %",
             "kind": "published",
             "distilled": found.distilled,
             "source": found.source,
         }
-    }
+    return card

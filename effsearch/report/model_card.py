@@ -57,8 +57,8 @@ def model_card(
 # What a card may lack.
 _NOTHING = dict.fromkeys(
     (
-        "latency", "latency_elsewhere", "macs", "measured", "onnx", "params", "peak_memory",
-        "published", "score", "trained",
+        "latency", "latency_elsewhere", "macs", "measured", "official", "onnx", "params",
+        "peak_memory", "published", "score", "trained",
     )
 )  # fmt: skip
 

@@ -92,7 +92,7 @@ def test_an_exported_network_comes_back_with_its_weights(tmp_path, suffix):
     held = load_target(str(path)).stored()
     with torch.no_grad():
         assert torch.equal(held.build()(image), network(image))
-    assert (held.trained, held.labels) == (False, tuple("vwxyz"))
+    assert (held.trained, held.classes) == (False, tuple("vwxyz"))
     save_network(network, path, False, {"labels": ["v"]})
     with pytest.raises(UserError, match="labels: 1 for 5 classes"):
         load_target(str(path))

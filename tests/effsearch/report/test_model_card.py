@@ -3,15 +3,18 @@
 import json
 
 import numpy as np
+import onnx
 import pytest
 
 from effsearch.export.files import write_export
 from effsearch.export.request import ExportRequest
+from effsearch.export.weights import Accuracy, Weights
 from effsearch.published import published
 from effsearch.report.export_card import write_export_card
 from effsearch.run.cards import number
 from effsearch.run.winner_folder import write_winner
 from effsearch.training.checkpoint import save_network
+from effsearch.training.official import official
 from searchspace import SearchSpace, build
 
 FACTS = {
@@ -67,6 +70,45 @@ def test_a_winner_s_card_says_what_is_known_of_it(winner, architecture):
     }  # fmt: skip
 
 
+def test_a_trained_winner_s_card_has_what_was_measured(architecture, tmp_path):
+    network = build(architecture, 4)
+    save_network(network, tmp_path / "held.pt", True)
+    weights = Weights(
+        network.eval(),
+        "trained somewhere",
+        tmp_path / "held.pt",
+        lambda model: Accuracy("pictures", 3, 4, "pictures alone", {}),
+        labels=("a", "b", "c", "d"),
+    )
+    trained = number(80.0, "top-1 in % on pictures", "measured", 2.0, error="one seed", note="No.")
+    facts = {
+        **FACTS,
+        "trained": {**trained, "epochs": 3, "epochs_max": 4},
+        "measured": number(1.5, "ms", "measured", interval=(1.4, 1.6)),
+        "latency_elsewhere": [{"device": "phone", "mean": number(2.5, "ms", "fitted", 0.1)}],
+        "peak_memory": number(2e6, "bytes", "counted", 0.0, note="of activations"),
+        "params": number(5e6, "parameters", "counted", 0.0),
+        "macs": number(3e8, "multiply-accumulates", "counted", 0.0),
+    }
+    write_winner(tmp_path / "1", architecture, facts, weights=weights)
+    page = (tmp_path / "1" / "model_card.md").read_text()
+    for text in (
+        "| weights | trained somewhere |",
+        "80.00 top-1 in % on pictures (measured; 80 % interval 77.44 to 82.56)",
+        "The exported model: 75.00 top-1 % on pictures",
+        "On phone: 2.50 ms (fitted; 80 % interval 2.37 to 2.63)",
+        "On the machine of the search: 1.50 ms (measured; 80 % interval 1.40 to 1.60)",
+        "logits of 4 classes: a, b, c, d.",
+        "| model.pt |",
+        "not recorded here",
+    ):
+        assert text in page
+    assert "Untrained" not in page
+    assert json.loads((tmp_path / "1" / "card.json").read_text())["labels"] == list("abcd")
+    held = {e.key: e.value for e in onnx.load(tmp_path / "1" / "model.onnx").metadata_props}
+    assert json.loads(held["labels"]) == list("abcd")
+
+
 def test_what_a_card_lacks_its_page_does_not_say(architecture, tmp_path):
     write_winner(tmp_path / "1", architecture, {})
     page = (tmp_path / "1" / "model_card.md").read_text()
@@ -108,4 +150,5 @@ def test_what_was_published_of_a_network(tmp_path):
     write_export_card(write_export(request))
     page = (tmp_path / "a.pt.card.md").read_text()
     assert f"Published: {published()['shvit_s1'].top1:.1f} % ImageNet-1k top-1" in page
+    assert f"the repository's licence is {official('shvit_s1').origin.licence}" in page
     assert "Untrained" in page
