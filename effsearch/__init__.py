@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from effsearch.version import __version__
-
 if TYPE_CHECKING:
     from effsearch.api import (
         Found,
@@ -33,18 +31,9 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # Imported when asked for: commands that don't search need not wait for optuna or torch.
     if name == "__version__":
-        return _version()
+        return importlib.import_module("effsearch.version").installed_version()
     if name == "SpaceSampler":
         return importlib.import_module("effsearch.search.sampler").SpaceSampler
     if name in __all__:
         return getattr(importlib.import_module("effsearch.api"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("effsearch")
-    except PackageNotFoundError:  # a checkout that is not installed
-        return "unknown"

@@ -1,8 +1,13 @@
 """The version that is installed."""
 
-from importlib.metadata import PackageNotFoundError, version
+from __future__ import annotations
 
-try:
-    __version__ = version("effsearch")
-except PackageNotFoundError:  # a checkout that is not installed
-    __version__ = "unknown"
+
+def installed_version() -> str:
+    """Return effsearch's version; `unknown` of a checkout that is not installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("effsearch")
+    except PackageNotFoundError:
+        return "unknown"

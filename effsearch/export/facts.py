@@ -8,7 +8,7 @@ from typing import Any
 
 from effsearch.files import file_name
 from effsearch.training.data.augment import MEAN, STD
-from effsearch.version import __version__
+from effsearch.version import installed_version
 from searchspace import Backbone, Network
 from searchspace.drawing import in_words
 from searchspace.resolution import Resolution, height_width
@@ -53,7 +53,7 @@ def export_facts(
         "input": input_facts(side or architecture.resolution),
         "classes": network.num_classes if isinstance(network, Network) else None,
         "labels": None if labels is None else list(labels),
-        "version": __version__,
+        "version": installed_version(),
     }
 
 

@@ -57,11 +57,12 @@ def write_program(job: Job) -> Written:
     with _beside(job.path) as folder:
         file = folder / job.path.name
         for network in (_twin(job.network), job.network):
-            program = torch.export.export(
+            exported = torch.export.export(
                 deploy(network), (example,), dynamic_shapes=None if batch is None else (batch,)
             )
-            torch.export.save(program, file, extra_files={FACTS: json.dumps(job.facts)})
-            found.append(_difference(job, torch.export.load(file).module(), network))
+            torch.export.save(exported, file, extra_files={FACTS: json.dumps(job.facts)})
+            program = torch.export.load(file).module()
+            found.append(_difference(job, program, network, any_batch=job.batch is None))
         file.replace(job.path)
     checked = f"read back, its outputs are the network's to {max(found):.1e} of their spread"
     return Written(checked, output_names(job.network))
@@ -85,7 +86,7 @@ def write_code(job: Job) -> Written:
             save_tensors(code.state(deploy(network)), held)
             names: dict[str, Any] = {"__name__": "network", "__file__": str(script)}
             exec(compile(code.text, str(script), "exec"), names)
-            found.append(_difference(job, names["load"](), network))
+            found.append(_difference(job, names["load"](), network, any_batch=True))
         held.replace(weights)
         script.replace(job.path)
     checked = f"run, its outputs are the network's to {max(found):.1e} of their spread"
@@ -100,14 +101,17 @@ def _twin(network: Network | Backbone) -> Network | Backbone:
 
 
 def _difference(
-    job: Job, found: Callable[[Tensor], Tensor | Sequence[Tensor]], network: Network | Backbone
+    job: Job,
+    run: Callable[[Tensor], Tensor | Sequence[Tensor]],
+    network: Network | Backbone,
+    any_batch: bool,
 ) -> float:
     """Return how far outputs are apart, over their standard deviation.
 
     Raises:
         WorkFailedError: where that is above the tolerance.
     """
-    error = check_outputs(network, found, (job.batch or 1, *job.input_shape[1:]), job.batch is None)
+    error = check_outputs(network, run, (job.batch or 1, *job.input_shape[1:]), any_batch)
     if not error <= TOLERANCE:
         raise WorkFailedError(
             f"{job.path}: not written: its outputs differ from the network's by {error:.1e} of "

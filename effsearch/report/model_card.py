@@ -8,7 +8,7 @@ from typing import Any
 from effsearch.export.rendering import render
 from effsearch.report.held_out_error import error_text
 from effsearch.targets import ARCHITECTURE, CARD, CHECKPOINT
-from effsearch.version import __version__
+from effsearch.version import installed_version
 from searchspace import Architecture
 from searchspace.drawing import in_words
 from searchspace.resolution import height_width, reduced, resolution_text
@@ -48,7 +48,7 @@ def model_card(
         target=target,
         rows=_rows(architecture),
         size=resolution_text(architecture.resolution),
-        version=__version__,
+        version=installed_version(),
         error_text=error_text,
         number=_number,
     )
