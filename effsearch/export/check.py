@@ -66,17 +66,21 @@ def check_outputs(
     """
     training = network.training
     network.eval()
-    images = _images(shape, any_batch, 1, seed)
-    values = min(output.numel() for output in listed(network(images[0])))
-    if values < _FEW:
-        images = _images(shape, any_batch, _IMAGES_OF_FEW, seed)
-    pairs = [(_flat(network, image), _flat(run, image)) for image in images]
+    rng = np.random.default_rng(seed)
+    images = [_image(rng, shape)]
+    given = [_flat(network, images[0])]
+    values = min(part.size for part in given[0])
+    further = [shape] * (_IMAGES_OF_FEW - 1) if values < _FEW else []
+    further += [(_ANOTHER_BATCH, *shape[1:])] if any_batch else []
+    images += [_image(rng, each) for each in further]
+    given += [_flat(network, image) for image in images[1:]]
     network.train(training)
+    found = [_flat(run, image) for image in images]
     errors = []
-    for column in zip(*(zip(*pair, strict=True) for pair in pairs), strict=True):
-        other, one = (np.concatenate(part) for part in zip(*column, strict=True))
-        spread = other.std() if values >= _LEAST else _size(other)
-        errors.append(np.abs(one - other).max() / spread)
+    for parts in zip(zip(*given, strict=True), zip(*found, strict=True), strict=True):
+        wanted, one = map(np.concatenate, parts)
+        spread = wanted.std() if values >= _LEAST else _size(wanted)
+        errors.append(np.abs(one - wanted).max() / spread)
     return float(np.max(errors))
 
 
@@ -112,19 +116,13 @@ def difference(first: onnx.ModelProto, second: onnx.ModelProto, seed: int = 0) -
     Returns:
         Greatest absolute difference over the standard deviation of the first one's logits.
     """
-    (image,) = _images(_shape(first.graph.input[0]), False, 1, seed)
+    image = _image(np.random.default_rng(seed), _shape(first.graph.input[0]))
     (one,), (other,) = _runner(first)(image.numpy()), _runner(second)(image.numpy())
     return float(np.abs(one - other).max() / one.std())
 
 
-def _images(shape: Sequence[int], any_batch: bool, count: int, seed: int) -> list[Tensor]:
-    """Return random images of the size that is taken; of several counts where any is."""
-    rng = np.random.default_rng(seed)
-    batches = [shape[0]] * count + ([_ANOTHER_BATCH] if any_batch else [])
-    return [
-        torch.from_numpy(rng.standard_normal((size, *shape[1:])).astype(np.float32))
-        for size in batches
-    ]
+def _image(rng: np.random.Generator, shape: Sequence[int]) -> Tensor:
+    return torch.from_numpy(rng.standard_normal(tuple(shape)).astype(np.float32))
 
 
 def _runner(model: onnx.ModelProto) -> Callable[[Floats], list[Floats]]:
