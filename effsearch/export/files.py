@@ -90,6 +90,7 @@ def write_export(request: ExportRequest) -> Exported:
         "format": format_.name,
         "precision": job.precision,
         "batch": job.batch,
+        "takes": request.input_of(format_),
         "path": str(path),
         "trained": source.trained,
         "digest": facts["digest"],

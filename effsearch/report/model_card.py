@@ -57,7 +57,7 @@ def model_card(
 # What a card may lack.
 _NOTHING = dict.fromkeys(
     (
-        "latency", "latency_elsewhere", "macs", "measured", "official", "onnx", "params",
+        "export", "latency", "latency_elsewhere", "macs", "measured", "official", "onnx", "params",
         "peak_memory", "published", "score", "trained",
     )
 )  # fmt: skip

@@ -145,6 +145,17 @@ def test_labels(format_, architecture, tmp_path):
     assert json.loads((tmp_path / "b.card.json").read_text())["labels"] == ["a|b", "c", "d"]
 
 
+def test_a_package_that_takes_pixels_says_so(architecture, tmp_path):
+    pytest.importorskip("coremltools", reason="the extra `coreml` is not installed")
+    save_network(build(architecture, 2), tmp_path / "a.pt", False, {"labels": ["a", "b"]})
+    out = tmp_path / "b.mlpackage"
+    request = ExportRequest(str(tmp_path / "a.pt"), "coreml", out, precision="float32", card=True)
+    write_export_card(write_export(request))
+    page = (tmp_path / "b.mlpackage.card.md").read_text()
+    assert "The file takes the pixels and does this itself." in page
+    assert "outputs are label, label_probs, probabilities in place of logits" in page
+
+
 def test_what_was_published_of_a_network(tmp_path):
     request = ExportRequest("shvit_s1", "torch", tmp_path / "a.pt", card=True)
     write_export_card(write_export(request))
