@@ -6,6 +6,9 @@ import csv
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
+from typing import Any
+
+from searchspace.schema import SEGMENTATION
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,23 @@ class DenseResult:
     metric: str
     value: float
     source: str
+
+
+def published_numbers(name: str) -> dict[str, Any]:
+    """Return what was published of a network's accuracy; values are None where nothing was.
+
+    Args:
+        name: of a network of the zoo; a segmentation network's may say at what other resolution
+            it is taken ("NAME at 512x1024").
+    """
+    for found in dense_results():
+        if found.task == SEGMENTATION and found.network == name.split(" at ")[0]:
+            return {"published_miou": found.value, "published_resolution": found.resolution}
+    known = published().get(name)
+    return {
+        "published_top1": None if known is None else known.top1,
+        "published_top1_distilled": None if known is None else known.distilled,
+    }
 
 
 @lru_cache(maxsize=1)

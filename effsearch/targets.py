@@ -178,8 +178,18 @@ def check_classifier(label: str, architecture: Architecture) -> None:
     Raises:
         UserError: where it is not.
     """
-    if architecture.task != CLASSIFICATION:
-        raise UserError(f"{label}: a {architecture.task} network; this takes image classifiers")
+    check_task(label, architecture, CLASSIFICATION)
+
+
+def check_task(label: str, architecture: Architecture, task: str | None) -> None:
+    """Check that a network is for a task; any is where the task is None.
+
+    Raises:
+        UserError: where it is not.
+    """
+    if task not in (None, architecture.task):
+        takes = "image classifiers" if task == CLASSIFICATION else f"{task} networks"
+        raise UserError(f"{label}: a {architecture.task} network; this takes {takes}")
 
 
 def _in_folder(text: str, folder: Path) -> Target:

@@ -18,10 +18,11 @@ from searchspace.resolution import (
     Resolution,
     Size,
     height_width,
+    line_up,
     parse_resolution,
+    raised,
     reduced,
     resolution_text,
-    squared,
 )
 from searchspace.schema import (
     BLOCKS,
@@ -194,17 +195,11 @@ class Architecture:
                 f"{len(self.stages) - count + 1}, whose stride is {used[0]}; use {used[0]} or "
                 "less, or fewer stages"
             )
-        enlarged = {
-            (size[0] * reduction // stride, size[1] * reduction // stride)
-            for size, reduction in zip(self.sizes[-count:], used, strict=True)
-        }
-        if len(enlarged) > 1:
-            height, width = reduced(height_width(self.resolution), used[-1])
-            near = squared((height * used[-1], width * used[-1]))
+        if not line_up(self.sizes[-count:], used, stride):
             raise UserError(
                 f"resolution: at {resolution_text(self.resolution)} the maps of strides "
                 f"{', '.join(map(str, used))}, which the head adds up, differ in size; "
-                f"{resolution_text(near)} would do"
+                f"{resolution_text(raised(self.resolution, used[-1]))} would do"
             )
 
     @property

@@ -138,6 +138,7 @@ class SpaceAxes:
         width = stem_options.pop("width", None)
         stages: list[Stage] = []
         reduction, stage_width = stride, width
+        first = stride if width is None else 2 * stride
         for index in range(count):
             stage, at = spec.stages[index], f"stage{index + 1}"
             enters = stage_width is not None
@@ -168,7 +169,10 @@ class SpaceAxes:
                 tuple(stem_options.items()),
             ),
             stages=tuple(stages),
-            head=_head(head_type, options(f"head.{head_type}", spec.heads[head_type])),
+            head=_head(
+                head_type,
+                options(f"head.{head_type}", spec.head_axes(head_type, count, first)),
+            ),
         )
 
     def read(self, architecture: Architecture) -> Choices | None:

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from searchspace import architecture as components
 from searchspace.lookup import LAYOUTS, Choice, Codes, Integers, MapSizes, Part, Table, Variant
 from searchspace.resolution import Size, height_width
-from searchspace.schema import BLOCKS, DOWNSAMPLINGS, HEADS, STEMS
+from searchspace.schema import BLOCKS, DOWNSAMPLINGS, HEADS, SEGMENTATION, STEMS
 from searchspace.space import SearchSpace
 from searchspace.space_file import NONE
-from searchspace.units import Unit, block_unit
+from searchspace.units import Unit, block_unit, lateral_unit, segmentation_head_unit
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -59,6 +59,10 @@ class PopulationParts:
             self._tails.append(self._choice(f"{at}.tail", f"{at}.tail", tails))
         heads = {t: tuple(o.items()) for t, o in spec.heads.items()}
         self._head = self._choice("head", "head", heads)
+        # Of segmentation heads, what their laterals depend on, each pair once.
+        laterals = [(t, int(o.get("width", 0))) for t, o in self._head.variants]
+        self._laterals = list(dict.fromkeys(laterals))
+        self._lateral_of = np.array([self._laterals.index(pair) for pair in laterals], np.int64)
 
     def __call__(self, codes: Codes) -> csr_array:
         """Return how often each network has each part, (n, len(parts)).
@@ -78,6 +82,7 @@ class PopulationParts:
         width = np.where(own > 0, own, self._width(codes, 0))
         layout = self._stem.layouts(STEMS)[stem]
         columns.append((self._look_up("stem", (stem, image, width), self._stem_part), once))
+        maps = []
         for position in range(max(spec.counts)):
             at = f"stage{position + 1}"
             there = stages > position
@@ -126,10 +131,45 @@ class PopulationParts:
                     )
                     often = np.maximum(depth - repeat + lengths - 1, 0) // lengths
                     columns.append((part, np.where(some, often, 0)))
+            maps.append((layout, size, width))
         head = self._head.index(codes)
-        key = (head, layout, size, width)
-        columns.append((self._look_up("head", key, self._head_part), once))
+        if spec.task == SEGMENTATION:
+            first = self._stem.property(_stride)[stem] * np.where(own > 0, 2, 1)
+            columns += self._segmentation_head(head, stages, first, maps)
+        else:
+            key = (head, layout, size, width)
+            columns.append((self._look_up("head", key, self._head_part), once))
         return _matrix(columns, len(self.parts))
+
+    def _segmentation_head(
+        self,
+        head: Integers,
+        count: Integers,
+        first: Integers,
+        maps: Sequence[tuple[Integers, Integers, Integers]],
+    ) -> list[tuple[Integers, NDArray[Any]]]:
+        """Return the parts of heads and their laterals, and how often.
+
+        Args:
+            head: variants (n,).
+            count: of stages (n,).
+            first: strides of the first stages' maps (n,).
+            maps: layout, size and width (n,) each, of each stage's map.
+        """
+        columns: list[tuple[Integers, NDArray[Any]]] = []
+        begins = count - self._head.property(_used)[head]
+        stride = self._head.property(_stride)[head]
+        size, factor = np.zeros_like(head), np.ones_like(head)
+        for position, (layout, at, width) in enumerate(maps):
+            used = (position >= begins) & (position < count)
+            enlarged = np.maximum((first << position) // stride, 1)
+            key = (self._lateral_of[head], layout, at, width, enlarged)
+            part = self._look_up("lateral", key, self._lateral_part, used)
+            columns.append((part, used))
+            size = np.where(position == begins, at, size)
+            factor = np.where(position == begins, enlarged, factor)
+        part = self._look_up("head", (head, size, factor), self._segmentation_head_part)
+        return [*columns, (part, np.ones_like(head))]
 
     def _stem_part(self, index: int, image: int, width: int) -> Part:
         type_, options = self._stem.variants[index]
@@ -159,6 +199,17 @@ class PopulationParts:
         type_, head = variant[0], _completed(components.head, variant)
         change = _change(HEADS[type_].layout, layout, size, width)
         return (*change, Unit("head", type_, width, 1000, size, head.options))
+
+    def _lateral_part(
+        self, index: int, layout: int, number: int, in_width: int, factor: int
+    ) -> Part:
+        (type_, width), size = self._laterals[index], self._maps.sizes[number]
+        change = _change(HEADS[type_].layout, layout, size, in_width)
+        return (*change, lateral_unit(type_, in_width, width, size, factor))
+
+    def _segmentation_head_part(self, index: int, number: int, factor: int) -> Part:
+        head, size = _completed(components.head, self._head.variants[index]), self._maps.sizes[number]
+        return (segmentation_head_unit(head, (size[0] * factor, size[1] * factor)),)
 
     def _choice(
         self, axis: str, prefix: str, options: Mapping[str, Iterable[tuple[str, Sequence[Any]]]]
@@ -291,8 +342,12 @@ def _own_width(stem: Variant) -> int:
     return int(stem[1].get("width", 0))
 
 
-def _stride(stem: Variant) -> int:
-    return int(stem[1]["stride"])
+def _stride(variant: Variant) -> int:
+    return int(variant[1]["stride"])
+
+
+def _used(head: Variant) -> int:
+    return int(head[1]["stages"])
 
 
 def _pattern_length(block: Variant) -> int:

@@ -32,6 +32,27 @@ def reduced(size: Size, stride: int) -> Size:
     return -(-size[0] // stride), -(-size[1] // stride)
 
 
+def line_up(sizes: Sequence[Size], reductions: Sequence[int], stride: int) -> bool:
+    """Return whether maps have one size when they are enlarged to a stride.
+
+    Args:
+        sizes: of the maps.
+        reductions: their strides over the image.
+        stride: a divisor of these.
+    """
+    enlarged = {
+        (height * reduction // stride, width * reduction // stride)
+        for (height, width), reduction in zip(sizes, reductions, strict=True)
+    }
+    return len(enlarged) == 1
+
+
+def raised(resolution: Resolution, stride: int) -> Resolution:
+    """Return the least resolution, no side smaller, whose sides a stride divides."""
+    height, width = reduced(height_width(resolution), stride)
+    return squared((height * stride, width * stride))
+
+
 def resolution_text(resolution: Resolution) -> str:
     """Return a resolution as people write it: `224`, or height by width as in `512x1024`."""
     return "x".join(map(str, dict.fromkeys(height_width(resolution))))

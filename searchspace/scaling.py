@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from searchspace import zoo
 from searchspace.architecture import Architecture, Head
+from searchspace.schema import OptionValue
 
 WIDTHS = (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5)
 DEPTHS = (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5)
@@ -23,7 +24,8 @@ def scaled(architecture: Architecture, width: float, depth: float) -> Architectu
     Widths go to the nearest multiple of 8, depths of runs of blocks to the nearest integer, 1 at
     least; where the factor is 1 they stay as they are. Head counts, partial ratios, expansions and
     the resolution stay. The hidden widths of EfficientViT's classifier follow the last stage's
-    width as they do between its published sizes (`head_width`).
+    width as they do between its published sizes (`head_width`), as does the width of its
+    segmentation head.
 
     Args:
         architecture: a network.
@@ -75,16 +77,20 @@ def head_width(option: str, width: float) -> float:
     return float(np.interp(width, widths, published))
 
 
-def scaled_families() -> Iterator[Architecture]:
-    """Yield the published networks and their scalings by `WIDTHS` and `DEPTHS`, each once.
+def scaled_families(networks: Mapping[str, Architecture] | None = None) -> Iterator[Architecture]:
+    """Yield published networks and their scalings by `WIDTHS` and `DEPTHS`, each once.
 
     Networks carry their factors in their names ("shvit_s2 x width 0.9, depth 1.2"); the published
     ones come first, under their own.
+
+    Args:
+        networks: by name; the classifiers of the zoo where None.
     """
     seen = set()
     plain = ((1.0, 1.0), *itertools.product(WIDTHS, DEPTHS))
-    for (width, depth), name in itertools.product(plain, zoo.names()):
-        network = scaled(zoo.load(name), width, depth)
+    bases = networks or {name: zoo.load(name) for name in zoo.names()}
+    for (width, depth), (name, base) in itertools.product(plain, bases.items()):
+        network = scaled(base, width, depth)
         if network.digest() in seen:
             continue
         seen.add(network.digest())
@@ -93,9 +99,12 @@ def scaled_families() -> Iterator[Architecture]:
 
 
 def _scaled_head(head: Head, before: int, after: int) -> Head:
-    if head.type != "efficientvit" or before == after:
+    if before == after or head.type not in ("efficientvit", "efficientvit_seg"):
         return head
     options = []
+    if head.type == "efficientvit_seg":  # a quarter of the last stage's width in B0 to B3
+        narrow = {"width": _nearest(_int(head.option["width"]) * after / before, _STEP)}
+        return replace(head, options=tuple({**head.option, **narrow}.items()))
     for name, value in head.options:
         assert isinstance(value, int)
         ratio = head_width(name, after) / head_width(name, before)
@@ -114,6 +123,11 @@ def _published_heads(option: str) -> tuple[list[int], list[float]]:
             pairs.append((network.stages[-1].width, float(value)))
     pairs.sort()
     return [width for width, _ in pairs], [value for _, value in pairs]
+
+
+def _int(value: OptionValue) -> int:
+    assert isinstance(value, int)
+    return value
 
 
 def _nearest(value: float, step: int = 1) -> int:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from searchspace.architecture import MAX_DEPTH, MAX_STAGES, MAX_WIDTH, MIN_TOKENS_SIDE
 from searchspace.errors import UserError, plain_key, short
@@ -12,15 +15,17 @@ from searchspace.resolution import (
     RESOLUTIONS,
     Resolution,
     height_width,
+    line_up,
     parse_resolution,
+    raised,
     reduced,
     resolution_text,
 )
 from searchspace.schema import (
     BLOCKS,
-    CLASSIFICATION,
     DOWNSAMPLINGS,
     HEADS,
+    SEGMENTATION,
     STEMS,
     ComponentSpec,
     OptionSpec,
@@ -86,12 +91,29 @@ class SpaceFile:
     stages: tuple[StageSpec, ...]
     shape: Shape
 
+    @property
+    def task(self) -> str:
+        """What its members' logits are of: `classification` or `segmentation`."""
+        return HEADS[next(iter(self.heads))].task
+
+    def head_axes(self, type_: str, count: int, first: int) -> Axes:
+        """Return the values of a head's options behind some stages.
+
+        Args:
+            type_: of the head.
+            count: of stages.
+            first: stride of the first stage's map.
+        """
+        axes = self.heads[type_]
+        if HEADS[type_].task != SEGMENTATION:
+            return axes
+        most = int(most_stages(count, first, _int(axes["stride"][0])))
+        return {**axes, "stages": tuple(n for n in axes["stages"] if _int(n) <= most)}
+
 
 _FIELDS = (
     "name", "resolution", "stage_count", "shape", "stem", "blocks", "downsample", "head", "stages",
 )  # fmt: skip
-# Spaces of segmentation networks are not searched.
-_CLASSIFIERS = {type_: spec for type_, spec in HEADS.items() if spec.task == CLASSIFICATION}
 _RANGE = ("from", "to", "step")
 
 
@@ -133,7 +155,7 @@ def parse_space(data: object, default_name: str = "") -> SpaceFile:
             for type_, options in _mapping("downsample", body["downsample"]).items()
         },
         heads={
-            type_: _options(f"head.{plain_key(type_)}", _CLASSIFIERS, type_, options)
+            type_: _options(f"head.{plain_key(type_)}", HEADS, type_, options)
             for type_, options in _mapping("head", body["head"]).items()
         },
         stages=tuple(_stage(f"stages[{i}]", entry, blocks) for i, entry in enumerate(stages)),
@@ -148,6 +170,7 @@ def parse_space(data: object, default_name: str = "") -> SpaceFile:
             raise UserError(f"{field}: give one type or more")
     _check_widths(spec)
     _check_sides(spec)
+    _check_heads(spec)
     for type_, entry in spec.stems.items():
         for stride in entry.stride:
             for width in entry.width or (None,):
@@ -225,6 +248,63 @@ def _check_sides(spec: SpaceFile) -> None:
                             f"{resolution_text(resolution)}; 2x2 is the least "
                             "(fewer stages, a smaller stride or a higher resolution)"
                         )
+
+
+def _check_heads(spec: SpaceFile) -> None:
+    """Check that heads are for one task, and that each fits behind every stem and its stages."""
+    tasks = {HEADS[type_].task for type_ in spec.heads}
+    if len(tasks) > 1:
+        raise UserError(f"head: types for {' and '.join(sorted(tasks))}; a space is for one task")
+    for type_, axes in spec.heads.items():
+        if spec.task != SEGMENTATION:
+            continue
+        at = f"head.{plain_key(type_)}"
+        for option in ("stride", "classes"):
+            if len(axes[option]) > 1:
+                raise UserError(f"{at}.{option}: {short(list(axes[option]))} given; use one value")
+        stride = _int(axes["stride"][0])
+        if stride & (stride - 1):
+            raise UserError(f"{at}.stride: {stride} is not a power of two")
+        for stem, entry in spec.stems.items():
+            for first, count in itertools.product(entry.stride, spec.counts):
+                where = f"{count} stages after a {stem} stem of stride {first}"
+                strides = [first << (i + bool(entry.width)) for i in range(count)]
+                used = spec.head_axes(type_, count, strides[0])["stages"]
+                if not used:
+                    raise UserError(
+                        f"{at}.stages: {short(list(axes['stages']))} are too many behind {where}, "
+                        f"of whose maps {sum(s >= stride for s in strides)} are no finer than the "
+                        f"head's stride of {stride}"
+                    )
+                _check_maps(spec, strides[-_int(max(used)) :], stride, where)
+
+
+def _check_maps(spec: SpaceFile, strides: Sequence[int], stride: int, where: str) -> None:
+    """Check that maps that a head adds up have one size at every resolution."""
+    for resolution in spec.resolution:
+        size = height_width(resolution)
+        if not line_up([reduced(size, s) for s in strides], strides, stride):
+            raise UserError(
+                f"resolution: at {resolution_text(resolution)} the maps of strides "
+                f"{', '.join(map(str, strides))}, which the head adds up behind {where}, differ in "
+                f"size; {resolution_text(raised(resolution, strides[-1]))} would do"
+            )
+
+
+def most_stages(count: Any, first: Any, stride: int) -> Any:
+    """Return how many of its last stages a head may use: those whose maps are no finer than it.
+
+    Args:
+        count: of stages, or an array (n,) of many networks'.
+        first: stride of the first stage's map, or an array (n,).
+        stride: of the head.
+    """
+    return count - np.log2(np.maximum(stride / first, 1)).astype(np.int64)
+
+
+def _int(value: OptionValue) -> int:
+    assert isinstance(value, int)
+    return value
 
 
 def _resolutions(data: object) -> tuple[Resolution, ...]:

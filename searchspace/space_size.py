@@ -22,9 +22,22 @@ def space_size(spec: SpaceFile) -> int:
                 for stride in entry.stride
                 for width in entry.width or (None,)
             )
-            variants = widths * _combinations(entry.options)
+            first = [stride * (2 if entry.width else 1) for stride in entry.stride]
+            widths = [
+                sum(width_sequences(spec, count, type_, stride, w) for w in entry.width or (None,))
+                for stride in entry.stride
+            ]
+            ways = sum(
+                each * _heads(spec, count, at) for each, at in zip(widths, first, strict=True)
+            )
+            variants = ways * _combinations(entry.options)
             total += variants * rest * (down if entry.width else 1)
-    return total * len(spec.resolution) * sum(_combinations(o) for o in spec.heads.values())
+    return total * len(spec.resolution)
+
+
+def _heads(spec: SpaceFile, count: int, first: int) -> int:
+    """Return how many heads may stand behind stages, by the stride of the first one's map."""
+    return sum(_combinations(spec.head_axes(type_, count, first)) for type_ in spec.heads)
 
 
 def _stage_size(spec: SpaceFile, stage: StageSpec) -> int:

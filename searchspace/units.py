@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from searchspace.architecture import Architecture, Block
+from searchspace.architecture import Architecture, Block, Head
 from searchspace.resolution import Size, height_width, reduced
 from searchspace.schema import BLOCKS, CHANNELS_FIRST, CHANNELS_LAST, CLASSIFICATION, OptionValue
 from searchspace.schema import DOWNSAMPLINGS as DOWNSAMPLING_SPECS
@@ -138,22 +138,47 @@ def units(architecture: Architecture, num_classes: int | None = None) -> tuple[P
         placed += _change("head.layout", last, final, HEAD_SPECS[head.type].layout)
         unit = Unit("head", head.type, final.width, classes, final.size, head.options)
         return (*placed, PlacedUnit("head", last, unit))
-    own = dict(head.options)
-    count, stride, width = (_int(own.pop(name)) for name in ("stages", "stride", "width"))
-    del own["classes"]
+    count, stride, width = (_int(head.option[name]) for name in ("stages", "stride", "width"))
     laterals = []
     reductions = architecture.reductions[-count:]
     for number, (taken, reduction) in enumerate(zip(maps[-count:], reductions, strict=True)):
         laterals.append(f"laterals.{number}")
         change = _change(f"{laterals[-1]}.layout", last, taken, CHANNELS_FIRST)
         factor = reduction // stride
-        unit = Unit("lateral", head.type, taken.width, width, taken.size, (("factor", factor),))
+        unit = lateral_unit(head.type, taken.width, width, taken.size, factor)
         source = () if change else (taken.name,)
         placed += [*change, PlacedUnit(laterals[-1], last, unit, source)]
     size = (taken.size[0] * factor, taken.size[1] * factor)
-    options = tuple(sorted({**own, "inputs": count}.items()))
-    unit = Unit("head", head.type, width, classes, size, options)
+    unit = segmentation_head_unit(head, size, classes)
     return (*placed, PlacedUnit("head", last, unit, tuple(laterals)))
+
+
+def lateral_unit(type_: str, in_width: int, width: int, size: Size, factor: int) -> Unit:
+    """Return the signature of what brings a stage's map to a segmentation head's width and stride.
+
+    Args:
+        type_: of the head.
+        in_width: channels of the map.
+        width: of the head.
+        size: of the map.
+        factor: by which it is enlarged.
+    """
+    return Unit("lateral", type_, in_width, width, size, (("factor", factor),))
+
+
+def segmentation_head_unit(head: Head, size: Size, classes: int | None = None) -> Unit:
+    """Return the signature of a segmentation head but for its laterals.
+
+    Args:
+        head: the head.
+        size: of its maps.
+        classes: width of the logits; None for its own.
+    """
+    own = dict(head.options)
+    count, width, own_classes = (_int(own.pop(name)) for name in ("stages", "width", "classes"))
+    del own["stride"]
+    options = tuple(sorted({**own, "inputs": count}.items()))
+    return Unit("head", head.type, width, classes or own_classes, size, options)
 
 
 def feature_units(

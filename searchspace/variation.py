@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from searchspace.size_steps import Size
 from searchspace.space import SearchSpace
-from searchspace.space_file import NONE
+from searchspace.schema import SEGMENTATION
+from searchspace.space_file import NONE, most_stages
 
 Codes = NDArray[np.int16]
 Rows = NDArray[np.bool_]
@@ -208,9 +209,11 @@ class Variation:
             self._tail(made, fill, index, there, kind)
         fill("head", everywhere)
         head = self._code(made, "head")
+        limits = self._used_stages(made)
         for number, (type_, options) in enumerate(spec.heads.items()):
             for option in options:
-                fill(f"head.{type_}.{option}", head == number)
+                name = f"head.{type_}.{option}"
+                fill(name, head == number, *limits.get(name, ()))
         return made
 
     def _tail(self, made: Codes, fill: Any, index: int, there: Rows, kind: Integers) -> None:
@@ -264,8 +267,21 @@ class Variation:
             high = np.where(follows, np.minimum(high, before * shape.growth[1]), high)
         return np.searchsorted(values, low), np.searchsorted(values, high, side="right") - 1
 
+    def _used_stages(self, codes: Codes) -> dict[str, tuple[Integers, Integers]]:
+        """Return the first and the last code (n,) of how many stages each head may use."""
+        spec, found = self.space.spec, {}
+        if spec.task == SEGMENTATION:
+            count = np.asarray(spec.counts)[self._code(codes, "stages")]
+            stride, own = self._stem_sizes(codes)
+            first = np.where(own > 0, 2 * stride, stride)
+            for type_, options in spec.heads.items():
+                most = most_stages(count, first, options["stride"][0])
+                last = np.searchsorted(np.asarray(options["stages"]), most, side="right") - 1
+                found[f"head.{type_}.stages"] = np.zeros_like(last), last
+        return found
+
     def _ranges(self, codes: Codes) -> dict[int, tuple[Integers, Integers]]:
-        """Return the least and the greatest code (n,) of each width that the shape allows."""
+        """Return the least and the greatest code (n,) of each axis that others limit."""
         found = {}
         count = np.asarray(self.space.spec.counts)[self._code(codes, "stages")]
         stride, before = self._stem_sizes(codes)
@@ -276,6 +292,9 @@ class Variation:
             if name in self._columns:
                 found[self._columns[name]] = self._allowed(index, stride, before)
             before = np.where(there, np.asarray(stage.width)[self._code(codes, name)], before)
+        for name, limits in self._used_stages(codes).items():
+            if name in self._columns:
+                found[self._columns[name]] = limits
         return found
 
     def _free(self, codes: Codes, ranges: Mapping[int, tuple[Integers, Integers]]) -> Rows:

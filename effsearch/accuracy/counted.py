@@ -26,6 +26,7 @@ class Counted(TotalsScore):
     """
 
     kind = "estimated"
+    task = None
     note = "A count, as a score: a baseline."
     UNITS: ClassVar[dict[str, str]] = {
         "params": "parameters",

@@ -44,6 +44,7 @@ class FunctionScore(ScoreSource):
 
     name = "function"
     kind = "estimated"
+    task = None
 
     def __init__(self, options: FunctionOptions) -> None:
         """Import the function.

@@ -16,6 +16,7 @@ from functools import cache, partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from effsearch.accuracy.cityscapes import CityscapesEstimate
 from effsearch.accuracy.counted import Counted
 from effsearch.accuracy.function_score import FunctionOptions, FunctionScore
 from effsearch.accuracy.imagenet import ImagenetEstimate, ImagenetOptions
@@ -23,8 +24,10 @@ from effsearch.accuracy.options import ScoreOptions, flag_name
 from effsearch.accuracy.score import ScoreSource
 from effsearch.accuracy.supernet_options import SupernetOptions
 from searchspace.errors import UserError
+from searchspace.schema import CLASSIFICATION, SEGMENTATION
 
 DEFAULT = "imagenet"
+DEFAULTS = {CLASSIFICATION: DEFAULT, SEGMENTATION: CityscapesEstimate.name}
 GROUP = "effsearch.scores"
 
 
@@ -50,6 +53,10 @@ def _imagenet(options: ImagenetOptions) -> ScoreSource:
     return ImagenetEstimate.load(options=options)
 
 
+def _cityscapes(options: ScoreOptions) -> ScoreSource:
+    return CityscapesEstimate.load()
+
+
 def _counted(name: str, options: ScoreOptions) -> ScoreSource:
     return Counted(name)
 
@@ -69,6 +76,7 @@ def _supernet(options: SupernetOptions) -> ScoreSource:
 
 BUILT_IN = (
     Entry(DEFAULT, _imagenet, ImagenetOptions),
+    Entry(CityscapesEstimate.name, _cityscapes),
     Entry("zero-cost", _zero_cost, slow=True),
     Entry("supernet", _supernet, SupernetOptions, slow=True),
     Entry(FunctionScore.name, FunctionScore, FunctionOptions, slow=True),

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from effsearch.export.weights import Weights
 from searchspace import Architecture, SearchSpace
 from searchspace.errors import UserError
+from searchspace.schema import CLASSIFICATION
 from searchspace.units import Unit
 
 Array = NDArray[np.float64]
@@ -53,6 +54,7 @@ class ScoreSource(ABC):
         kind: `estimated`: nobody trained the candidate; `inherited`: measured on images with the
             weights of a supernet.
         unit: of the score.
+        task: what the networks that it scores are for; None where it scores any.
         note: what to keep in mind beside it; may be empty.
         space: the only networks that it can score are this space's; None where it scores any.
         card: plain data that scores depend on: a run that is continued checks that it is the same;
@@ -65,6 +67,7 @@ class ScoreSource(ABC):
     name: str
     kind: str
     unit: str
+    task: str | None = CLASSIFICATION
     note: str = ""
     space: SearchSpace | None = None
     card: Any = None
@@ -115,8 +118,20 @@ class TotalsScore(ScoreSource):
     """A score that is a function of totals over units, so that populations are scored at once.
 
     What a total over units does not say of a network (its resolution, say) one of them can carry:
-    a network has one stem and one head.
+    a network has one stem and one head. Totals of its backbone as a network of its own can stand
+    behind them.
     """
+
+    def backbones(self, space: SearchSpace) -> SearchSpace | None:
+        """Return the space of members' backbones, where the score takes their totals too.
+
+        Its axes are some of the space's own, with the same values; None where it takes none.
+        """
+        return None
+
+    def backbone_features(self, units: Sequence[Unit]) -> Array:
+        """Return what units of backbones add to their totals, (n, d)."""
+        return np.zeros((len(units), 0))
 
     @abstractmethod
     def units_features(self, units: Sequence[Unit]) -> Array:
@@ -124,7 +139,7 @@ class TotalsScore(ScoreSource):
 
     @abstractmethod
     def score_features(self, matrix: Array) -> tuple[Array, Array]:
-        """Return scores and standard deviations, (n,) each, of totals (n, d).
+        """Return scores and standard deviations, (n,) each, of totals (n, d); backbones' last.
 
         A row's result does not depend on the other rows.
         """

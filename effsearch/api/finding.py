@@ -19,12 +19,14 @@ from effsearch.run.start import start
 from effsearch.search.limits import OtherDevice
 from effsearch.search.progress import make_progress
 from searchspace.narrowing import Narrowing
+from searchspace.resolution import Resolution
 
 
 def find(
     device: str | Path,
     budget_ms: float,
     *,
+    task: str | None = None,
     seed: int = 0,
     space: str | Path | None = None,
     confidence: float | None = None,
@@ -34,7 +36,7 @@ def find(
     proxy: str | None = None,
     blocks: Sequence[str] = (),
     stem_strides: Sequence[int] = (),
-    resolutions: Sequence[int] = (),
+    resolutions: Sequence[Resolution] = (),
     max_params_m: float | None = None,
     max_macs_m: float | None = None,
     max_memory_mb: float | None = None,
@@ -54,16 +56,18 @@ def find(
     Args:
         device: name of a latency table, or its file.
         budget_ms: latency not to exceed, in ms.
+        task: `classification`, also where None, or `segmentation`.
         seed: of every random choice; the same seed gives the same result.
         space: name of a space, or its YAML file; the default one where None.
         confidence: probability with which a network has to stay within the budget; 0.8 where None.
         winners: how many to hand back; 5 where None.
         consider: networks to price and score, where the score adds up; a million where None.
         trials: candidates to record; 1,000 where None, 300 where the score is slow.
-        proxy: name of the score source; `imagenet` where None.
+        proxy: name of the score source; `imagenet`, or `cityscapes`, where None.
         blocks: block types to keep of the space; all where empty.
         stem_strides: stem strides to keep of the space; all where empty.
-        resolutions: resolutions to keep of the space, in px; all where empty.
+        resolutions: resolutions to keep of the space, in px, each a side or (height, width); all
+            where empty.
         max_params_m: parameters at most, in millions.
         max_macs_m: multiply-accumulates at most, in millions.
         max_memory_mb: activations alive at once at most, in millions of bytes.
@@ -93,6 +97,7 @@ def find(
         out=folder,
         budget_ms=budget_ms,
         device=str(device),
+        task=task,
         space=None if space is None else str(space),
         trials=trials,
         consider=consider,

@@ -12,7 +12,7 @@ from effsearch.latency.overview import summaries
 from effsearch.latency.table import DeviceTable, Prediction
 from effsearch.latency.timing.measure import Measurement, measure_ms
 from effsearch.latency.timing.runtimes import find_runtime
-from effsearch.targets import Target, check_classifier, load_target
+from effsearch.targets import Target, check_task, load_target
 from searchspace import Architecture, UserError
 
 NamedNetwork = str | Path | Architecture
@@ -89,12 +89,12 @@ def check_members(source: ScoreSource, targets: Iterable[Target]) -> None:
     """Check that a source can score all targets, before any is scored.
 
     Raises:
-        UserError: names the first that is no classifier, or not in its space.
+        UserError: names the first that is for another task, or not in its space.
     """
     for target in targets:
         if target.architecture is None:
             continue
-        check_classifier(target.label, target.architecture)
+        check_task(target.label, target.architecture, source.task)
         if source.space is not None and target.architecture not in source.space:
             raise UserError(
                 f"{target.label}: not in the space {source.space.name} of the {source.name}"

@@ -33,8 +33,15 @@ def run(
     device: Annotated[
         str | None, typer.Option("--device", help="Latency table; `effsearch devices` lists them.")
     ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option("--task", help="classification or segmentation.  [default: classification]"),
+    ] = None,
     space: Annotated[
-        str | None, typer.Option("--space", help="Space by name or YAML file.  [default: mobile]")
+        str | None,
+        typer.Option(
+            "--space", help="Space by name or YAML file.  [default: mobile; segmentation]"
+        ),
     ] = None,
     trials: Annotated[
         int | None, typer.Option("--trials", help="Candidates to record.  [default: 1000]")
@@ -53,7 +60,8 @@ def run(
         typer.Option("--confidence", help="Probability to meet the budget.  [default: 0.8]"),
     ] = None,
     proxy: Annotated[
-        str | None, typer.Option("--proxy", help="Score source.  [default: imagenet]")
+        str | None,
+        typer.Option("--proxy", help="Score source.  [default: imagenet; cityscapes]"),
     ] = None,
     winners: Annotated[
         int | None, typer.Option("--winners", help="How many to hand back.  [default: 5]")
@@ -170,6 +178,7 @@ def run(
             resume=resume,
             budget_ms=budget_ms,
             device=device,
+            task=task,
             space=space,
             trials=trials,
             consider=consider,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from effsearch.latency.catalogue import table_name
 from effsearch.latency.cost_model import Array, CostModel, ManyAtOnce, PreparedPrices
 from effsearch.latency.models.registry import load_model
+from effsearch.latency.scope import scope_note
 from searchspace import Architecture, Operator, SearchSpace
 from searchspace.drawing import table_html
 from searchspace.graph import CONTROL_FLOW
@@ -163,6 +164,10 @@ class DeviceTable:
     def meta(self) -> dict[str, Any]:
         """What the table says of itself."""
         return self.model.meta
+
+    def scope_note(self, architecture: Architecture) -> str:
+        """Return what to keep in mind of a network's latency; empty where nothing."""
+        return scope_note(self.name, self.meta, architecture.resolution)
 
     def unit_features(self, unit: Unit) -> tuple[Array, str]:
         """Return a unit's features and the kind of its price; computed once."""

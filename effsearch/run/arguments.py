@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from effsearch.accuracy.function_score import FunctionScore
-from effsearch.accuracy.registry import find, read_options
+from effsearch.accuracy.registry import DEFAULTS, find, read_options
 from effsearch.refine.options import RefineOptions
 from effsearch.run.enqueued import Enqueued
-from effsearch.run.request import SearchRequest, default_trials
+from effsearch.run.request import SPACES, SearchRequest, default_trials
 from effsearch.search.engines import ENGINES
 from effsearch.search.executors import RAY_WAIT_S, usable_cores
 from effsearch.search.limits import OtherDevice
@@ -21,7 +21,7 @@ from searchspace.narrowing import Narrowing
 # Flags of a score source that say something else too.
 SHARED = ("data",)
 _ASKED = (
-    "budget_ms", "device", "space", "trials", "consider", "seed", "confidence", "proxy", "winners",
+    "budget_ms", "device", "task", "space", "trials", "consider", "seed", "confidence", "proxy", "winners",
     "max_params_m", "max_macs_m", "max_memory_mb", "max_size_mb", "also", "enqueue",
     "narrowing", "study",
 )  # fmt: skip
@@ -71,6 +71,7 @@ class RunArguments:
     resume: Path | None = None
     budget_ms: float | None = None
     device: str | None = None
+    task: str | None = None
     space: str | None = None
     trials: int | None = None
     consider: int | None = None
@@ -137,7 +138,9 @@ class RunArguments:
             raise UserError("--budget-ms: missing")
         if self.device is None:
             raise UserError("--device: missing")
-        own = FunctionScore.name if self.score_flags.get("score") else SearchRequest.proxy
+        task = _or(self.task, SearchRequest.task)
+        usual = DEFAULTS.get(task, SearchRequest.proxy)  # an unknown task is refused with the rest
+        own = FunctionScore.name if self.score_flags.get("score") else usual
         proxy = _or(self.proxy, own)
         options = read_options(proxy, self.score_flags, SHARED)
         space = self.space
@@ -145,7 +148,8 @@ class RunArguments:
             device=_lasting(self.device),
             budget_ms=self.budget_ms,
             confidence=_or(self.confidence, SearchRequest.confidence),
-            space=space or options.default_space() or SearchRequest.space,
+            task=task,
+            space=space or options.default_space() or SPACES.get(task, SearchRequest.space),
             proxy=proxy,
             trials=_or(self.trials, default_trials(proxy)),
             consider=_or(self.consider, SearchRequest.consider),

@@ -11,10 +11,11 @@ from effsearch.export.weights import Accuracy
 from effsearch.latency.table import Z80, DeviceTable, Prediction
 from effsearch.search.candidates import LatencyElsewhere, Outcome
 from effsearch.search.evaluation import Counts
+from searchspace import Architecture
 
 UNTRAINED = (
     "random, cut from one short tensor so that the file is small: this network is untrained and "
-    "classifies nothing yet"
+    "tells no classes apart yet"
 )
 
 
@@ -61,6 +62,7 @@ def latency_numbers(
     found: Outcome | LatencyElsewhere,
     table: DeviceTable,
     confidence: float,
+    architecture: Architecture,
 ) -> dict[str, Any]:
     """Return the latency of a network: its bound, where it goes, and the table's error."""
     kind = prediction.kind
@@ -83,6 +85,7 @@ def latency_numbers(
             for name in ("kind", "device", "os", "runtime", "compute_unit", "precision", "date")
         },
         "held_out_error": held_out_latency(table),
+        "note": table.scope_note(architecture),
     }
 
 

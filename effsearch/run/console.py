@@ -56,6 +56,9 @@ def show_run(folder: Path, summary: dict[str, Any]) -> None:
     for other in summary["also"]:
         error = error_text(other["held_out_error"])
         show(f"latency: {other['source']}, {other['kind']}; error: {error}")
+    for facts in (summary["latency"], *summary["also"]):
+        if facts.get("note"):
+            show(facts["note"])
     show(f"score is {unit}")
     if "refined" in summary:
         for line in refined_lines(summary["refined"]):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from effsearch.targets import load_classifier
+from effsearch.targets import load_architecture
 from searchspace import Architecture
 from searchspace.architecture import MAX_NAME
 
@@ -32,9 +32,9 @@ class Enqueued:
         """Return the network of a target: a file, a winner's folder, a published one's name.
 
         Raises:
-            UserError: where it is none of these, or no image classifier.
+            UserError: where it is none of these.
         """
-        found = load_classifier(target)
+        found = load_architecture(target)
         name = found.name or Path(target).stem
         # JSON as in the request's file, so that one that was read back is equal.
         return cls(name[:MAX_NAME], json.loads(json.dumps(found.renamed("").to_dict())))

@@ -10,7 +10,8 @@ from effsearch.run.request import SearchRequest
 from effsearch.search.candidates import Record
 from effsearch.search.evaluation import Evaluator
 from effsearch.search.measured_here import MeasuredHere
-from searchspace import SearchSpace, zoo
+from effsearch.search.references import references
+from searchspace import SearchSpace
 
 
 def nothing_fits(
@@ -22,7 +23,7 @@ def nothing_fits(
 ) -> tuple[dict[str, Any] | None, str]:
     """Return the fastest architecture found, as data, and a message on it."""
     members = [r for r in records if r.candidate.member and not r.failed]
-    published = _published(request, evaluator) + _yours(request, evaluator)
+    published = _published(request, evaluator, space) + _yours(request, evaluator)
     if not members:
         reason = (
             "could be priced and scored"
@@ -54,7 +55,8 @@ def nothing_fits(
     binds = _binding(nearest) if others else []
     if binds:
         message += f"\n{_binding_words(binds, evaluator.table.name, nearest, members)}"
-    message += published
+    note = evaluator.table.scope_note(nearest.candidate.architecture)
+    message += published + (f"\n{note}" if note else "")
     data = {
         "digest": nearest.candidate.digest,
         "mean_ms": outcome.mean_ms,
@@ -123,9 +125,10 @@ def _yours(request: SearchRequest, evaluator: Evaluator) -> str:
     return f"\nYours: {', '.join(named)}."
 
 
-def _published(request: SearchRequest, evaluator: Evaluator) -> str:
+def _published(request: SearchRequest, evaluator: Evaluator, space: SearchSpace) -> str:
     """Return a line on the published networks that meet the limits, or on the fastest of all."""
-    priced = {name: evaluator.price(zoo.load(name)) for name in zoo.names()}
+    networks = references(space)
+    priced = {name: evaluator.price(network) for name, network in networks.items()}
     names = sorted(priced, key=lambda name: priced[name].mean_ms)
     limits = request.limits
     fits = [name for name in names if max(limits.excess(priced[name]).values()) <= 0]

@@ -173,11 +173,14 @@ def _export(
 def _second_opinion(
     start: Start, records: list[Record], winners: list[Record], helpers: Helpers
 ) -> dict[str, Any] | None:
-    """Return zero-cost scores of the winners and the baseline, unless they were the score."""
+    """Return zero-cost scores of the winners and the baseline.
+
+    None where they were the score, or are not for the task.
+    """
     from effsearch.accuracy.second_opinion import second_opinion
     from effsearch.accuracy.zero_cost_source import ZeroCost
 
-    if start.request.proxy == ZeroCost.name:
+    if start.request.proxy == ZeroCost.name or start.request.task != ZeroCost.task:
         return None
     networks = {f"winner {rank}": r.candidate.architecture for rank, r in enumerate(winners, 1)}
     baseline = best_published(records)

@@ -24,10 +24,13 @@ from effsearch.validation import MAX_SEED
 from searchspace import UserError
 from searchspace.errors import short
 from searchspace.narrowing import Narrowing
+from searchspace.schema import CLASSIFICATION, SEGMENTATION
 
 FILE = "request.json"
-FORMAT = 4
-READABLE = (3, FORMAT)  # 3 had one device, none of the limits on memory and size, no --enqueue
+FORMAT = 5
+# 4 had no --task; 3 one device, none of the limits on memory and size, no --enqueue
+READABLE = (3, 4, FORMAT)
+SPACES = {CLASSIFICATION: "mobile", SEGMENTATION: "segmentation"}  # where nobody names one
 DEFAULT_TRIALS = 1000
 DEFAULT_CONSIDER = 1_000_000  # half of the 44 s of a whole run (results/search/run.json)
 # A source that runs networks takes a second or so for each.
@@ -41,6 +44,7 @@ class SearchRequest:
     Attributes:
         device: name of a latency table, or a path to one.
         budget_ms: latency that must not be exceeded.
+        task: what the networks are for: `classification` or `segmentation`.
         confidence: probability with which a candidate has to stay within the budget.
         space: name of a space, or a path to one.
         proxy: name of the score source.
@@ -66,6 +70,7 @@ class SearchRequest:
 
     device: str
     budget_ms: float
+    task: str = CLASSIFICATION
     confidence: float = 0.8
     space: str = "mobile"
     proxy: str = "imagenet"
@@ -86,6 +91,8 @@ class SearchRequest:
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     def __post_init__(self) -> None:
+        if self.task not in SPACES:
+            raise UserError(f"--task: {short(self.task)} is unknown; use {' or '.join(SPACES)}")
         _positive("--budget-ms", self.budget_ms, "a positive number of milliseconds")
         if not 0 < self.confidence < 1:
             raise UserError(f"--confidence: {self.confidence} is not between 0 and 1 (try 0.8)")

@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from effsearch.accuracy.registry import find, load_source
+from effsearch.accuracy.registry import DEFAULTS, find, load_source
+from effsearch.accuracy.score import ScoreSource
 from effsearch.refine.request import RefineRequest
 from effsearch.run.arguments import Resources, RunArguments
 from effsearch.run.folder import default_folder, prepare
-from effsearch.run.request import SearchRequest
+from effsearch.run.request import SPACES, SearchRequest
 from effsearch.search.evaluation import Evaluator
+from effsearch.targets import check_task
 from searchspace import SearchSpace, UserError
 from searchspace.narrowing import narrowed
+from searchspace.schema import CLASSIFICATION, SEGMENTATION
 from searchspace.space import space_names
 from searchspace.space_file import parse_space
 from searchspace.yaml_text import read_yaml
@@ -57,7 +60,8 @@ class Start:
         if not find(self.request.proxy).slow:
             return self.evaluator
         held = self.evaluator
-        return Evaluator(held.table, load_source(), held.confidence, held.others)
+        usual = load_source(DEFAULTS[self.request.task])
+        return Evaluator(held.table, usual, held.confidence, held.others)
 
 
 def start(arguments: RunArguments, say: Callable[[str], None]) -> Start:
@@ -86,14 +90,20 @@ def _begin(arguments: RunArguments, say: Callable[[str], None]) -> Start:
     folder = arguments.out or default_folder(request)
     evaluator = request.evaluator_spec.make()
     space, text = _space(request)
+    _check_task(request, space, evaluator.source)
     evaluator.source.check(space)
     scored = evaluator.source.space
     for own in request.enqueue:
+        check_task(f"--enqueue: {own.name}", own.network, request.task)
         if scored is not None and own.network not in scored:
             raise UserError(
                 f"--enqueue: {own.name} is not in the space {scored.name}, whose networks are the "
                 f"only ones that {evaluator.source.name} scores"
             )
+    if request.task != CLASSIFICATION and arguments.refining.count is not None:
+        raise UserError(
+            "--refine: trains image classifiers only; leave it away with --task segmentation"
+        )
     refining = arguments.refining_of(request).make(arguments.ray_address, say)
     resources = arguments.resources()
     shared = _shared(request, resources, space, evaluator)
@@ -101,6 +111,30 @@ def _begin(arguments: RunArguments, say: Callable[[str], None]) -> Start:
     (folder / SPACE_FILE).write_text(text, "utf-8")
     request.write(folder, fingerprints(evaluator))
     return Start(request, folder, space, evaluator, resources, refining, shared)
+
+
+def _check_task(request: SearchRequest, space: SearchSpace, source: ScoreSource) -> None:
+    """Check that the space and the score are for the task of a request.
+
+    Raises:
+        UserError: names the option that is not.
+    """
+    task, own = request.task, space.spec.task
+    if own != task:
+        raise UserError(
+            f"--space: {request.space} is a space of {own} networks; use --task {own} or a space "
+            f"of {task} networks, such as {SPACES[task]}"
+        )
+    if source.task not in (None, task):
+        raise UserError(
+            f"--proxy: {source.name} scores {source.task} networks; with --task {task} use "
+            f"{DEFAULTS[task]}, a count such as macs, or --score"
+        )
+    if task == SEGMENTATION and request.max_memory_mb is not None:
+        raise UserError(
+            "--max-memory: cannot be held against segmentation networks, whose heads keep several "
+            "maps; leave it away (winners' cards have their memory)"
+        )
 
 
 def _resume(arguments: RunArguments, say: Callable[[str], None]) -> Start:

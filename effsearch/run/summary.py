@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from effsearch.files import atomic_write_text
-from effsearch.latency.table import Z80, Prediction
-from effsearch.published import published
+from effsearch.latency.table import Z80, DeviceTable, Prediction
+from effsearch.published import published_numbers
 from effsearch.report.run_files import SUMMARY, SUMMARY_FORMAT
 from effsearch.run.by_hand import best_of_families, best_published, best_scaled
 from effsearch.run.cards import held_out_latency, held_out_score
@@ -51,6 +51,7 @@ def make_summary(
         "format": SUMMARY_FORMAT,
         "device": table.name,
         "kind": table.kind,
+        "task": request.task,
         "budget_ms": request.budget_ms,
         "confidence": request.confidence,
         "seed": request.seed,
@@ -69,6 +70,7 @@ def make_summary(
                 "budget_ms": other.budget_ms,
                 "source": f"table {other.name}",
                 "held_out_error": held_out_latency(table),
+                "note": _scope_note(table, winners),
             }
             for other, table in zip(request.also, evaluator.others, strict=True)
         ],
@@ -104,6 +106,7 @@ def make_summary(
             "source": f"table {table.name}",
             "kind": table.kind,
             "held_out_error": held_out_latency(table),
+            "note": _scope_note(table, winners),
         },
         "score": {
             "source": source.name,
@@ -277,12 +280,12 @@ def write_summary(folder: Path, body: Mapping[str, Any]) -> None:
     atomic_write_text(folder / SUMMARY, json.dumps(body, indent=2) + "\n")
 
 
+def _scope_note(table: DeviceTable, winners: Sequence[Record]) -> str:
+    """Return what to keep in mind of the winners' latencies; empty where nothing."""
+    notes = (table.scope_note(record.candidate.architecture) for record in winners)
+    return next(filter(None, notes), "")
+
+
 def _by_hand_row(record: Record, evaluator: Evaluator) -> dict[str, Any]:
     name = record.candidate.source
-    known = published().get(name)
-    return {
-        "name": name,
-        **_numbers(record, evaluator),
-        "published_top1": None if known is None else known.top1,
-        "published_top1_distilled": None if known is None else known.distilled,
-    }
+    return {"name": name, **_numbers(record, evaluator), **published_numbers(name)}

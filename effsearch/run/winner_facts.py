@@ -45,7 +45,7 @@ def winner_facts(
         "rank": rank,
         "space": request.space,
         "budget_ms": request.budget_ms,
-        "latency": latency_numbers(prediction, outcome, table, request.confidence),
+        "latency": latency_numbers(prediction, outcome, table, request.confidence, architecture),
         "score": score_numbers(outcome, evaluator.source),
         **count_numbers(evaluator.counts(architecture)),
     }
@@ -53,7 +53,9 @@ def winner_facts(
         budgets = dict(request.limits.also)
         facts["latency_elsewhere"] = [
             {
-                **latency_numbers(other.predict(architecture), found, other, request.confidence),
+                **latency_numbers(
+                    other.predict(architecture), found, other, request.confidence, architecture
+                ),
                 "budget_ms": budgets.get(other.name),
             }
             for other, found in zip(evaluator.others, outcome.elsewhere, strict=True)

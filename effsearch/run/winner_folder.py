@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import onnx
 import torch
 
 from effsearch.errors import WorkFailedError
@@ -106,7 +107,7 @@ def write_winner(
             "opset": OPSET,
             "bytes": len(data),
             "input": ["input", [1, 3, *height_width(side)]],
-            "output": ["logits", [1, proven.num_classes]],
+            "output": ["logits", _output_shape(model)],
             "weights": UNTRAINED if weights is None else weights.text,
             **measured,
             "parity": number(
@@ -124,3 +125,8 @@ def write_winner(
     (temporary / CARD).write_text(json.dumps(card, indent=2) + "\n")
     put_in_place(temporary, folder)
     return card
+
+
+def _output_shape(model: onnx.ModelProto) -> list[int]:
+    """Return the shape of the logits."""
+    return [d.dim_value for d in model.graph.output[0].type.tensor_type.shape.dim]

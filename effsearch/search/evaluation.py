@@ -14,7 +14,7 @@ from effsearch.latency.table import DeviceTable, quantile_ms
 from effsearch.search.candidates import LatencyElsewhere, Outcome
 from searchspace import Architecture, UserError
 from searchspace.graph import FORMS
-from searchspace.operators import peak_bytes, unit_operators
+from searchspace.operators import operators, peak_bytes, unit_operators
 from searchspace.templates import prepare
 from searchspace.units import Unit, units
 
@@ -149,11 +149,16 @@ class Evaluator:
         return finite("latency", mean_ms=mean_ms, std_ms=std_ms, quantile_ms=quantile)
 
     def counts(self, architecture: Architecture) -> Counts:
-        """Return what is counted, without error; with 1000 classes."""
-        rows = [self._unit_counts(placed.unit) for placed in units(architecture)]
+        """Return what is counted, without error; with the classes that it is priced with."""
+        placed = units(architecture)
+        rows = [self._unit_counts(part.unit) for part in placed]
         params, macs, memory, size = zip(*rows, strict=True)
-        # Units run one after the other, and only what the next one reads outlives one.
-        return Counts(sum(params), sum(macs), max(memory), sum(size))
+        # Units run one after the other, and only what the next one reads outlives one, unless
+        # a head uses several maps.
+        peak = max(memory)
+        if any(part.sources for part in placed):
+            peak = peak_bytes(operators(architecture, "deploy"))
+        return Counts(sum(params), sum(macs), peak, sum(size))
 
     def _unit_counts(self, unit: Unit) -> Counts:
         if unit not in self._counts:

@@ -27,7 +27,8 @@ from effsearch.search.candidates import (
 )
 from effsearch.search.parameters import enumerate_space
 from effsearch.search.pareto import survivors
-from searchspace import Architecture, SearchSpace, zoo
+from effsearch.search.references import published_backbones, references
+from searchspace import Architecture, SearchSpace
 from searchspace.variation import Codes, Rows, Variation
 
 INITIAL = 400
@@ -97,9 +98,8 @@ class Planner:
         seen = {r.candidate.digest for r in records} | {c.digest for c in pending}
         rng = np.random.default_rng([self.seed, batch])
         if batch == 0:
-            references = (c for c in published(self.space) if c.member or self.outsiders)
-            most = len(self.own) + 2 * len(zoo.names())
-            known = first_new(chain(self.own, references), seen, most)
+            known = [c for c in published(self.space) if c.member or self.outsiders]
+            known = first_new(chain(self.own, known), seen, len(self.own) + len(known))
             known += first_new(iter(self.starts), {c.digest for c in known}, len(self.starts))
             first = known[: self.trials]
             if self.exhaustive:
@@ -196,11 +196,14 @@ class Planner:
 
 
 def published(space: SearchSpace) -> Iterator[Candidate]:
-    """Yield the published networks, then the members of the space that are most like them."""
-    networks = [(name, zoo.load(name)) for name in zoo.names()]
-    for name, network in networks:
+    """Yield the published networks, then the members of the space that are most like them.
+
+    Members like published backbones of another task follow.
+    """
+    networks = references(space)
+    for name, network in networks.items():
         yield Candidate(network, PUBLISHED, name, member=network in space)
-    for name, network in networks:
+    for name, network in (networks | published_backbones(space)).items():
         yield Candidate(space.nearest(network), NEAREST, name)
 
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from effsearch.search.candidates import SCALED, Candidate, Outcome
 from effsearch.search.evaluation import Evaluator
 from effsearch.search.limits import Limits
-from searchspace import Architecture, SearchSpace, zoo
+from effsearch.search.references import references
+from searchspace import Architecture, SearchSpace
 from searchspace.scaling import scaled_families
 
 BEST = 24
@@ -48,7 +49,7 @@ def scaled_starts(space: SearchSpace, screen: Evaluator, limits: Limits) -> list
 def _by_width(space: SearchSpace) -> dict[str, list[list[Architecture]]]:
     """Return the scalings of each published network: by width, narrowest first, and depth."""
     groups: dict[str, dict[int, list[Architecture]]] = {}
-    for network in scaled_families():
+    for network in scaled_families(references(space)):
         if network not in space:
             continue
         widths = groups.setdefault(_base(network), {})
@@ -79,11 +80,11 @@ def _that_fit(
         network
         for group in groups[max(0, low - WIDTHS) : low]
         for network in group
-        if network.name not in zoo.names()
+        if _base(network) != network.name
     ]
     return [(n, o) for n, o in zip(networks, screen(networks), strict=True) if fits(o)]
 
 
 def _base(network: Architecture) -> str:
     """Return the published network that a scaled one comes of."""
-    return network.name.split(" ")[0]
+    return network.name.split(" x ")[0]

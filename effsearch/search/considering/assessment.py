@@ -16,6 +16,7 @@ from effsearch.search.candidates import LatencyElsewhere, Outcome, latency_on
 from effsearch.search.evaluation import finite
 from effsearch.search.limits import Limits
 from searchspace import SearchSpace
+from searchspace.schema import SEGMENTATION
 from searchspace.population import PopulationParts, PopulationPeaks, PopulationTotals
 from searchspace.templates import unit_counts, unit_peak_bytes, unit_weight_bytes
 from searchspace.units import Unit
@@ -102,12 +103,15 @@ class Assessor:
         self._parts = PopulationParts(space)
         self._totals = PopulationTotals(self._parts, self._units_rows)
         self._priced = 0  # columns of the totals that latency is a function of
+        self._backbones = _Backbones.of(space, source)
         self._others = [
             (table, PopulationTotals(self._parts, table.units_features)) for table in others
         ]
         self._counts = PopulationTotals(self._parts, unit_counts)
         self._sizes = PopulationTotals(self._parts, unit_weight_bytes)
         self._peaks = PopulationPeaks(self._parts, unit_peak_bytes)
+        # Of maps that are kept for a head the greatest need of a unit says nothing.
+        self._keeps_maps = space.spec.task == SEGMENTATION
 
     def __call__(self, codes: Codes) -> Population:
         """Return what is known of some networks, which may occur more than once."""
@@ -120,7 +124,7 @@ class Assessor:
         lower = np.full(len(codes), -np.inf)
         fits = np.flatnonzero(violation == 0)
         if len(fits):
-            score, deviation = self._source.score_features(totals[fits, self._priced :])
+            score, deviation = self._scores(codes[fits], totals[fits])
             bound = score - Z * deviation
             lower[fits] = np.where(np.isfinite(bound), bound, -np.inf)
         return Population(codes, self._hashes(codes), quantile, violation, lower)
@@ -134,7 +138,7 @@ class Assessor:
         totals = self._totals(parts)
         *_, quantile = self._latency(self._table, totals[:, : self._priced])
         violation = np.nan_to_num(self._violation(parts, quantile), nan=np.inf)
-        score, _ = self._source.score_features(totals[:, self._priced :])
+        score, _ = self._scores(codes, totals)
         return np.column_stack([violation, quantile, score])
 
     def _violation(self, parts: csr_array, quantile: Array) -> Array:
@@ -146,14 +150,18 @@ class Assessor:
         return violation
 
     def outcomes(self, codes: Codes) -> list[Outcome]:
-        """Return all numbers of some networks, scored whether they meet the limits or not."""
+        """Return all numbers of some networks, scored whether they meet the limits or not.
+
+        Memory is 0, unknown, where a head uses several maps.
+        """
         if not len(codes):
             return []
         parts = self._parts(codes)
         totals = self._totals(parts)
         latency = self._latency(self._table, totals[:, : self._priced])
-        counts = self._counts(parts), self._peaks(parts), self._sizes(parts)
-        scores = self._source.score_features(totals[:, self._priced :])
+        peaks = np.zeros((len(codes), 1)) if self._keeps_maps else self._peaks(parts)
+        counts = self._counts(parts), peaks, self._sizes(parts)
+        scores = self._scores(codes, totals)
         columns = *latency, *np.rint(np.hstack(counts)).T, *scores
         elsewhere = [
             (table.name, np.column_stack(self._latency(table, features(parts))).tolist())
@@ -163,6 +171,13 @@ class Assessor:
             _outcome(*row, elsewhere={name: rows[i] for name, rows in elsewhere})
             for i, row in enumerate(np.column_stack(columns).tolist())
         ]
+
+    def _scores(self, codes: Codes, totals: Array) -> tuple[Array, Array]:
+        """Return scores and standard deviations (n,) of networks with these totals."""
+        features = totals[:, self._priced :]
+        if self._backbones is not None:
+            features = np.hstack([features, self._backbones(codes)])
+        return self._source.score_features(features)
 
     def _latency(self, table: DeviceTable, features: Array) -> tuple[Array, Array, Array]:
         """Return latency means, standard deviations and quantiles in ms, (n,) each."""
@@ -187,6 +202,25 @@ class Assessor:
         latency = self._table.units_features(units)
         self._priced = latency.shape[1]
         return np.hstack([latency, self._source.units_features(units)])
+
+
+class _Backbones:
+    """Totals of encoded networks' backbones, which are members of a space of their own."""
+
+    def __init__(self, space: SearchSpace, backbones: SearchSpace, source: TotalsScore) -> None:
+        columns = {name: i for i, name in enumerate(space.axes)}
+        self._columns = [columns[name] for name in backbones.axes]
+        self._parts = PopulationParts(backbones)
+        self._totals = PopulationTotals(self._parts, source.backbone_features)
+
+    @classmethod
+    def of(cls, space: SearchSpace, source: TotalsScore) -> _Backbones | None:
+        """Return what finds them; None where a score does not take them."""
+        backbones = source.backbones(space)
+        return None if backbones is None else cls(space, backbones, source)
+
+    def __call__(self, codes: Codes) -> Array:
+        return self._totals(self._parts(codes[:, self._columns]))
 
 
 def _outcome(
