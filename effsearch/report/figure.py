@@ -37,8 +37,11 @@ def family(network: str) -> str:
 def short_label(network: str) -> str:
     """Return a published network's name as its paper writes it."""
     head, _, rest = network.partition("_")
+    name = NAMES.get(head, head)
+    if rest.startswith("seg_"):
+        name, rest = f"{name}-Seg", rest.removeprefix("seg_")
     size, _, variant = rest.partition("_")
-    label = f"{NAMES.get(head, head)}-{size.upper()}" if rest else network
+    label = f"{name}-{size.upper()}" if rest else network
     return f"{label} ({variant})" if variant else label
 
 

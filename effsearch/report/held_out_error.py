@@ -21,9 +21,10 @@ def error_text(held_out: Mapping[str, Any]) -> str:
         return f"{text}, on {latency.get('networks', '?')} networks left out one by one"
     score = held_out.get("leave_one_network_out")
     if isinstance(score, Mapping):
+        scope = f" ({score['scope']})" if "scope" in score else ""
         return (
             f"RMSE {score['rmse']:.2f}, Kendall's tau {score['kendall_tau']:.2f}, on "
-            f"{score['networks']} networks left out one by one"
+            f"{score['networks']} networks left out one by one{scope}"
         )
     drawn = held_out.get("validation_images")
     if drawn is not None:

@@ -47,10 +47,12 @@ def make_summary(
     records = found.records
     published_one, scaled_one = best_published(records), best_scaled(records)
     table, source = evaluator.table, evaluator.source
+    note = _scope_note(table, winners or records)
+    kind = "estimated" if note else table.kind
     body: dict[str, Any] = {
         "format": SUMMARY_FORMAT,
         "device": table.name,
-        "kind": table.kind,
+        "kind": kind,
         "task": request.task,
         "budget_ms": request.budget_ms,
         "confidence": request.confidence,
@@ -70,7 +72,7 @@ def make_summary(
                 "budget_ms": other.budget_ms,
                 "source": f"table {other.name}",
                 "held_out_error": held_out_latency(table),
-                "note": _scope_note(table, winners),
+                "note": _scope_note(table, winners or records),
             }
             for other, table in zip(request.also, evaluator.others, strict=True)
         ],
@@ -104,9 +106,9 @@ def make_summary(
         "edge": edges(space, winners),
         "latency": {
             "source": f"table {table.name}",
-            "kind": table.kind,
+            "kind": kind,
             "held_out_error": held_out_latency(table),
-            "note": _scope_note(table, winners),
+            "note": note,
         },
         "score": {
             "source": source.name,
@@ -252,14 +254,16 @@ def statement(body: Mapping[str, Any], anywhere: bool) -> str:
     low, high = found["interval"]
     numbers = f"{found['score']:+.2f} ({unit}; 80% interval {low:+.2f} to {high:+.2f})"
     scaled = _over_scaled(body)
+    at = baseline.get("published_resolution")
+    weights = "has weights" if at is None else f"has weights, trained at {at}"
     if found["clear"]:
         return (
             f"Winner 1 is estimated to be better than {found['over']}, the best published network "
-            f"that fits: {numbers}.{scaled} It is untrained; the published network has weights."
+            f"that fits: {numbers}.{scaled} It is untrained; the published network {weights}."
         )
     return (
         f"No winner is clearly better than {found['over']}, the best published network that fits: "
-        f"{numbers}.{scaled} The published one has weights: take it, unless you will train."
+        f"{numbers}.{scaled} The published one {weights}: take it, unless you will train."
     )
 
 
@@ -280,9 +284,9 @@ def write_summary(folder: Path, body: Mapping[str, Any]) -> None:
     atomic_write_text(folder / SUMMARY, json.dumps(body, indent=2) + "\n")
 
 
-def _scope_note(table: DeviceTable, winners: Sequence[Record]) -> str:
-    """Return what to keep in mind of the winners' latencies; empty where nothing."""
-    notes = (table.scope_note(record.candidate.architecture) for record in winners)
+def _scope_note(table: DeviceTable, records: Sequence[Record]) -> str:
+    """Return what to keep in mind of networks' latencies; empty where nothing."""
+    notes = (table.scope_note(record.candidate.architecture) for record in records)
     return next(filter(None, notes), "")
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from searchspace.architecture import Architecture
 from searchspace.errors import UserError
 from searchspace.network import Network, build
+from searchspace.schema import CLASSIFICATION
 from searchspace.space import SearchSpace
 from searchspace.supernet.sharing import apart, share, slot_name
 from searchspace.supernet.slices import Extent, Slice
@@ -60,6 +61,10 @@ class Supernet(nn.Module):
         self, space: SearchSpace, num_classes: int = 1000, stems_apart: bool = False
     ) -> None:
         super().__init__()
+        if space.spec.task != CLASSIFICATION:
+            raise UserError(
+                f"{space.name}: a space of {space.spec.task} networks; a supernet is of classifiers"
+            )
         self.stems_apart = stems_apart
         self.space = space
         self.num_classes = num_classes

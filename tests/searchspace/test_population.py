@@ -33,7 +33,8 @@ def test_counts_equal_those_one_by_one(name):
         assert bytes_ == sum(o.weight_bytes for o in deploy)
 
 
-@pytest.mark.parametrize("name", space_names())
+# Maps that are kept for a head outlive units.
+@pytest.mark.parametrize("name", sorted(set(space_names()) - {"segmentation"}))
 def test_memory_and_size_equal_those_one_by_one(name):
     space, rng = SearchSpace.load(name), np.random.default_rng(5)
     networks = [space.sample(rng) for _ in range(60)]

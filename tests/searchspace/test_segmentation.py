@@ -15,7 +15,6 @@ from searchspace import Architecture, UserError, build, deploy, operators, zoo
 from searchspace.architecture import head
 from searchspace.fusion import canonical
 from searchspace.operators import from_graph, operators_by_unit, peak_bytes
-from searchspace.space_file import parse_space
 from searchspace.tracing import trace
 from searchspace.units import units
 from searchspace.zoo.official import official_keys
@@ -206,20 +205,6 @@ def test_a_size_at_which_maps_fit_by_rounding_is_taken():
     """255 pixels make maps of 64, 32 and 16 tokens, as 256 do."""
     architecture = replace(with_head(mixture(4), stride=4), resolution=255)
     assert build(architecture).eval()(torch.randn(1, 3, 255, 255)).shape[2:] == (64, 64)
-
-
-def test_a_space_does_not_vary_it():
-    with pytest.raises(UserError, match=r"head.efficientvit_seg: unknown; use shvit, swiftformer"):
-        parse_space(
-            {
-                "stage_count": 1,
-                "stem": {"shvit": {}},
-                "blocks": {"shvit_conv": {}},
-                "downsample": {"conv_bn": {}},
-                "head": {"efficientvit_seg": {}},
-                "stages": [{"width": 16, "depth": 1, "block": "shvit_conv"}],
-            }
-        )
 
 
 @pytest.mark.parametrize("stride", [2, 4, 8])

@@ -17,7 +17,7 @@ from searchspace.scaling import scaled_families
 from searchspace.space import label
 from searchspace.space_file import parse_space
 
-SPACES = {name: SearchSpace.load(name) for name in ("tiny", "mobile", "supernet")}
+SPACES = {name: SearchSpace.load(name) for name in ("tiny", "mobile", "supernet", "segmentation")}
 SEEDS = st.integers(0, 2**32 - 1)
 spaces = st.sampled_from(sorted(SPACES)).map(SPACES.__getitem__)
 

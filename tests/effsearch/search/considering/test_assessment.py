@@ -29,7 +29,7 @@ def evaluator_of(device, proxy, *others):
 @pytest.mark.parametrize(
     ("name", "device", "proxy"),
     [
-        *((name, "iphone12", "imagenet") for name in space_names()),
+        *((name, "iphone12", "imagenet") for name in space_names() if name != "segmentation"),
         ("small", "iphone14", "depth+macs"),
         ("tiny", "iphone12", "params"),
     ],
@@ -56,6 +56,23 @@ def test_populations_are_what_their_networks_are_one_by_one(name, device, proxy)
             assert found.lower_bound[row] == pytest.approx(one.lower_bound, rel=1e-9)
         else:
             assert not np.isfinite(found.lower_bound[row])
+
+
+def test_segmentation_networks_are_what_they_are_one_by_one():
+    """Their backbones' totals count too; of their memory populations say nothing."""
+    space = SearchSpace.load("segmentation")
+    evaluator = evaluator_of("epyc-zen5-1t", "cityscapes")
+    codes = Variation(space).sample(25, np.random.default_rng(8))
+    assess = assessor_of(space, evaluator, Limits(400.0, 15.0))
+    found, outcomes = assess(codes), assess.outcomes(codes)
+    assert found.feasible.any()
+    for row, code in enumerate(codes):
+        one = evaluator.evaluate(space.decode(code))
+        for field in (*FIELDS, "params", "macs", "size_bytes"):
+            assert getattr(outcomes[row], field) == pytest.approx(getattr(one, field), rel=1e-9)
+        assert outcomes[row].memory_bytes == 0 < one.memory_bytes
+        if found.feasible[row]:
+            assert found.lower_bound[row] == pytest.approx(one.lower_bound, rel=1e-9)
 
 
 def test_a_cost_model_that_prices_one_by_one_serves_as_well(table):
