@@ -69,12 +69,16 @@ def published_numbers(name: str) -> dict[str, Any]:
     """Return what was published of a network's accuracy; values are None where nothing was.
 
     Args:
-        name: of a network of the zoo; a segmentation network's may say at what other resolution
-            it is taken ("NAME at 512x1024").
+        name: of a network of the zoo; a segmentation network's may say how it is changed
+            ("NAME at 512x1024").
     """
     for found in dense_results():
-        if found.task == SEGMENTATION and found.network == name.split(" at ")[0]:
-            return {"published_miou": found.value, "published_resolution": found.resolution}
+        if found.task == SEGMENTATION and found.network == name.split(" ")[0]:
+            return {
+                "published_miou": found.value,
+                "published_dataset": found.dataset,
+                "published_resolution": found.resolution,
+            }
     known = published().get(name)
     return {
         "published_top1": None if known is None else known.top1,

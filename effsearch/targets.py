@@ -168,17 +168,8 @@ def load_classifier(text: str) -> Architecture:
         UserError: where there is none, or it is for another task.
     """
     architecture = load_architecture(text)
-    check_classifier(text, architecture)
+    check_task(text, architecture, CLASSIFICATION)
     return architecture
-
-
-def check_classifier(label: str, architecture: Architecture) -> None:
-    """Check that a network is an image classifier, where nothing else can be done with it.
-
-    Raises:
-        UserError: where it is not.
-    """
-    check_task(label, architecture, CLASSIFICATION)
 
 
 def check_task(label: str, architecture: Architecture, task: str | None) -> None:

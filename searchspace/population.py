@@ -208,7 +208,10 @@ class PopulationParts:
         return (*change, lateral_unit(type_, in_width, width, size, factor))
 
     def _segmentation_head_part(self, index: int, number: int, factor: int) -> Part:
-        head, size = _completed(components.head, self._head.variants[index]), self._maps.sizes[number]
+        head, size = (
+            _completed(components.head, self._head.variants[index]),
+            self._maps.sizes[number],
+        )
         return (segmentation_head_unit(head, (size[0] * factor, size[1] * factor)),)
 
     def _choice(

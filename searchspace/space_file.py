@@ -96,6 +96,19 @@ class SpaceFile:
         """What its members' logits are of: `classification` or `segmentation`."""
         return HEADS[next(iter(self.heads))].task
 
+    def most_used(self, type_: str, count: Any, first: Any) -> Any:
+        """Return how many of the last stages a segmentation head may use at most.
+
+        Those whose maps are no finer than its own: their strides double from stage to stage.
+
+        Args:
+            type_: of the head.
+            count: of stages, or an array (n,) of many networks'.
+            first: stride of the first stage's map, or an array (n,).
+        """
+        stride = _int(self.heads[type_]["stride"][0])
+        return count - np.log2(np.maximum(stride / first, 1)).astype(np.int64)
+
     def head_axes(self, type_: str, count: int, first: int) -> Axes:
         """Return the values of a head's options behind some stages.
 
@@ -107,7 +120,7 @@ class SpaceFile:
         axes = self.heads[type_]
         if HEADS[type_].task != SEGMENTATION:
             return axes
-        most = int(most_stages(count, first, _int(axes["stride"][0])))
+        most = int(self.most_used(type_, count, first))
         return {**axes, "stages": tuple(n for n in axes["stages"] if _int(n) <= most)}
 
 
@@ -289,17 +302,6 @@ def _check_maps(spec: SpaceFile, strides: Sequence[int], stride: int, where: str
                 f"{', '.join(map(str, strides))}, which the head adds up behind {where}, differ in "
                 f"size; {resolution_text(raised(resolution, strides[-1]))} would do"
             )
-
-
-def most_stages(count: Any, first: Any, stride: int) -> Any:
-    """Return how many of its last stages a head may use: those whose maps are no finer than it.
-
-    Args:
-        count: of stages, or an array (n,) of many networks'.
-        first: stride of the first stage's map, or an array (n,).
-        stride: of the head.
-    """
-    return count - np.log2(np.maximum(stride / first, 1)).astype(np.int64)
 
 
 def _int(value: OptionValue) -> int:

@@ -17,21 +17,14 @@ def space_size(spec: SpaceFile) -> int:
         stages = [_stage_size(spec, stage) for stage in spec.stages[:count]]
         rest = math.prod(stages) * down ** (count - 1)
         for type_, entry in spec.stems.items():
-            widths = sum(
-                width_sequences(spec, count, type_, stride, width)
-                for stride in entry.stride
-                for width in entry.width or (None,)
-            )
-            first = [stride * (2 if entry.width else 1) for stride in entry.stride]
-            widths = [
-                sum(width_sequences(spec, count, type_, stride, w) for w in entry.width or (None,))
-                for stride in entry.stride
-            ]
-            ways = sum(
-                each * _heads(spec, count, at) for each, at in zip(widths, first, strict=True)
-            )
-            variants = ways * _combinations(entry.options)
-            total += variants * rest * (down if entry.width else 1)
+            variants = _combinations(entry.options) * (down if entry.width else 1)
+            for stride in entry.stride:
+                first = 2 * stride if entry.width else stride
+                widths = sum(
+                    width_sequences(spec, count, type_, stride, width)
+                    for width in entry.width or (None,)
+                )
+                total += widths * variants * rest * _heads(spec, count, first)
     return total * len(spec.resolution)
 
 

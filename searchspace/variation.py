@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from searchspace.schema import SEGMENTATION
 from searchspace.size_steps import Size
 from searchspace.space import SearchSpace
-from searchspace.schema import SEGMENTATION
-from searchspace.space_file import NONE, most_stages
+from searchspace.space_file import NONE
 
 Codes = NDArray[np.int16]
 Rows = NDArray[np.bool_]
@@ -275,7 +275,7 @@ class Variation:
             stride, own = self._stem_sizes(codes)
             first = np.where(own > 0, 2 * stride, stride)
             for type_, options in spec.heads.items():
-                most = most_stages(count, first, options["stride"][0])
+                most = spec.most_used(type_, count, first)
                 last = np.searchsorted(np.asarray(options["stages"]), most, side="right") - 1
                 found[f"head.{type_}.stages"] = np.zeros_like(last), last
         return found

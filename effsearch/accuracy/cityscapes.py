@@ -22,7 +22,6 @@ from pydantic import BaseModel, Field
 from effsearch import validation
 from effsearch.accuracy.estimate import top1_of
 from effsearch.accuracy.features import FAMILIES, Array, family_shares, log2_side
-from effsearch.accuracy.features import TOTALS as BACKBONE_TOTALS
 from effsearch.accuracy.imagenet import ImagenetEstimate
 from effsearch.accuracy.score import Score, TotalsScore
 from effsearch.accuracy.score_file import load_score_file

@@ -21,8 +21,8 @@ from searchspace.narrowing import Narrowing
 # Flags of a score source that say something else too.
 SHARED = ("data",)
 _ASKED = (
-    "budget_ms", "device", "task", "space", "trials", "consider", "seed", "confidence", "proxy", "winners",
-    "max_params_m", "max_macs_m", "max_memory_mb", "max_size_mb", "also", "enqueue",
+    "budget_ms", "device", "task", "space", "trials", "consider", "seed", "confidence", "proxy",
+    "winners", "max_params_m", "max_macs_m", "max_memory_mb", "max_size_mb", "also", "enqueue",
     "narrowing", "study",
 )  # fmt: skip
 _MAY_GROW = ("trials", "consider", "winners")

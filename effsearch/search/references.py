@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from searchspace import Architecture, SearchSpace, zoo
@@ -13,52 +14,54 @@ from searchspace.schema import SEGMENTATION
 def references(space: SearchSpace) -> dict[str, Architecture]:
     """Return the published networks of a space's task by name, members of the space or not.
 
-    Segmentation networks are those with the classes of the space, at the resolutions of the space
-    where it has not their own: what they take grows with it, and their weights take any.
+    Segmentation networks are those with as many classes as the space's, or else all with their
+    classifier changed, at the resolutions of the space where it has not their own: what they take
+    grows with it, and their weights take any.
     """
-    spec = space.spec
-    found = {name: zoo.load(name) for name in zoo.names(task=spec.task)}
-    if spec.task != SEGMENTATION:
-        return found
-    classes = {axes["classes"][0] for axes in spec.heads.values()}
-    networks = [network for network in found.values() if network.num_classes in classes]
-    return {
-        network.name: network
-        for published in networks
-        for network in (
-            [published]
-            if published.resolution in spec.resolution
-            else [
-                replace(published, resolution=r, name=f"{published.name} at {resolution_text(r)}")
-                for r in spec.resolution
-            ]
-        )
-    }
+    found = [zoo.load(name) for name in zoo.names(task=space.spec.task)]
+    if space.spec.task == SEGMENTATION:
+        classes = next(axes["classes"][0] for axes in space.spec.heads.values())
+        same = [network for network in found if network.num_classes == classes]
+        found = [
+            network
+            for published in same
+            or [_with_classes(network, int(str(classes))) for network in found]
+            for network in _at_resolutions(published, space)
+        ]
+    return {network.name: network for network in found}
 
 
 def published_backbones(space: SearchSpace) -> dict[str, Architecture]:
-    """Return the published classifiers' backbones under heads of a space of another task, by name.
+    """Return the published classifiers' backbones under a segmentation space's heads, by name.
 
-    With the widest use of stages, at the middle of the space's resolutions and with the published
-    proportions; nothing for classifiers themselves.
+    In the published proportions, with maps of as many stages as may be, at the middle of the
+    space's resolutions; nothing where the space is of classifiers itself.
     """
-    spec = space.spec
-    if spec.task != SEGMENTATION:
-        return {}
-    found = {}
-    for name in zoo.names():
-        network = zoo.load(name)
-        for type_, axes in spec.heads.items():
-            stride = axes["stride"][0]
-            used = spec.head_axes(type_, len(network.stages), network.reductions[0])["stages"]
-            found[name] = replace(
-                network,
-                resolution=spec.resolution[len(spec.resolution) // 2],
-                head=head(
-                    type_,
-                    stages=max(used),
-                    stride=stride,
-                    width=max(8, network.stages[-1].width // 32 * 8),
-                ),
-            )
+    spec, found = space.spec, {}
+    if spec.task == SEGMENTATION:
+        resolution = spec.resolution[len(spec.resolution) // 2]
+        for name in zoo.names():
+            network = zoo.load(name)
+            for type_ in spec.heads:
+                axes = spec.head_axes(type_, len(network.stages), network.reductions[0])
+                width = max(8, network.stages[-1].width // 32 * 8)
+                options = {"stages": max(axes["stages"]), "stride": axes["stride"][0]}
+                own = head(type_, width=width, **options)
+                found[name] = replace(network, resolution=resolution, head=own)
     return found
+
+
+def _with_classes(network: Architecture, classes: int) -> Architecture:
+    options = {**network.head.option, "classes": classes}
+    changed = replace(network.head, options=tuple(options.items()))
+    return replace(network, head=changed, name=f"{network.name} with {classes} classes")
+
+
+def _at_resolutions(network: Architecture, space: SearchSpace) -> Iterator[Architecture]:
+    """Yield a network as it is where the space has its resolution, else at each that it has."""
+    if network.resolution in space.spec.resolution:
+        yield network
+        return
+    for resolution in space.spec.resolution:
+        name = f"{network.name} at {resolution_text(resolution)}"
+        yield replace(network, resolution=resolution, name=name)

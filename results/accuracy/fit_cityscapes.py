@@ -5,9 +5,9 @@ writes `effsearch/accuracy/data/cityscapes.json` and the evidence,
 `results/accuracy/cityscapes_estimate.md`.
 
 The log of the mIoU's error is a line in the log of the backbone's ImageNet error. Groups that were
-trained alike have a level of their own and share the slope; EfficientViT's L series, whose backbones
-the space does not hold, has an offset of its own, whose size says how far another series' line may
-lie off.
+trained alike have a level of their own and share the slope; EfficientViT's L series, whose
+backbones the space does not hold, has an offset of its own, whose size says how far another series'
+line may lie off.
 """
 
 from __future__ import annotations
@@ -162,14 +162,17 @@ def fit(rows: Sequence[Row], of: Callable[[Row], float] = lambda row: row.backbo
         mean = covariance @ (design.T @ errors / noise**2 + prior / stds**2)
         known = np.linalg.matrix_rank(design)
         noise = math.sqrt(np.sum((errors - design @ mean) ** 2) / max(len(rows) - known, 1))
-    return Line(groups, mean, covariance, noise, centre)
+    return Line(groups, np.asarray(mean, float), np.asarray(covariance, float), noise, centre)
 
 
 def _design(
     named: Sequence[tuple[str, float, bool]], groups: Sequence[str], centre: float
 ) -> Array:
     return np.array(
-        [[*(float(g == group) for g in groups), value - centre, other] for group, value, other in named]
+        [
+            [*(float(g == group) for g in groups), value - centre, other]
+            for group, value, other in named
+        ]
     )
 
 
@@ -237,9 +240,7 @@ def card_of(line: Line, slopes: Sequence[float], judged: Sequence[Left]) -> dict
         "centre": round(line.centre, 5),
         "covariance": np.round(line.covariance[np.ix_(at, at)], 8).tolist(),
         "resolution": round(float(np.mean(slopes)), 5),
-        "resolution_std": round(
-            float(np.std(slopes, ddof=1)) * math.sqrt(1 + 1 / len(slopes)), 5
-        ),
+        "resolution_std": round(float(np.std(slopes, ddof=1)) * math.sqrt(1 + 1 / len(slopes)), 5),
         "noise_std": round(spread(judged), 5),
         "series_std": round(abs(float(line.mean[-1])), 5),
         "head_std": HEAD_STD,
@@ -303,17 +304,19 @@ def markdown(
         "",
         "The log of the error (100 less mIoU, in percent) is a line in the log of the error that "
         "the backbone is estimated to have on ImageNet as a classifier at 224 px with "
-        f"a plain head. {len(rows)} published networks in {len(line.groups)} groups that were trained alike "
-        f"share the slope, {card['slope']:.2f} ± {math.sqrt(card['covariance'][1][1]):.2f}; they "
-        f"lie {100 * line.noise_std:.1f} % about it, and {100 * card['noise_std']:.1f} % where they "
-        f"are left out. EfficientViT's L series lies {100 * offset:+.1f} % off the B series: so "
+        f"a plain head. {len(rows)} published networks in {len(line.groups)} groups that were "
+        "trained alike share the slope, "
+        f"{card['slope']:.2f} ± {math.sqrt(card['covariance'][1][1]):.2f}; they "
+        f"lie {100 * line.noise_std:.1f} % about it, and {100 * card['noise_std']:.1f} % where "
+        "they are left out. "
+        f"EfficientViT's L series lies {100 * offset:+.1f} % off the B series: so "
         "much spread is given to backbones that are not EfficientViT's.",
         "",
         "## Networks left out one by one",
         "",
-        "All rows of a network are left out, and its backbone's estimate is that of an ImageNet fit "
-        "without it. The controls use the same rows: the backbone's MACs in place of the estimate, "
-        "and the mean of the group.",
+        "All rows of a network are left out, and its backbone's estimate is that of an ImageNet "
+        "fit without it. The controls use the same rows: the backbone's MACs in place of the "
+        "estimate, and the mean of the group.",
         "",
         "| network | group | published | estimate | MACs alone | constant |",
         "|---|---|---:|---:|---:|---:|",
@@ -327,8 +330,8 @@ def markdown(
         f"{found['worst']}, Kendall's tau {found['kendall_tau']}; MACs alone "
         f"{controls['macs_alone_rmse']}, a constant {controls['constant_rmse']}. "
         f"Over all {len(judged)} rows: {_rmse(judged, 'estimate')}, "
-        f"{_rmse(judged, 'macs_alone')} and {_rmse(judged, 'constant')}. With EfficientViT-B0's head "
-        "behind all backbones in place of the plain one the estimate is worse: "
+        f"{_rmse(judged, 'macs_alone')} and {_rmse(judged, 'constant')}. With EfficientViT-B0's "
+        "head behind all backbones in place of the plain one the estimate is worse: "
         f"{_rmse(here, 'estimate')} points on Cityscapes, {_rmse(other, 'estimate')} over all.",
         "",
         "All four networks on Cityscapes are of one series of one family. What the estimate is "
@@ -345,13 +348,13 @@ def markdown(
         "|---|---:|",
         *(f"| {name} | {smaller_slope(*pair):.3f} |" for name, pair in pairs.items()),
         "",
-        f"Their mean, {card['resolution']:.3f}, with {card['resolution_std']:.3f} as its deviation, "
-        "is taken for all backbones. Nothing below 512x1024 was published of them.",
+        f"Their mean, {card['resolution']:.3f}, with {card['resolution_std']:.3f} as its "
+        "deviation, is taken for all backbones. Nothing below 512x1024 was published of them.",
         "",
         "## Heads",
         "",
-        "No published row says what a head's sizes are worth, as they grow with the backbone. A head "
-        "unlike the published ones (a width of a quarter of the last stage's, depth 1 at width 32 "
+        "No published row says what a head's sizes are worth, as they grow with the backbone. A "
+        "head unlike the published ones (a width of a quarter of the last stage's, depth 1 at width 32 "
         "and 3 from 64, maps of three stages, the finest at the head's stride of 8, an expansion "
         "before the classifier) gains and loses "
         "no points; it adds to the spread, by assumption, in standard deviations of the log error: "

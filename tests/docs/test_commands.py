@@ -52,6 +52,7 @@ SMALL = {
 INSTEAD = {
     ("blocks", "shsa,mbconv"): "shsa,shvit_conv",
     ("resolution", "224"): "64",
+    ("resolution", "512x1024"): "256x512",
     ("device", "mybox"): "epyc-zen5-1t",
     ("proxy", "zero-cost"): "macs",
 }
@@ -92,7 +93,9 @@ def smaller(words):
         else:
             rest.append(word)
     given |= SMALL.get(words[0], {})
-    if words[0] == "run" and given.get("space", "mobile") in space_names():
+    if given.get("task") == "segmentation":
+        given |= {"budget-ms": "15", "blocks": "mbconv,lite_mla"}
+    elif words[0] == "run" and given.get("space", "mobile") in space_names():
         given["space"] = "tiny"
     options = [part for name, value in given.items() for part in (f"--{name}", value)]
     return rest + [part for part in options if part is not None]

@@ -16,8 +16,8 @@ from effsearch.search.candidates import LatencyElsewhere, Outcome, latency_on
 from effsearch.search.evaluation import finite
 from effsearch.search.limits import Limits
 from searchspace import SearchSpace
-from searchspace.schema import SEGMENTATION
 from searchspace.population import PopulationParts, PopulationPeaks, PopulationTotals
+from searchspace.schema import SEGMENTATION
 from searchspace.templates import unit_counts, unit_peak_bytes, unit_weight_bytes
 from searchspace.units import Unit
 from searchspace.variation import Codes

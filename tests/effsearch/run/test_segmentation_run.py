@@ -154,7 +154,7 @@ def test_scope_of_a_table():
     ],
 )  # fmt: skip
 def test_wrong_requests_get_one_line(options, words, effsearch, tmp_path):
-    status, out, err = effsearch(
+    status, _, err = effsearch(
         "run", "--device", "iphone12", "--budget-ms", 5, "--out", tmp_path / "r", *options
     )
     assert status == 2
