@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 from searchspace import Architecture, SearchSpace, zoo
 from searchspace.architecture import head
 from searchspace.resolution import resolution_text
-from searchspace.schema import SEGMENTATION
+from searchspace.schema import SEGMENTATION, OptionValue
 
 
 def references(space: SearchSpace) -> dict[str, Architecture]:
@@ -22,13 +21,21 @@ def references(space: SearchSpace) -> dict[str, Architecture]:
     if space.spec.task == SEGMENTATION:
         classes = next(axes["classes"][0] for axes in space.spec.heads.values())
         same = [network for network in found if network.num_classes == classes]
-        found = [
-            network
-            for published in same
-            or [_with_classes(network, int(str(classes))) for network in found]
-            for network in _at_resolutions(published, space)
-        ]
+        known = same or [_with_classes(network, classes) for network in found]
+        found = []
+        for network in known:
+            at_home = network.resolution in space.spec.resolution
+            found += [network] if at_home else _at_other_resolutions(network, space)
     return {network.name: network for network in found}
+
+
+def scalable(space: SearchSpace) -> dict[str, Architecture]:
+    """Return what is scaled by hand: `references`, and segmentation ones at other resolutions."""
+    found = references(space)
+    if space.spec.task == SEGMENTATION:
+        others = (n for network in found.values() for n in _at_other_resolutions(network, space))
+        found |= {network.name: network for network in list(others)}
+    return found
 
 
 def published_backbones(space: SearchSpace) -> dict[str, Architecture]:
@@ -51,17 +58,16 @@ def published_backbones(space: SearchSpace) -> dict[str, Architecture]:
     return found
 
 
-def _with_classes(network: Architecture, classes: int) -> Architecture:
+def _with_classes(network: Architecture, classes: OptionValue) -> Architecture:
     options = {**network.head.option, "classes": classes}
     changed = replace(network.head, options=tuple(options.items()))
     return replace(network, head=changed, name=f"{network.name} with {classes} classes")
 
 
-def _at_resolutions(network: Architecture, space: SearchSpace) -> Iterator[Architecture]:
-    """Yield a network as it is where the space has its resolution, else at each that it has."""
-    if network.resolution in space.spec.resolution:
-        yield network
-        return
-    for resolution in space.spec.resolution:
-        name = f"{network.name} at {resolution_text(resolution)}"
-        yield replace(network, resolution=resolution, name=name)
+def _at_other_resolutions(network: Architecture, space: SearchSpace) -> list[Architecture]:
+    base = network.name.split(" at ")[0]
+    return [
+        replace(network, resolution=other, name=f"{base} at {resolution_text(other)}")
+        for other in space.spec.resolution
+        if other != network.resolution
+    ]

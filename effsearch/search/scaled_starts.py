@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from effsearch.search.candidates import SCALED, Candidate, Outcome
 from effsearch.search.evaluation import Evaluator
 from effsearch.search.limits import Limits
-from effsearch.search.references import references
+from effsearch.search.references import scalable
 from searchspace import Architecture, SearchSpace
 from searchspace.scaling import scaled_families
 
@@ -49,7 +49,7 @@ def scaled_starts(space: SearchSpace, screen: Evaluator, limits: Limits) -> list
 def _by_width(space: SearchSpace) -> dict[str, list[list[Architecture]]]:
     """Return the scalings of each published network: by width, narrowest first, and depth."""
     groups: dict[str, dict[int, list[Architecture]]] = {}
-    for network in scaled_families(references(space)):
+    for network in scaled_families(scalable(space)):
         if network not in space:
             continue
         widths = groups.setdefault(_base(network), {})

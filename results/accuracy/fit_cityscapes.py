@@ -356,7 +356,8 @@ def markdown(
         "No published row says what a head's sizes are worth, as they grow with the backbone. A "
         "head unlike the published ones (a width of a quarter of the last stage's, depth 1 at "
         "width 32 and 3 from 64, maps of three stages, the finest at the head's stride of 8, an "
-        "expansion before the classifier) gains and loses no points; it adds to the spread, by assumption, in standard deviations of the log error: "
+        "expansion before the classifier) gains and loses no points; it adds to the spread, by "
+        "assumption, in standard deviations of the log error: "
         + ", ".join(f"{name} {value}" for name, value in HEAD_STD.items())
         + ".",
         "",

@@ -20,7 +20,7 @@ from effsearch.search.evaluation import Evaluator
 from effsearch.search.limits import Limits
 from effsearch.search.pareto import hypervolume
 from effsearch.search.planner import published
-from effsearch.search.references import references
+from effsearch.search.references import scalable
 from searchspace import SearchSpace
 from searchspace.scaling import scaled_families
 from searchspace.schema import FAMILIES
@@ -138,7 +138,7 @@ def _by_hand(space: SearchSpace, outsiders: bool, own: Sequence[Candidate] = ())
     found: dict[str, Candidate] = {}
     scaled = (
         Candidate(network, SCALED, network.name, member=network in space)
-        for network in scaled_families(references(space))
+        for network in scaled_families(scalable(space))
     )
     for candidate in (*own, *published(space), *scaled):
         if candidate.member or outsiders:

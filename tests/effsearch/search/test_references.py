@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from effsearch.search.references import published_backbones, references
+from effsearch.search.references import published_backbones, references, scalable
 from searchspace import SearchSpace, zoo
 
 SPACE = SearchSpace.load("segmentation")
@@ -32,6 +32,14 @@ def test_they_stand_at_the_resolutions_that_are_asked_for():
     assert len(found) == 8
     assert found["efficientvit_seg_b0_cityscapes at 512x1024"].resolution == (512, 1024)
     assert all(network in SPACE for network in found.values())
+
+
+def test_scaling_by_hand_takes_every_resolution():
+    found = scalable(SPACE)
+    assert len(found) == 4 * len(SPACE.spec.resolution)
+    assert {n.resolution for n in found.values()} == set(SPACE.spec.resolution)
+    assert scalable(narrowed((512, 1024))) == references(narrowed((512, 1024)))
+    assert scalable(SearchSpace.load("tiny")) == references(SearchSpace.load("tiny"))
 
 
 def test_where_none_has_the_classes_all_are_given_them():
