@@ -49,7 +49,10 @@ TOTALS = (
     "head.expanded",
     "laterals.log2_factor",
 )
-"""What the estimate sees of a network beside its backbone: one stem and one head say it all."""
+"""What the estimate sees of a network beside its backbone.
+
+Only its stem and its head add to them, but for the logs of the factors by which laterals enlarge.
+"""
 _INDEX = {name: i for i, name in enumerate(TOTALS)}
 _HEAD = slice(_INDEX["head.log2_side"], _INDEX["head.expanded"] + 1)
 

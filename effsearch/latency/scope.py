@@ -10,6 +10,8 @@ from searchspace import SearchSpace
 from searchspace.resolution import Resolution, height_width, resolution_text
 from searchspace.space import space_names
 
+_USUAL_PX = 288  # the most that the default space has, of which kits are
+
 
 def largest_side_px(meta: Mapping[str, Any]) -> float | None:
     """Return the greatest side of the images of the networks that a table was made of.
@@ -37,10 +39,14 @@ def scope_note(name: str, meta: Mapping[str, Any], resolution: Resolution) -> st
         resolution: of a network that it prices.
     """
     largest, at = largest_side_px(meta), resolution_text(resolution)
+    if _side(resolution) <= (largest or _USUAL_PX):
+        return ""
     if largest is None:
-        return ""
-    if _side(resolution) <= largest:
-        return ""
+        return (
+            f"The table {name} does not say at what resolutions its networks were: latencies at "
+            f"{at} may be extrapolated from smaller ones, and lie far off. Measure the winners "
+            "before you rely on them."
+        )
     return (
         f"The table {name} rests on networks at {largest:g} px or less: latencies at {at} are "
         "extrapolated from these, the stated error does not hold for them, and the true ones may "

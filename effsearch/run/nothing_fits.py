@@ -133,6 +133,8 @@ def _published(request: SearchRequest, evaluator: Evaluator, space: SearchSpace)
     limits = request.limits
     fits = [name for name in names if max(limits.excess(priced[name]).values()) <= 0]
     named = [f"{name} ({priced[name].mean_ms:.3f} ms)" for name in (fits or names)]
+    if not named:
+        return ""
     if not fits:
         return f"\nNo published network fits; the fastest is {named[0]}."
     more = f" and {len(fits) - 3} more" if len(fits) > 3 else ""

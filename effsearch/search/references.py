@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from dataclasses import replace
 
 from searchspace import Architecture, SearchSpace, zoo
 from searchspace.architecture import head
+from searchspace.errors import UserError
 from searchspace.resolution import resolution_text
 from searchspace.schema import SEGMENTATION, OptionValue
 
@@ -33,27 +36,27 @@ def scalable(space: SearchSpace) -> dict[str, Architecture]:
     """Return what is scaled by hand: `references`, and segmentation ones at other resolutions."""
     found = references(space)
     if space.spec.task == SEGMENTATION:
-        others = (n for network in found.values() for n in _at_other_resolutions(network, space))
-        found |= {network.name: network for network in list(others)}
+        others = [n for network in found.values() for n in _at_other_resolutions(network, space)]
+        found |= {network.name: network for network in others}
     return found
 
 
 def published_backbones(space: SearchSpace) -> dict[str, Architecture]:
     """Return the published classifiers' backbones under a segmentation space's heads, by name.
 
-    In the published proportions, with maps of as many stages as may be, at the middle of the
-    space's resolutions; nothing where the space is of classifiers itself.
+    Their widths are in the published proportion and all else the most that the space has, at the
+    middle of its resolutions; nothing where the space is of classifiers itself.
     """
     spec, found = space.spec, {}
     if spec.task == SEGMENTATION:
         resolution = spec.resolution[len(spec.resolution) // 2]
-        for name in zoo.names():
+        for type_, name in itertools.product(spec.heads, zoo.names()):
             network = zoo.load(name)
-            for type_ in spec.heads:
-                axes = spec.head_axes(type_, len(network.stages), network.reductions[0])
-                width = max(8, network.stages[-1].width // 32 * 8)
-                options = {"stages": max(axes["stages"]), "stride": axes["stride"][0]}
-                own = head(type_, width=width, **options)
+            axes = spec.head_axes(type_, len(network.stages), network.reductions[0])
+            options = {option: values[-1] for option, values in axes.items() if values}
+            options["width"] = max(8, network.stages[-1].width // 32 * 8)
+            with contextlib.suppress(UserError):  # its maps do not fit each other there
+                own = head(type_, **options)
                 found[name] = replace(network, resolution=resolution, head=own)
     return found
 
@@ -65,9 +68,11 @@ def _with_classes(network: Architecture, classes: OptionValue) -> Architecture:
 
 
 def _at_other_resolutions(network: Architecture, space: SearchSpace) -> list[Architecture]:
-    base = network.name.split(" at ")[0]
-    return [
-        replace(network, resolution=other, name=f"{base} at {resolution_text(other)}")
-        for other in space.spec.resolution
-        if other != network.resolution
-    ]
+    """Return a network at the other resolutions that a space has, where its maps fit them."""
+    base, found = network.name.split(" at ")[0], []
+    for other in space.spec.resolution:
+        if other != network.resolution:
+            with contextlib.suppress(UserError):
+                name = f"{base} at {resolution_text(other)}"
+                found.append(replace(network, resolution=other, name=name))
+    return found

@@ -127,6 +127,8 @@ def test_scope_of_a_table():
     assert largest_side_px({"profile": {"space": "segmentation"}}) == pytest.approx(2**10.5)
     assert largest_side_px({}) is None
     assert scope_note("mine", {"profile": {"space": "mobile"}}, 288) == ""
+    assert scope_note("mine", {}, 288) == ""
+    assert "does not say at what resolutions" in scope_note("mine", {}, (256, 512))
     assert "288 px" in scope_note("mine", {"profile": {"space": "mobile"}}, (256, 512))
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from effsearch.search.references import published_backbones, references, scalable
 from searchspace import SearchSpace, zoo
+from searchspace.space_file import parse_space
 
 SPACE = SearchSpace.load("segmentation")
 
@@ -40,6 +41,21 @@ def test_scaling_by_hand_takes_every_resolution():
     assert {n.resolution for n in found.values()} == set(SPACE.spec.resolution)
     assert scalable(narrowed((512, 1024))) == references(narrowed((512, 1024)))
     assert scalable(SearchSpace.load("tiny")) == references(SearchSpace.load("tiny"))
+
+
+def test_those_whose_maps_fit_no_resolution_are_left_out():
+    """Two stages behind a stem of stride 8 fit 48x80; the published networks do not."""
+    data = {
+        "resolution": ["48x80"],
+        "stage_count": 2,
+        "stem": {"shvit": {"stride": [8]}},
+        "blocks": {"shvit_conv": {}},
+        "downsample": {"conv_bn": {}},
+        "head": {"efficientvit_seg": {"stages": [2]}},
+        "stages": [{"width": [16, 32], "depth": 1, "block": "shvit_conv"}] * 2,
+    }
+    space = SearchSpace(parse_space(data))
+    assert references(space) == scalable(space) == published_backbones(space) == {}
 
 
 def test_where_none_has_the_classes_all_are_given_them():
