@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from searchspace import SearchSpace
@@ -25,8 +26,11 @@ def largest_side_px(meta: Mapping[str, Any]) -> float | None:
     if stated is not None:
         return float(stated)
     space = meta.get("profile", {}).get("space")
-    if space not in space_names():
-        return None
+    return _largest_of(space) if space in space_names() else None
+
+
+@lru_cache
+def _largest_of(space: str) -> float:
     return max(map(_side, SearchSpace.load(space).spec.resolution))
 
 

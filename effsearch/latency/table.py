@@ -218,14 +218,18 @@ class DeviceTable:
         return total
 
     def predict(self, architecture: Architecture) -> Prediction:
-        """Return the latency of an architecture's deployed form."""
+        """Return the latency of an architecture's deployed form.
+
+        It is estimated where the table's networks had smaller images (`scope_note`).
+        """
         placed = units(architecture)
         rows = [self.unit_features(p.unit) for p in placed]
-        return self._prediction(
+        found = self._prediction(
             np.stack([row[0] for row in rows]),
             [(p.name, p.stage, p.unit.type) for p in placed],
             [row[1] for row in rows],
         )
+        return replace(found, kind="estimated") if self.scope_note(architecture) else found
 
     def predict_many(self, space: SearchSpace, codes: NDArray[np.int16]) -> tuple[Array, Array]:
         """Return latency means and standard deviations in ms of a population.

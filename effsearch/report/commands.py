@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from searchspace.schema import CLASSIFICATION
+
 
 def next_commands(folder: Path, summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return what each command does, and the command; `IMAGES` stands for a person's images.
@@ -20,11 +22,14 @@ def next_commands(folder: Path, summary: Mapping[str, Any]) -> list[tuple[str, s
         return []
     first = shlex.quote(str(folder / summary["winners"][0]["path"]))
     commands = [
-        ("Train winner 1 on your images", f"train {first} --data IMAGES --out trained"),
-        ("Measure it on this machine", f"measure {first}"),
+        ("Measure winner 1 on this machine", f"measure {first}"),
         ("Write it as a file to deploy", f"export {first} --format onnx --out winner-1.onnx"),
     ]
-    if "refined" not in summary:
+    classifiers = summary.get("task", CLASSIFICATION) == CLASSIFICATION  # others are not trained
+    if classifiers:
+        train = f"train {first} --data IMAGES --out trained"
+        commands.insert(0, ("Train winner 1 on your images", train))
+    if classifiers and "refined" not in summary:
         commands.append(
             (
                 "Train the best five, and rank them by that",
