@@ -1,4 +1,4 @@
-"""`effsearch train`: trains one network on an ImageFolder tree."""
+"""`effsearch train`: trains one network on images with labels or masks."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from effsearch.cli import JsonFlag, Target, emit_json, seed_option, show
 from effsearch.cli._interrupt import stoppable
 from effsearch.training import recipe as recipes
 from searchspace.errors import UserError
+from searchspace.schema import CLASSIFICATION
 
 
 def register(app: typer.Typer) -> None:
@@ -23,14 +24,22 @@ def register(app: typer.Typer) -> None:
 def train(
     target: Target,
     data: Annotated[
-        Path, typer.Option(help="ImageFolder tree (train/CLASS/*, val/CLASS/*) or a zip of one.")
+        Path,
+        typer.Option(
+            help="ImageFolder tree (train/CLASS/*, val/CLASS/*), or for segmentation train/images, "
+            "train/masks, val/... and classes.txt; or a zip of either."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder of the checkpoints model.pt and last.pt.")],
+    task: Annotated[str, typer.Option(help="classification or segmentation.")] = CLASSIFICATION,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Images a step, all GPUs together.")
     ] = None,
-    recipe: Annotated[str, typer.Option(help="Shipped recipe or path to YAML.")] = "standard",
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="Shipped recipe or path to YAML.  [default: standard, or segment]"),
+    ] = None,
     resolution: Annotated[
         str | None, typer.Option(help="Input in px: a square's side, or HEIGHTxWIDTH.")
     ] = None,
@@ -42,6 +51,10 @@ def train(
         typer.Option(
             help="Start from a checkpoint: a file, or 'official' for what `zoo get` fetched."
         ),
+    ] = None,
+    init_backbone: Annotated[
+        Path | None,
+        typer.Option(help="Start from a checkpoint's stem and stages, with a fresh head."),
     ] = None,
     freeze_stages: Annotated[
         int, typer.Option(help="With --init: keep the stem and so many stages as they are.")
@@ -65,9 +78,10 @@ def train(
 ) -> None:
     """Train one network with a modern recipe; resumes, and runs under torchrun."""
     from effsearch.progress import Meter
-    from effsearch.targets import load_classifier
+    from effsearch.targets import load_architecture
     from effsearch.training.config import TrainConfig
     from effsearch.training.start_from import StartFrom
+    from effsearch.training.tasks.registry import task_named
     from effsearch.training.trainer import FINAL, LAST
     from effsearch.training.trainer import train as run
 
@@ -75,15 +89,24 @@ def train(
         raise UserError(f"device '{device}' is unknown; choose auto, cpu or cuda")
     if workers < 0:
         raise UserError(f"--workers is {workers}; it must be 0 or more")
-    if init is None and (freeze_stages or layer_decay != 1):
+    if init is not None and init_backbone is not None:
+        raise UserError("--init-backbone: --init has a backbone too; give one of the two")
+    weights = init if init_backbone is None else str(init_backbone)
+    if weights is None and (freeze_stages or layer_decay != 1):
         given = "--freeze-stages" if freeze_stages else "--layer-decay"
         raise UserError(f"{given} is for weights that are there; name some with --init")
-    chosen = recipes.load(recipe).replace(
+    wanted = task_named(task)
+    architecture = load_architecture(target)
+    wanted.check(target, architecture)
+    chosen = recipes.load(recipe or wanted.recipe).replace(
         epochs=epochs, batch_size=batch_size, learning_rate=learning_rate
     )
     chosen = chosen.at_side(resolution)
+    start = None
+    if weights is not None:
+        start = StartFrom(weights, freeze_stages, layer_decay, backbone=init_backbone is not None)
     config = TrainConfig(
-        architecture=load_classifier(target),
+        architecture=architecture,
         data=data,
         out=out,
         recipe=chosen,
@@ -92,7 +115,7 @@ def train(
         teacher=teacher,
         device=device,
         data_workers=workers,
-        start=None if init is None else StartFrom(init, freeze_stages, layer_decay),
+        start=start,
         tensorboard=tensorboard,
     )
 
@@ -106,7 +129,9 @@ def train(
     if os.environ.get("RANK", "0") != "0":
         return
     fields = {**asdict(result), "target": target, "checkpoint": str(out / FINAL)}
+    fields |= {"task": task, **fields.pop("metrics")}
     if as_json:
         emit_json(fields)
     else:
-        show(f"{target}: top-1 {result.top1:.2f} % after {result.epochs} epochs; {out / FINAL}")
+        reached = f"{wanted.metric} {result.metrics[wanted.key]:.2f} %"
+        show(f"{target}: {reached} after {result.epochs} epochs; {out / FINAL}")

@@ -61,7 +61,7 @@ class JournaledASHA(ASHAScheduler):
     ) -> None:
         super().__init__(
             time_attr="epoch",
-            metric="top1",
+            metric=journal.key,
             mode="max",
             max_t=recipe.epochs,
             grace_period=grace_epochs(recipe),
@@ -92,6 +92,7 @@ class JournaledASHA(ASHAScheduler):
             self.failed.get(digest, ""),
             sum(e.seconds for e in mine),
             tuple(sorted({e.device for e in mine if e.device})),
+            {e.epoch: e.std for e in mine if e.std is not None},
         )
 
     def fail(self, digest: str, reason: str) -> None:
@@ -114,9 +115,10 @@ class JournaledASHA(ASHAScheduler):
             Entry(
                 digest,
                 int(result["epoch"]),
-                float(result["top1"]),
+                float(result[self.journal.key]),
                 round(seconds, 3),
                 str(result.get("device", "")),
+                std=result.get("std"),
             )
         )
 
@@ -144,7 +146,7 @@ class JournaledASHA(ASHAScheduler):
         named = _named(entry.digest)
         if entry.digest not in self._trial_info:
             super().on_trial_add(_NOBODY, named)
-        result = {"epoch": entry.epoch, "top1": entry.top1}
+        result = {"epoch": entry.epoch, self.journal.key: entry.value}
         action = str(super().on_trial_result(_NOBODY, named, result))
         if action == TrialScheduler.STOP:
             last = entry.epoch >= self._epochs

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from effsearch.refine.request import ImageData, RefineRequest
 from effsearch.training import recipe as recipes
-from effsearch.training.data.readers import create_readers
 from effsearch.training.recipe import Recipe
+from effsearch.training.tasks.registry import TASKS
 from searchspace.errors import UserError
+from searchspace.schema import CLASSIFICATION
 
-RECIPE_CPU, RECIPE_GPU = "evidence-cpu", "small"
+RECIPE_CPU, RECIPE_GPU = TASKS[CLASSIFICATION].refine_recipes
 
 Say = Callable[[str], None]
 
@@ -26,6 +27,7 @@ class RefineOptions:
     epochs: int | None = None
     recipe: str | None = None
     concurrent: int | None = None
+    task: str = CLASSIFICATION
 
     def check(self) -> None:
         """Check single values, before anything is looked at.
@@ -63,15 +65,17 @@ class RefineOptions:
                 if value is not None:
                     raise UserError(f"{option}: needs --refine K (how many to train)")
             return None
+        task = TASKS[self.task]
         if self.data is None:
             raise UserError(
-                "--refine: needs --data DIR, the images to train on (an ImageFolder tree: "
-                "train/CLASS/*.jpg and val/CLASS/*.jpg, or a zip of one)"
+                f"--refine: needs --data DIR, the images to train on ({task.data_form})"
             )
-        create_readers(self.data)  # the quick part first
-        recipe = self._recipe(RECIPE_CPU if self.recipe or not has_gpu(address) else RECIPE_GPU)
+        task.open(self.data)  # the quick part first
+        on_gpu = self.recipe is None and has_gpu(address)
+        recipe = self._recipe(task.refine_recipes[on_gpu])
+        task.check_recipe(recipe)
         say(f"looking at the images in {self.data}")
-        data = ImageData.check(self.data, recipe.source_side)
+        data = ImageData.check(self.data, recipe.source_side, self.task)
         return RefineRequest(self.count, data, recipe, self.concurrent)
 
     def resumed(self, folder: Path, address: str | None, say: Say) -> RefineRequest | None:
@@ -87,7 +91,7 @@ class RefineOptions:
         stored = RefineRequest.read(folder)
         if stored is None:
             return self.make(address, say)
-        recipe = self._recipe(RECIPE_CPU, stored.recipe)
+        recipe = self._recipe(stored.recipe.name, stored.recipe)
         if recipe.digest() != stored.recipe.digest():
             option = "--refine-recipe" if self.recipe is not None else "--refine-epochs"
             raise UserError(
@@ -100,7 +104,7 @@ class RefineOptions:
                 f"--data: {self.data} differs from {stored.data.path} of the run in {folder}; "
                 "leave it away, or start a new run"
             )
-        data = ImageData.check(Path(stored.data.path), recipe.source_side)
+        data = ImageData.check(Path(stored.data.path), recipe.source_side, stored.data.task)
         if data.digest != stored.data.digest:
             raise UserError(
                 f"--resume: the images in {data.path} changed since {folder} was refined; start a "

@@ -21,6 +21,7 @@ class RefineProgress:
         ended: networks whose training is at its end already.
         concurrent: trainings at a time.
         say: takes lines.
+        metric: what is in % after an epoch.
     """
 
     def __init__(
@@ -32,10 +33,11 @@ class RefineProgress:
         ended: set[str],
         concurrent: int,
         say: Callable[[str], None],
+        metric: str = "top-1",
     ) -> None:
         self._names, self._macs, self._epochs = names, macs, epochs
         self._done, self._ended = dict(done), set(ended)
-        self._concurrent, self._say = concurrent, say
+        self._concurrent, self._say, self._metric = concurrent, say, metric
         self._seconds: dict[str, list[float]] = {}
         self._pause = least_pause(2.0)
         self._last = 0.0
@@ -59,7 +61,7 @@ class RefineProgress:
             how = ", done" if entry.epoch >= self._epochs else ", stopped by ASHA"
         self._say(
             f"trained {len(self._ended)}/{len(self._names)}  {name}: epoch {entry.epoch}/"
-            f"{self._epochs}, top-1 {entry.top1:.2f} %{how}; {self._left()}"
+            f"{self._epochs}, {self._metric} {entry.value:.2f} %{how}; {self._left()}"
         )
 
     def left_s(self) -> float | None:

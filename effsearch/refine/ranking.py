@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations, permutations
 
 import numpy as np
@@ -24,11 +24,13 @@ class Training:
 
     Attributes:
         digest: of the network.
-        curve: (epochs done, top-1 in %), an entry an epoch.
+        curve: (epochs done, the task's metric in %), an entry an epoch.
         state: `finished`: all epochs; `stopped`: ended early by successive halving; `failed`.
         reason: why it failed.
         seconds: wall time of its epochs.
         devices: what they ran on.
+        stds: the metric's standard errors by epoch, where they are stated; elsewhere they follow
+            from the metric and the number of images.
     """
 
     digest: str
@@ -37,6 +39,7 @@ class Training:
     reason: str = ""
     seconds: float = 0.0
     devices: tuple[str, ...] = ()
+    stds: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def epochs(self) -> int:
@@ -44,19 +47,30 @@ class Training:
         return self.curve[-1][0] if self.curve else 0
 
     @property
-    def top1(self) -> float:
-        """Top-1 in % after the last of them."""
+    def value(self) -> float:
+        """The metric in % after the last of them."""
         return self.curve[-1][1] if self.curve else math.nan
 
     def at(self, epoch: int) -> float:
-        """Top-1 in % after so many epochs; NaN where it did not get there."""
+        """The metric in % after so many epochs; NaN where it did not get there."""
         return dict(self.curve).get(epoch, math.nan)
+
+    def std(self, images: int, epoch: int | None = None) -> float:
+        """The metric's standard error in percentage points after the last, or so many, epochs.
+
+        Args:
+            images: validation images.
+            epoch: epochs done; None for all.
+        """
+        epoch = self.epochs if epoch is None else epoch
+        stated = self.stds.get(epoch)
+        return standard_error(self.at(epoch), images) if stated is None else stated
 
 
 def rank(trainings: Sequence[Training]) -> list[Training]:
     """Return the trainings that did not fail, best first.
 
-    Those that got all epochs are ordered by their last top-1. One that was stopped takes the place
+    Those that got all epochs are ordered by their last value. One that was stopped takes the place
     that agrees with most of the others in what they had at the epoch where it stopped; of places
     that agree equally well, the lowest. So nobody is compared across different numbers of epochs,
     and to run first, before there was anybody to be stopped by, is no merit.
@@ -65,15 +79,15 @@ def rank(trainings: Sequence[Training]) -> list[Training]:
         trainings: in the order that decides between equals.
     """
     done = [t for t in trainings if t.state == FINISHED]
-    order = sorted(done, key=lambda t: -t.top1)
+    order = sorted(done, key=lambda t: -t.value)
     stopped = [t for t in trainings if t.state == STOPPED]
-    for training in sorted(stopped, key=lambda t: (-t.epochs, -t.top1)):
+    for training in sorted(stopped, key=lambda t: (-t.epochs, -t.value)):
         order.insert(_place(training, order), training)
     return order
 
 
 def _place(training: Training, order: Sequence[Training]) -> int:
-    better = [other.at(training.epochs) >= training.top1 for other in order]
+    better = [other.at(training.epochs) >= training.value for other in order]
     # Place p disagrees with those above it that were worse, and those below it that were better.
     disagreements = [
         sum(not b for b in better[:place]) + sum(better[place:]) for place in range(len(order) + 1)
@@ -83,11 +97,11 @@ def _place(training: Training, order: Sequence[Training]) -> int:
 
 
 def level(order: Sequence[Training]) -> list[list[Training]]:
-    """Return an order in groups of equals: the same epochs, and the same top-1 after them."""
+    """Return an order in groups of equals: the same epochs, and the same value after them."""
     groups: list[list[Training]] = []
     for training in order:
         last = groups[-1][-1] if groups else None
-        if last is not None and (last.epochs, last.top1) == (training.epochs, training.top1):
+        if last is not None and (last.epochs, last.value) == (training.epochs, training.value):
             groups[-1].append(training)
         else:
             groups.append([training])
@@ -171,7 +185,7 @@ def sureness(found: Agreement) -> str:
 
 
 def standard_error(top1: float, images: int) -> float:
-    """Return the standard error of an accuracy in percentage points, from the images' number alone.
+    """Return the standard error of a top-1 in percentage points, from the images' number alone.
 
     Args:
         top1: in %.
@@ -183,7 +197,9 @@ def standard_error(top1: float, images: int) -> float:
     return 100 * math.sqrt(share * (1 - share) / images)
 
 
-def difference(first: Training, second: Training, images: int) -> Mapping[str, float]:
+def difference(
+    first: Training, second: Training, images: int, key: str = "top1"
+) -> Mapping[str, float]:
     """Return by how much the first is better, at the last epoch that both did, with its interval.
 
     The two errors are taken as independent; the images are the same, which only narrows it. How
@@ -193,12 +209,13 @@ def difference(first: Training, second: Training, images: int) -> Mapping[str, f
         first: a training.
         second: another.
         images: validation images.
+        key: what the difference of the metric is called.
     """
     epoch = min(first.epochs, second.epochs)
     a, b = first.at(epoch), second.at(epoch)
-    std = math.hypot(standard_error(a, images), standard_error(b, images))
+    std = math.hypot(first.std(images, epoch), second.std(images, epoch))
     return {
-        "top1": a - b,
+        key: a - b,
         "std": std,
         "low": a - b - Z80 * std,
         "high": a - b + Z80 * std,

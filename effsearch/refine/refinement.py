@@ -16,6 +16,7 @@ from effsearch.refine.ranking import FAILED, Training, rank
 from effsearch.refine.request import RefineRequest
 from effsearch.refine.resources import Share, gpu_bytes, needed_bytes, share
 from effsearch.search.candidates import Record
+from effsearch.training.tasks.registry import TASKS
 from effsearch.training.trainer import FINAL, LAST
 
 if TYPE_CHECKING:
@@ -164,15 +165,15 @@ def _journal(folder: Path, wanted: RefineRequest) -> Journal:
             return entry.final
         return (folder / entry.digest / FINAL).exists()
 
-    path = folder / JOURNAL
-    journal = Journal.open(path, keep)
+    path, key = folder / JOURNAL, TASKS[wanted.data.task].key
+    journal = Journal.open(path, keep, key)
     scheduler = JournaledASHA(wanted.recipe, journal)
     lost = {
         entry.digest
         for entry in journal.entries
         if scheduler.training(entry.digest) is None and not (folder / entry.digest / LAST).exists()
     }
-    return Journal.open(path, lambda entry: entry.digest not in lost) if lost else journal
+    return Journal.open(path, lambda entry: entry.digest not in lost, key) if lost else journal
 
 
 def _spec(
@@ -216,4 +217,5 @@ def _progress(
         {digest for digest in digests if scheduler.training(digest) is not None},
         min(part.concurrent, len(digests)),
         say,
+        TASKS[wanted.data.task].metric,
     )

@@ -8,16 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 from pydantic import BaseModel, Field
 
 from effsearch import validation
 from effsearch.files import atomic_write_text
 from effsearch.json_text import parse_json
-from effsearch.training.data import pixels
-from effsearch.training.data.readers import create_readers
 from effsearch.training.recipe import Recipe
+from effsearch.training.tasks.registry import task_named
 from searchspace.errors import UserError
 from searchspace.resolution import Resolution
+from searchspace.schema import CLASSIFICATION
 
 FILE = "refine.json"
 FORMAT = 1
@@ -28,12 +29,13 @@ class ImageData:
     """The images that networks are trained and compared on.
 
     Attributes:
-        path: ImageFolder tree or zip archive, absolute.
+        path: folder or zip archive, absolute.
         classes: how many.
         train_images: how many.
         val_images: how many.
         imagenet: whether the classes are named like the 1000 of ImageNet-1k.
         digest: of the files' names and sizes, so that a resumed run notices a change.
+        task: what networks are trained for.
     """
 
     path: str
@@ -42,6 +44,7 @@ class ImageData:
     val_images: int
     imagenet: bool
     digest: str
+    task: str = CLASSIFICATION
 
     @property
     def name(self) -> str:
@@ -49,30 +52,28 @@ class ImageData:
         return Path(self.path).stem
 
     @classmethod
-    def check(cls, path: Path, side: Resolution) -> ImageData:
-        """Look at a tree, and decode it where it fits into memory (decoded images are cached).
+    def check(cls, path: Path, side: Resolution, task: str = CLASSIFICATION) -> ImageData:
+        """Look at images, and decode them where they fit into memory.
 
         Args:
-            path: ImageFolder tree or zip archive.
+            path: folder or zip archive, as the task takes it.
             side: that images are decoded to, in px.
+            task: what networks are trained for.
 
         Raises:
-            UserError: the tree is missing, empty, of one class, its splits differ, or more than
-                1 % of its files are unreadable.
+            UserError: the images are missing or cannot be used.
         """
-        readers = create_readers(path.resolve())
-        counts = [
-            len(pixels.load(each, side)) if pixels.fits_in_memory(each, side) else len(each)
-            for each in readers
-        ]
-        names = readers[0].classes
+        splits = task_named(task).open(path.resolve())
+        counts = [len(each.source(side, torch.device("cpu"), 0, None)) for each in splits]
+        names = splits[0].reader.classes
         return cls(
             path=str(path.resolve()),
             classes=len(names),
             train_images=counts[0],
             val_images=counts[1],
             imagenet=len(names) == 1000 and all(re.fullmatch(r"n\d{8}", name) for name in names),
-            digest="-".join(each.digest() for each in readers),
+            digest="-".join(each.reader.digest() for each in splits),
+            task=task,
         )
 
 
@@ -134,11 +135,12 @@ class _File(BaseModel):
 def describe(data: ImageData) -> dict[str, Any]:
     """Return the data set's part of the summary."""
     text = f"{data.name}: {data.classes} classes, {data.train_images} training images"
+    task = task_named(data.task)
     note = (
         f"top-1 is on {data.name} ({data.classes} classes); its classes are named like "
         "ImageNet-1k's, but recipe and epochs are this run's, not a paper's"
         if data.imagenet
-        else f"{data.name} ({data.classes} classes) is not ImageNet: top-1 is on that data set, "
-        "and no ImageNet accuracy"
+        else f"{data.name} ({data.classes} classes) is not {task.benchmark}: {task.metric} is on "
+        f"that data set, and no {task.benchmark} accuracy"
     )
     return {**vars(data), "name": data.name, "text": text, "note": note}

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from effsearch.training import checkpoint as checkpoints
-from effsearch.training.config import TrainConfig
+from effsearch.training.config import Point, TrainConfig
 from effsearch.training.devices import device_name
 from effsearch.training.recipe import Recipe
+from effsearch.training.tasks.registry import TASKS
+from effsearch.training.tasks.task import Task
 from effsearch.training.trainer import LAST, TrainingError, train
 from searchspace import Architecture, UserError
 
@@ -45,6 +47,11 @@ class TrialSpec:
     threads: int
     reported: int = 0
 
+    @property
+    def task(self) -> Task:
+        """What the network is for."""
+        return TASKS[Architecture.from_dict(self.architecture).task]
+
 
 def run_trial(spec: TrialSpec, report: Report) -> None:
     """Train a network and report each epoch; a failure is reported too, and ends it.
@@ -53,26 +60,27 @@ def run_trial(spec: TrialSpec, report: Report) -> None:
 
     Args:
         spec: what to train.
-        report: takes `digest`, `epoch`, `top1` and `device`, or `digest`, `failed` and `final`;
-            may block, and may never return where the training is to end.
+        report: takes `digest`, `epoch`, the task's metric, its `std` and `device`, or `digest`,
+            `failed` and `final`; may block, and may never return where the training is to end.
     """
     import torch
 
     torch.set_num_threads(spec.threads)
     out = Path(spec.out)
     device = device_name(torch.device(spec.device))
+    key = spec.task.key
 
-    def tell(epoch: int, loss: float, top1: float) -> None:
-        del loss
-        report({"digest": spec.digest, "epoch": epoch, "top1": top1, "device": device})
+    def tell(point: Point) -> None:
+        value = {"epoch": point.epoch, key: point.value, "std": point.std}
+        report({"digest": spec.digest, **value, "device": device})
 
     failure: tuple[str, bool] | None = None
     try:
         resume = (out / LAST).exists()
         if resume:
-            for epoch, loss, top1 in checkpoints.load(out / LAST).training["curve"]:
-                if epoch > spec.reported:
-                    tell(epoch, loss, top1)
+            for point in checkpoints.load(out / LAST).training["curve"]:
+                if Point(*point).epoch > spec.reported:
+                    tell(Point(*point))
         config = TrainConfig(
             architecture=Architecture.from_dict(spec.architecture),
             data=Path(spec.data),

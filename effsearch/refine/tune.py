@@ -120,5 +120,6 @@ def _train(config: dict[str, Any], specs: Mapping[str, TrialSpec]) -> None:
     from ray import tune
 
     # Ray asks each report for what is ranked by; a failure has none.
-    empty = {"epoch": 0, "top1": math.nan}
-    run_trial(specs[config["digest"]], lambda result: tune.report({**empty, **result}))
+    spec = specs[config["digest"]]
+    empty = {"epoch": 0, spec.task.key: math.nan}
+    run_trial(spec, lambda result: tune.report({**empty, **result}))

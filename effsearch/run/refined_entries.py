@@ -14,7 +14,6 @@ from effsearch.refine.ranking import (
     agreement,
     difference,
     level,
-    standard_error,
     sureness,
     undecided,
 )
@@ -24,12 +23,15 @@ from effsearch.run.cards import number
 from effsearch.search.candidates import Record
 from effsearch.targets import CHECKPOINT
 from effsearch.training import checkpoint as checkpoints
+from effsearch.training.tasks.registry import TASKS
+from effsearch.training.tasks.task import Task
 from searchspace import Architecture, build
 from searchspace.resolution import resolution_text
 
 RULE = (
-    "Networks that got all epochs are ordered by their last top-1; one that ASHA stopped takes its "
-    "place by its top-1 at the epoch where it stopped, against the others' at that same epoch."
+    "Networks that got all epochs are ordered by their last {metric}; one that ASHA stopped takes "
+    "its place by its {metric} at the epoch where it stopped, against the others' at that same "
+    "epoch."
 )
 
 
@@ -55,7 +57,8 @@ def add_refined(
     for place in [*summary["winners"], *filter(None, [summary["baseline"]])]:
         row = rows.get(place["digest"])
         if row is not None:
-            names = ("top1", "top1_std", "epochs", "state", "rank_by_score", "rank_by_training")
+            key = refined["key"]
+            names = (key, f"{key}_std", "epochs", "state", "rank_by_score", "rank_by_training")
             place["trained"] = {name: row[name] for name in names} | {
                 "kind": refined["kind"],
                 "unit": refined["unit"],
@@ -82,6 +85,7 @@ def refined_summary(
         baseline: the published network to compare with.
     """
     wanted, images = refinement.wanted, refinement.wanted.data.val_images
+    task = _task(refinement)
     order = refinement.order
     paths = {r.candidate.digest: f"winners/{rank}" for rank, r in enumerate(winners, 1)}
     ranked = [e for e in refinement.entrants if e.training.state != FAILED]
@@ -109,8 +113,10 @@ def refined_summary(
         "seed": refinement.seed,
         "devices": devices,
         "kind": "measured",
-        "unit": f"top-1 in % on {wanted.data.name}",
-        "rule": RULE,
+        "key": task.key,
+        "metric": task.metric,
+        "unit": f"{task.metric} in % on {wanted.data.name}",
+        "rule": RULE.format(metric=task.metric),
         "kendall_tau": None if math.isnan(found.tau) else found.tau,
         "pairs": found.pairs,
         "pairs_kept": found.kept,
@@ -136,7 +142,7 @@ def _row(
 ) -> dict[str, Any]:
     training, outcome = entrant.training, entrant.record.outcome
     trained = training.state != FAILED
-    images = refinement.wanted.data.val_images
+    images, key = refinement.wanted.data.val_images, _task(refinement).key
     return {
         "name": entrant.name,
         "digest": entrant.digest,
@@ -148,8 +154,8 @@ def _row(
         "score_std": outcome.score_std,
         "lower_bound": outcome.lower_bound,
         "mean_ms": outcome.mean_ms,
-        "top1": training.top1 if trained else None,
-        "top1_std": standard_error(training.top1, images) if trained else None,
+        key: training.value if trained else None,
+        f"{key}_std": training.std(images) if trained else None,
         "epochs": training.epochs,
         "state": training.state,
         "stopped_at": training.epochs if training.state == STOPPED else None,
@@ -166,9 +172,10 @@ def _gain(
     other = None if baseline is None else refinement.entrant(baseline.candidate.digest)
     if first is None or other is None:
         return None
-    found = difference(first.training, other.training, refinement.wanted.data.val_images)
+    key = _task(refinement).key
+    found = difference(first.training, other.training, refinement.wanted.data.val_images, key)
     return {
-        "top1": found["top1"],
+        key: found[key],
         "std": found["std"],
         "interval": [found["low"], found["high"]],
         "probability": 0.8,
@@ -180,12 +187,12 @@ def _gain(
 
 
 def _statement(refinement: Refinement, winners: Sequence[Record], baseline: Record | None) -> str:
-    data = refinement.wanted.data
+    data, task = refinement.wanted.data, _task(refinement)
     note = describe(data)["note"]
     first = refinement.entrant(winners[0].candidate.digest) if winners else None
     if first is None:
         return f"No winner was trained to the end of an epoch on {data.name}; winners are by score."
-    words = f"Trained on {data.name}, winner 1 reaches {_reached(first.training)}"
+    words = f"Trained on {data.name}, winner 1 reaches {_reached(first.training, task)}"
     found = _gain(refinement, winners, baseline)
     if found is None:
         why = "no published network fits" if baseline is None else "the baseline's training failed"
@@ -203,15 +210,19 @@ def _statement(refinement: Refinement, winners: Sequence[Record], baseline: Reco
     )  # fmt: skip
     return (
         f"{words}, and {other.name}, the best published network that fits, "
-        f"{_reached(other.training)}: {found['top1']:+.2f}{at} (80% interval {low:+.2f} to "
+        f"{_reached(other.training, task)}: {found[task.key]:+.2f}{at} (80% interval {low:+.2f} to "
         f"{high:+.2f} from {data.val_images} validation images; one seed), so {verdict}. "
         f"Mind that {note}."
     )
 
 
-def _reached(training: Training) -> str:
+def _reached(training: Training, task: Task) -> str:
     stopped = ", where ASHA stopped it" if training.state == STOPPED else ""
-    return f"{training.top1:.2f} % top-1 in {_epochs(training.epochs)}{stopped}"
+    return f"{training.value:.2f} % {task.metric} in {_epochs(training.epochs)}{stopped}"
+
+
+def _task(refinement: Refinement) -> Task:
+    return TASKS[refinement.wanted.data.task]
 
 
 def _epochs(count: int) -> str:
@@ -225,10 +236,10 @@ def trained_numbers(refinement: Refinement, digest: str) -> dict[str, Any] | Non
         return None
     wanted, training = refinement.wanted, entrant.training
     return number(
-        training.top1,
-        f"top-1 in % on {wanted.data.name}",
+        training.value,
+        f"{_task(refinement).metric} in % on {wanted.data.name}",
         "measured",
-        standard_error(training.top1, wanted.data.val_images),
+        training.std(wanted.data.val_images),
         error=f"from the {wanted.data.val_images} validation images alone; one seed",
         data=wanted.data.path,
         note=describe(wanted.data)["note"],
@@ -258,8 +269,8 @@ def trained_weights(refinement: Refinement, architecture: Architecture) -> Weigh
     side = wanted.recipe.image_side
     text = (
         f"trained on {wanted.data.name} ({len(held.classes)} classes) for {training.epochs} of "
-        f"{wanted.recipe.epochs} epochs at {resolution_text(side)} px: {training.top1:.2f} % top-1 "
-        "there"
+        f"{wanted.recipe.epochs} epochs at {resolution_text(side)} px: {training.value:.2f} % "
+        f"{_task(refinement).metric} there"
     )
     if training.state == STOPPED:
         text += "; stopped early by ASHA, so not trained to the end"

@@ -43,9 +43,11 @@ class Checkpoint:
         classes: class names in the order of the outputs.
         recipe: how it was trained.
         epoch: epochs done.
-        top1: top-1 on the validation split in %; NaN before the first evaluation.
+        top1: top-1 on the validation split in %; NaN before the first evaluation, and where the
+            network is no classifier.
         training: state of an unfinished run; empty in a final checkpoint.
         start: what it was started from; empty for fresh weights.
+        metrics: figures of the last evaluation by name (`Task.evaluate`); older files have none.
     """
 
     architecture: str
@@ -57,6 +59,7 @@ class Checkpoint:
     top1: float
     training: dict[str, Any]
     start: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write the checkpoint atomically."""
@@ -73,6 +76,7 @@ class Checkpoint:
                 "top1": self.top1,
                 "training": self.training,
                 "start": self.start,
+                "metrics": self.metrics,
             },
             path,
         )
@@ -249,6 +253,7 @@ class _File(BaseModel):
     top1: float
     training: dict[str, Any]
     start: dict[str, Any] = Field(default_factory=dict)  # older files don't say
+    metrics: dict[str, float] = Field(default_factory=dict)  # likewise
 
 
 def save_tensors(values: dict[str, Any], path: str | Path) -> None:

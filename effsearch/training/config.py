@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from effsearch.training.recipe import Recipe
 from effsearch.training.start_from import StartFrom
 from searchspace import Architecture
+
+
+class Point(NamedTuple):
+    """An epoch of a training.
+
+    Attributes:
+        epoch: epochs done with it.
+        loss: mean training loss.
+        value: the task's metric on the validation split, in %.
+        std: its standard error, where that does not follow from value and number of images.
+    """
+
+    epoch: int
+    loss: float
+    value: float
+    std: float | None = None
 
 
 @dataclass(frozen=True)
@@ -17,8 +34,8 @@ class TrainConfig:
     """What to train, on what, and where the result goes.
 
     Attributes:
-        architecture: the network.
-        data: ImageFolder tree, or a zip archive of one.
+        architecture: the network; its head says for which task it is trained.
+        data: images as the task takes them (`effsearch.training.tasks`), or a zip archive of them.
         out: folder of the checkpoints `last.pt` (to resume) and `model.pt` (to deploy).
         recipe: how to train.
         seed: fixes weights, order and augmentation.
@@ -53,24 +70,25 @@ class TrainResult:
 
     Attributes:
         checkpoint: the file to deploy, `model.pt`.
-        digest: the architecture's digest.
+        digest: the digest of the architecture, with as many classes as the data.
         epochs: epochs done, those before a resume included.
-        top1: last top-1 on the validation split in %.
-        top5: last top-5 in %.
-        val_loss: last mean cross-entropy in nats.
+        metrics: last figures on the validation split, the task's metric first (`Task.evaluate`).
         seconds: wall time of this call.
         device: what it ran on.
-        curve: (epoch, mean training loss, top-1) of every epoch.
+        curve: a point an epoch.
         start: facts of what the weights began with; empty for fresh ones.
     """
 
     checkpoint: Path
     digest: str
     epochs: int
-    top1: float
-    top5: float
-    val_loss: float
+    metrics: dict[str, float]
     seconds: float
     device: str
-    curve: list[tuple[int, float, float]] = field(default_factory=list)
+    curve: list[Point] = field(default_factory=list)
     start: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def top1(self) -> float:
+        """A classifier's top-1 in %; NaN for other tasks."""
+        return self.metrics.get("top1", math.nan)

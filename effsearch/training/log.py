@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,31 +12,6 @@ from searchspace.errors import UserError
 
 EPOCHS = "epochs.csv"
 TENSORBOARD = "tensorboard"  # a folder beside it
-
-
-@dataclass(frozen=True)
-class EpochRow:
-    """One epoch.
-
-    Attributes:
-        epoch: its number, from 1.
-        loss: mean training loss in nats.
-        top1: on the validation split, in %.
-        top5: likewise.
-        val_loss: mean cross-entropy there, in nats.
-        learning_rate: of its last step, before layers' factors.
-        seconds: training and evaluation.
-        images_per_s: training images over these seconds, all processes together.
-    """
-
-    epoch: int
-    loss: float
-    top1: float
-    top5: float
-    val_loss: float
-    learning_rate: float
-    seconds: float
-    images_per_s: float
 
 
 class EpochLog:
@@ -55,18 +30,25 @@ class EpochLog:
         if tensorboard:
             self._board = _writer_class()(str(folder / TENSORBOARD), purge_step=done + 1)
 
-    def add(self, row: EpochRow) -> None:
-        """Write a row."""
-        values = asdict(row)
-        self._rows.append({name: f"{value:.10g}" for name, value in values.items()})
+    def add(self, row: Mapping[str, float]) -> None:
+        """Write a row.
+
+        Args:
+            row: the number of the `epoch`, from 1, and its figures by name: the mean training
+                `loss`, what the task evaluates, `learning_rate` (of the last step, before layers'
+                factors), `seconds` (training and evaluation), and `images_per_s` over these, all
+                processes together.
+        """
+        self._rows = [held for held in self._rows if held.keys() == row.keys()]
+        self._rows.append({name: f"{value:.10g}" for name, value in row.items()})
         with atomic_write(self._path, newline="") as file:
-            writer = csv.DictWriter(file, [field.name for field in fields(EpochRow)])
+            writer = csv.DictWriter(file, list(row))
             writer.writeheader()
             writer.writerows(self._rows)
         if self._board is not None:
-            for name, value in values.items():
+            for name, value in row.items():
                 if name != "epoch":
-                    self._board.add_scalar(name, value, row.epoch)
+                    self._board.add_scalar(name, value, int(row["epoch"]))
             self._board.flush()
 
 
@@ -95,5 +77,4 @@ def _read(path: Path) -> list[dict[str, str]]:
         return []
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
         rows = list(csv.DictReader(file))
-    names = {field.name for field in fields(EpochRow)}
-    return [row for row in rows if set(row) == names and str(row["epoch"]).isdigit()]
+    return [row for row in rows if str(row.get("epoch")).isdigit()]

@@ -18,6 +18,8 @@ from searchspace.resolution import Resolution, height_width, parse_resolution, s
 from searchspace.yaml_text import read_yaml
 
 _RECIPES = Path(__file__).parent / "recipes"
+# Fields that older digests are not over; at its default such a field changes nothing.
+_ADDED = ("crop_scale_max",)
 
 
 def _side(value: object) -> Resolution:
@@ -62,6 +64,8 @@ class Recipe(BaseModel):
         cutmix_alpha: Beta parameter of CutMix (Yun et al., 2019); 0 turns it off.
         mix_probability: part of the images that is mixed at all.
         crop_scale_min: smallest area of a random resized crop, as a fraction of the image.
+        crop_scale_max: the largest one; above 1, with masks only, the image lies within the crop,
+            and what is around it is of no class.
         crop_ratio_max: widest aspect ratio of a crop; the narrowest is its inverse.
         flip: whether images are mirrored at random.
         colour_jitter: strength of brightness, contrast and saturation changes, 0 to 1.
@@ -95,6 +99,7 @@ class Recipe(BaseModel):
     cutmix_alpha: _Amount = 1.0
     mix_probability: _Share = 1.0
     crop_scale_min: Annotated[float, Field(gt=0, le=1)] = 0.08
+    crop_scale_max: Annotated[float, Field(gt=0)] = 1.0
     crop_ratio_max: Annotated[float, Field(ge=1)] = 4 / 3
     flip: bool = True
     colour_jitter: _Share = 0.0
@@ -140,6 +145,9 @@ class Recipe(BaseModel):
         """Return 8 hex digits over every field but the name."""
         fields = self.to_dict()
         del fields["name"]
+        for name in _ADDED:
+            if fields[name] == type(self).model_fields[name].default:
+                del fields[name]
         text = json.dumps(fields, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 

@@ -66,7 +66,8 @@ def _decisive(facts: Mapping[str, Any]) -> dict[str, Any]:
 def _start(facts: Mapping[str, Any]) -> str:
     if not facts:
         return "with fresh weights, without --init"
+    option = "--init-backbone" if facts.get("part") == "backbone" else "--init"
     return (
-        f"with --init {facts.get('weights')} (SHA-256 {str(facts.get('sha256'))[:12]}...), "
+        f"with {option} {facts.get('weights')} (SHA-256 {str(facts.get('sha256'))[:12]}...), "
         f"--freeze-stages {facts.get('freeze_stages')}, --layer-decay {facts.get('layer_decay')}"
     )

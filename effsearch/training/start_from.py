@@ -18,6 +18,7 @@ from searchspace.errors import UserError
 from searchspace.zoo.official import official_classes
 
 OFFICIAL = "official"
+_BACKBONE = ("stem.", "stages.")
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,13 @@ class StartFrom:
         layer_decay: what the learning rate is multiplied with from the head to the last stage, to
             the stage before, ... to the stem, as in ELECTRA (Clark et al., 2020, arXiv 2003.10555,
             appendix B) by layers; 1 for one rate.
+        backbone: whether only stem and stages are taken, of a network for whatever task.
     """
 
     weights: str
     freeze_stages: int = 0
     layer_decay: float = 1.0
+    backbone: bool = False
 
     def __post_init__(self) -> None:
         if self.freeze_stages < 0:
@@ -81,13 +84,19 @@ class Start:
         return [(self.layer_decay**below, each) for below, each in enumerate(held) if each]
 
 
-def start(wanted: StartFrom | None, network: Network, classes: Sequence[str]) -> Start:
+def start(
+    wanted: StartFrom | None,
+    network: Network,
+    classes: Sequence[str],
+    architecture: Architecture | None = None,
+) -> Start:
     """Give a fresh network what its training starts from; layers of other classes stay fresh.
 
     Args:
         wanted: what to start from; None leaves the network as it is.
         network: changed in place.
         classes: names of its outputs.
+        architecture: what was asked for, where the network's head was fitted to the classes.
 
     Raises:
         UserError: the file is missing, damaged or of another network, or there are fewer stages to
@@ -100,9 +109,13 @@ def start(wanted: StartFrom | None, network: Network, classes: Sequence[str]) ->
         raise UserError(
             f"--freeze-stages is {wanted.freeze_stages}; the network has {stages} stages"
         )
-    what, path, source = _source(wanted.weights, network.architecture)
-    fresh = _class_keys(network.architecture, len(classes)) if _differ(source, classes) else set()
+    what, path, source = _source(wanted, architecture or network.architecture)
     held = source.build().state_dict()
+    fresh: set[str] = set()
+    if wanted.backbone:
+        fresh = {key for key in held if not key.startswith(_BACKBONE)}
+    elif _differ(source, classes):
+        fresh = _class_keys(network.architecture, len(classes))
     kept = {key: value for key, value in held.items() if key not in fresh}
     network.load_state_dict(network.state_dict() | kept)
     frozen: list[nn.Module] = []
@@ -111,7 +124,8 @@ def start(wanted: StartFrom | None, network: Network, classes: Sequence[str]) ->
     for part in frozen:
         part.requires_grad_(False)
     line = f"starting from {what}, {source.num_classes} classes; "
-    line += f"a new classifier for {len(classes)}" if fresh else "its classifier is kept"
+    layers = "head" if wanted.backbone else "classifier"
+    line += f"a new {layers} for {len(classes)}" if fresh else "its classifier is kept"
     facts = {
         "weights": what,
         "sha256": file_sha256(path),
@@ -121,12 +135,15 @@ def start(wanted: StartFrom | None, network: Network, classes: Sequence[str]) ->
         "freeze_stages": wanted.freeze_stages,
         "layer_decay": wanted.layer_decay,
     }
+    if wanted.backbone:
+        facts["part"] = "backbone"
     return Start(network, frozen, wanted.layer_decay, line, facts)
 
 
-def _source(weights: str, architecture: Architecture) -> tuple[str, Path, StoredNetwork]:
+def _source(wanted: StartFrom, architecture: Architecture) -> tuple[str, Path, StoredNetwork]:
     """Return what weights are, their file, and the network in it."""
-    if weights == OFFICIAL:
+    weights, option = wanted.weights, "--init-backbone" if wanted.backbone else "--init"
+    if weights == OFFICIAL and not wanted.backbone:
         name = _published(architecture)
         if name is None:
             raise UserError(
@@ -143,13 +160,20 @@ def _source(weights: str, architecture: Architecture) -> tuple[str, Path, Stored
         name = _published(architecture)
         if name is None:
             raise UserError(
-                f"--init: {path} is no checkpoint of `train` or `export --format torch`; official "
-                "ones fit published networks, and the target is none"
+                f"{option}: {path} is no checkpoint of `train` or `export --format torch`; "
+                "official ones fit published networks, and the target is none"
             )
         source = _official(name, values)
-    difference = first_difference(architecture, source.architecture)
+    given = source.architecture
+    if given.task != architecture.task and not wanted.backbone:
+        raise UserError(
+            f"--init: {path} holds a {given.task} network, the target is for {architecture.task}; "
+            "--init-backbone takes its stem and stages alone"
+        )
+    difference = first_difference(architecture, given, with_head=not wanted.backbone)
     if difference:
-        raise UserError(f"--init: {path} holds another network: {difference}")
+        kind = "backbone" if wanted.backbone else "network"
+        raise UserError(f"{option}: {path} holds another {kind}: {difference}")
     return str(path), path, source
 
 
@@ -161,15 +185,25 @@ def _official(name: str, values: Any) -> StoredNetwork:
 def _published(architecture: Architecture) -> str | None:
     """Return the published network that an architecture is, at whatever resolution."""
     names = zoo.names(architecture.task)
-    return next((n for n in names if not first_difference(architecture, zoo.load(n))), None)
+    own = _fields(architecture)
+    return next((name for name in names if _fields(zoo.load(name)) == own), None)
 
 
-def first_difference(wanted: Architecture, given: Architecture) -> str:
+def first_difference(wanted: Architecture, given: Architecture, with_head: bool = True) -> str:
     """Return the first field in which a network differs from another; empty where none does.
 
-    Names and resolutions do not count: weights do not depend on them.
+    Names and resolutions do not count, since weights do not depend on them; nor does the number of
+    a segmentation head's classes.
+
+    Args:
+        wanted: a network.
+        given: another.
+        with_head: whether heads count.
     """
-    return _difference("", _fields(wanted), _fields(given))
+    fields = _fields(wanted), _fields(given)
+    for each in fields:
+        each["head"] = {k: v for k, v in each["head"].items() if k != "classes"} if with_head else 0
+    return _difference("", *fields)
 
 
 def _fields(architecture: Architecture) -> dict[str, Any]:

@@ -35,6 +35,8 @@ class Step:
         teacher: a network in evaluation mode whose soft labels are learnt as well.
         layers: parameters to train, by what their learning rate is multiplied with; None for all
             of the network's by 1.
+        augment: makes training batches; None for a classifier's.
+        loss: of logits and augmented targets; None for a classifier's.
     """
 
     def __init__(
@@ -48,6 +50,8 @@ class Step:
         forward: Callable[[Tensor], Tensor] | None = None,
         teacher: nn.Module | None = None,
         layers: Sequence[tuple[float, Sequence[nn.Parameter]]] | None = None,
+        augment: Augmenter | None = None,
+        loss: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> None:
         self.network = network
         self.recipe = recipe
@@ -55,7 +59,8 @@ class Step:
         self.count = 0
         self._forward = forward or network
         self._teacher = teacher
-        self.augment = Augmenter(recipe, num_classes, device, generator)
+        self.augment = augment or Augmenter(recipe, num_classes, device, generator)
+        self._loss = loss or soft_cross_entropy
         if layers is None:
             layers = [(1.0, [p for p in network.parameters() if p.requires_grad])]
         self._parameters = [parameter for _, held in layers for parameter in held]
@@ -107,7 +112,7 @@ class Step:
 
         Args:
             images: uint8, (N, 3, S, S), on the device.
-            labels: int64, (N,), on the device.
+            labels: int64, (N,), or uint8 masks (N, S, S), on the device.
         """
         self.run(images, labels, self.recipe.image_side)
 
@@ -120,7 +125,7 @@ class Step:
         self.optimizer.zero_grad(set_to_none=True)
         with precision(self.recipe, self.device):
             logits = self._forward(x)
-        loss = soft_cross_entropy(logits, targets)
+        loss = self._loss(logits, targets)
         if self._teacher is not None:
             loss = self._distilled(loss, logits, x)
         loss.backward()  # type: ignore[no-untyped-call]

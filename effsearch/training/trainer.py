@@ -17,29 +17,26 @@ from effsearch.files import check_writable
 from effsearch.messages import say
 from effsearch.progress import Meter
 from effsearch.training.checkpoint import Checkpoint, load_network
-from effsearch.training.config import TrainConfig, TrainResult
+from effsearch.training.config import Point, TrainConfig, TrainResult
 from effsearch.training.cost import build_network
-from effsearch.training.data.pixels import PixelSource
-from effsearch.training.data.reader import ImageReader
-from effsearch.training.data.readers import create_readers
-from effsearch.training.evaluate import Evaluation, evaluate
-from effsearch.training.log import EpochLog, EpochRow, check_tensorboard
+from effsearch.training.log import EpochLog, check_tensorboard
 from effsearch.training.order import epoch_order, mix_seed
 from effsearch.training.processes import Group, process_group
 from effsearch.training.resume import held_checkpoint
 from effsearch.training.start_from import start
 from effsearch.training.step import Step, teacher_of, to_channels_last
+from effsearch.training.tasks.registry import TASKS
+from effsearch.training.tasks.task import Split, Task
 from searchspace.errors import UserError
 
 LAST = "last.pt"
 FINAL = "model.pt"
-_EVALUATION_BATCH = 256
 
 
 def train(
     config: TrainConfig,
     log: Callable[[str], None] = say,
-    on_epoch: Callable[[int, float, float], None] | None = None,
+    on_epoch: Callable[[Point], None] | None = None,
     meter: Meter | None = None,
 ) -> TrainResult:
     """Train a network and write its checkpoints.
@@ -60,11 +57,12 @@ def train(
     started = time.perf_counter()
     if config.tensorboard:
         check_tensorboard()
-    train_images, val_images = create_readers(config.data)
+    task = TASKS[config.architecture.task]
+    train_images, val_images = task.open(config.data)
     with process_group(config.device) as (group, device):
         if not group.leads:
             log, meter = _silent, None
-        run = _Run(config, train_images, val_images, group, device)
+        run = _Run(config, task, train_images, val_images, group, device)
         with meter or Meter(shown=False) as meter:
             result = run.train(log, on_epoch, meter)
     return replace(result, seconds=time.perf_counter() - started)
@@ -74,23 +72,24 @@ class _Run:
     def __init__(
         self,
         config: TrainConfig,
-        train_images: ImageReader,
-        val_images: ImageReader,
+        task: Task,
+        train_images: Split,
+        val_images: Split,
         group: Group,
         device: torch.device,
     ) -> None:
         recipe = config.recipe
         self.config, self.recipe, self.group, self.device = config, recipe, group, device
-        self.classes = train_images.classes
-        architecture = config.architecture
-        self.digest = architecture.digest()
+        self.task, self.classes = task, train_images.reader.classes
+        self.architecture = task.fitted(config.architecture, recipe, len(self.classes))
+        self.digest = self.architecture.digest()
         if recipe.batch_size % group.size:
             raise UserError(
                 f"batch size {recipe.batch_size} must divide by the {group.size} processes"
             )
         side, workers, resident = recipe.source_side, config.data_workers, config.resident
-        self.train_source = PixelSource(train_images, side, device, workers, resident)
-        self.val_source = PixelSource(val_images, side, device, workers, resident)
+        self.train_source = train_images.source(side, device, workers, resident)
+        self.val_source = val_images.source(side, device, workers, resident)
         self.batch = min(recipe.batch_size // group.size, len(self.train_source) // group.size)
         if self.batch < 2:
             raise UserError(
@@ -98,8 +97,8 @@ class _Run:
                 f"leave {self.batch} image(s) a step; batch normalisation needs two or more"
             )
         self.steps = len(self.train_source) // (self.batch * group.size)
-        network = build_network(architecture, len(self.classes), config.seed)
-        self.start = start(config.start, network, self.classes)
+        network = build_network(self.architecture, len(self.classes), config.seed)
+        self.start = start(config.start, network, self.classes, config.architecture)
         network = network.to(device).train()
         if recipe.channels_last:
             to_channels_last(network)
@@ -115,8 +114,10 @@ class _Run:
             forward=self._wrapped(network),
             teacher=self._teacher(),
             layers=self.start.layers(),
+            augment=task.augmenter(recipe, len(self.classes), device, self.generator),
+            loss=task.loss(recipe),
         )
-        self.curve: list[tuple[int, float, float]] = []
+        self.curve: list[Point] = []
 
     def _wrapped(self, network: nn.Module) -> nn.Module:
         if self.group.size == 1:
@@ -127,6 +128,8 @@ class _Run:
     def _teacher(self) -> nn.Module | None:
         if self.config.teacher is None:
             return None
+        if not self.task.distils:
+            raise UserError(f"--teacher: there is no distillation for {self.task.name}")
         held = load_network(self.config.teacher)
         if held.classes != self.classes:
             raise UserError(
@@ -141,14 +144,14 @@ class _Run:
     def train(
         self,
         log: Callable[[str], None],
-        on_epoch: Callable[[int, float, float], None] | None,
+        on_epoch: Callable[[Point], None] | None,
         meter: Meter,
     ) -> TrainResult:
         first, result = self._resume(log)
         if self.group.leads:
             check_writable(self.config.out)
             rows = EpochLog(self.config.out, first, self.config.tensorboard)
-        epochs = self.recipe.epochs
+        epochs, key = self.recipe.epochs, self.task.key
         meter.start(epochs * self.steps, first * self.steps)
         last = epochs if self.config.stop_after is None else min(epochs, self.config.stop_after)
         for epoch in range(first, last):
@@ -162,30 +165,29 @@ class _Run:
             with self.step.averaged() as averaged:
                 result = self._evaluate(averaged)
                 weights = {key: v.cpu().clone() for key, v in averaged.state_dict().items()}
-            self.curve.append((epoch + 1, loss, result.top1))
+            self.curve.append(Point(epoch + 1, loss, result[key], result.get(f"{key}_std")))
             seconds = time.perf_counter() - begun
             rate = self.steps * self.batch * self.group.size / seconds
             if self.group.leads:
                 # The row first: one without a checkpoint is dropped by a resumed training.
-                figures = (result.top1, result.top5, result.loss, self.step.learning_rate)
-                rows.add(EpochRow(epoch + 1, loss, *figures, seconds, rate))
+                row = {"epoch": epoch + 1, "loss": loss, **result}
+                row |= {"learning_rate": self.step.learning_rate}
+                rows.add(row | {"seconds": seconds, "images_per_s": rate})
                 self._save(epoch + 1, result, weights)
             line = (
-                f"epoch {epoch + 1}/{epochs}: loss {loss:.4f}, top-1 {result.top1:.2f} %, "
-                f"{rate:.0f} images/s"
+                f"epoch {epoch + 1}/{epochs}: loss {loss:.4f}, {self.task.metric} "
+                f"{result[key]:.2f} %, {rate:.0f} images/s"
             )
             log(", ".join(filter(None, (line, meter.left((epoch + 1) * self.steps)))))
             if on_epoch:
-                on_epoch(*self.curve[-1])
+                on_epoch(self.curve[-1])
         if result is None:
             result = self._evaluate(self.network)
         return TrainResult(
             checkpoint=self.config.out / FINAL,
             digest=self.digest,
             epochs=last,
-            top1=result.top1,
-            top5=result.top5,
-            val_loss=result.loss,
+            metrics=result,
             seconds=0.0,
             device=str(self.device),
             curve=self.curve,
@@ -215,33 +217,34 @@ class _Run:
             loss /= group.size
         return float(loss)
 
-    def _evaluate(self, network: nn.Module) -> Evaluation:
+    def _evaluate(self, network: nn.Module) -> dict[str, float]:
         order = torch.arange(len(self.val_source))
-        batches = self.val_source.batches(order, _EVALUATION_BATCH)
-        return evaluate(network, batches, self.recipe, self.device)
+        batches = self.val_source.batches(order, self.task.evaluation_batch)
+        return self.task.evaluate(network, batches, self.recipe, self.device)
 
-    def _save(self, epoch: int, result: Evaluation, weights: dict[str, Tensor]) -> None:
+    def _save(self, epoch: int, result: dict[str, float], weights: dict[str, Tensor]) -> None:
         final = Checkpoint(
-            architecture=self.config.architecture.to_yaml(),
+            architecture=self.architecture.to_yaml(),
             digest=self.digest,
             state_dict=weights,
             classes=self.classes,
             recipe=self.recipe,
             epoch=epoch,
-            top1=result.top1,
+            top1=result.get("top1", math.nan),
             training={},
             start=dict(self.start.facts),
+            metrics=result,
         )
         final.save(self.config.out / FINAL)
         state = {
             "step": self.step.state_dict(),
             "seed": self.config.seed,
             "processes": self.group.size,
-            "curve": self.curve,
+            "curve": [tuple(point) for point in self.curve],
         }
         replace(final, training=state).save(self.config.out / LAST)
 
-    def _resume(self, log: Callable[[str], None]) -> tuple[int, Evaluation | None]:
+    def _resume(self, log: Callable[[str], None]) -> tuple[int, dict[str, float] | None]:
         held = held_checkpoint(
             self.config.out / LAST, self.config, self.digest, self.classes, self.start.facts
         )
@@ -250,8 +253,8 @@ class _Run:
                 log(self.start.line)
             return 0, None
         self.step.load_state_dict(held.training["step"])
-        self.curve = [tuple(point) for point in held.training["curve"]]
-        log(f"resuming after epoch {held.epoch}, top-1 {held.top1:.2f} %")
+        self.curve = [Point(*point) for point in held.training["curve"]]
+        log(f"resuming after epoch {held.epoch}, {self.task.metric} {self.curve[-1].value:.2f} %")
         if held.epoch < self.recipe.epochs:
             return held.epoch, None
         with self.step.averaged() as averaged:

@@ -86,7 +86,7 @@ class Augmenter:
 
     def _crop(self, x: Tensor, side: Resolution) -> Tensor:
         recipe, n = self._recipe, x.shape[0]
-        area = self._uniform(n, recipe.crop_scale_min, 1.0)
+        area = self._uniform(n, recipe.crop_scale_min, recipe.crop_scale_max)
         log_ratio = math.log(recipe.crop_ratio_max)
         ratio = self._uniform(n, -log_ratio, log_ratio).exp()
         width = (area * ratio).sqrt().clamp(max=1.0)

@@ -22,7 +22,7 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".
 
 MAX_FILE_BYTES = 64 << 20  # of one image; what is larger is read no further
 # What a damaged, encrypted or strangely packed archive raises.
-_DAMAGED = (
+DAMAGED = (
     zipfile.BadZipFile, KeyError, NotImplementedError, RuntimeError, ValueError, EOFError,
     struct.error, zlib.error, lzma.LZMAError,
 )  # fmt: skip
@@ -127,14 +127,14 @@ class ImageZip(_ImageTree):
                 self._opened.archive = zipfile.ZipFile(self.root)
             with self._opened.archive.open(self.name(index)) as member:
                 return _bounded(member)
-        except _DAMAGED as error:
+        except DAMAGED as error:
             raise OSError(str(error)) from error
 
     def _list(self) -> tuple[tuple[str, ...], Sequence[PurePosixPath]]:
         try:
             with zipfile.ZipFile(self.root) as archive:
                 members = archive.namelist()
-        except (*_DAMAGED, OSError) as error:
+        except (*DAMAGED, OSError) as error:
             raise UserError(
                 f"{self.root} is neither a directory nor a readable zip archive of an ImageFolder "
                 "tree"

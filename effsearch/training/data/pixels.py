@@ -25,7 +25,7 @@ from effsearch.training.data.reader import ImageReader, check_bad_files, describ
 from searchspace.resolution import Resolution, height_width, resolution_text
 
 RESIDENT_BYTES_MAX = 4 << 30
-_UNREADABLE = (
+UNREADABLE = (
     OSError,
     UnidentifiedImageError,
     ValueError,
@@ -134,7 +134,7 @@ def _decode_all(
         for index in chunk:
             try:
                 array[index] = decode_image(reader.read(index), side)
-            except _UNREADABLE:
+            except UNREADABLE:
                 bad.append(index)
         return bad
 
@@ -192,7 +192,7 @@ class StreamDataset(Dataset[tuple[Tensor, int]]):
         try:
             pixels = decode_image(self._reader.read(index), self._side)
             return torch.from_numpy(pixels), self._reader.labels[index]
-        except _UNREADABLE:
+        except UNREADABLE:
             return torch.zeros(3, *height_width(self._side), dtype=torch.uint8), -1
 
 

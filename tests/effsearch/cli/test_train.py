@@ -11,6 +11,7 @@ from effsearch.cli import train as command
 from effsearch.training import checkpoint as checkpoints
 from effsearch.training.recipe import Recipe
 from searchspace.errors import UserError
+from tests.fixtures.tasks import ROWS, write_masks, write_network
 
 ARCHITECTURE = """\
 resolution: 64
@@ -134,3 +135,79 @@ def test_a_rectangle_trains(invoke):
     assert (held.image_side, held.source_side) == ((32, 64), (11, 23))
     with pytest.raises(UserError, match=r"--resolution: 64x is not an integer from 32"):
         invoke("--resolution", "64x")
+
+
+@pytest.fixture
+def segment(effsearch, tmp_path):
+    """Train the tiny segmentation network by the command line; returns status, body, errors."""
+    write_masks(tmp_path / "masks")
+    write_network("segmentation", tmp_path / "network.yaml")
+    ROWS["segmentation"].recipe.replace(epochs=2).to_yaml(tmp_path / "recipe.yaml")
+    options = {
+        "data": tmp_path / "masks", "out": tmp_path / "segmented", "task": "segmentation",
+        "recipe": tmp_path / "recipe.yaml", "device": "cpu",
+    }  # fmt: skip
+
+    def run(*more, target=tmp_path / "network.yaml", **changes):
+        given = {k: v for k, v in {**options, **changes}.items() if v is not None}
+        words = [word for name, value in given.items() for word in (f"--{name}", value)]
+        return effsearch("train", target, *words, *more, "--json")
+
+    return run
+
+
+def test_segmentation_says_miou(segment, tmp_path):
+    status, body, errors = segment()
+    assert status == 0
+    assert body["task"] == "segmentation"
+    assert 0 < body["miou"] <= 100
+    assert body["miou_std"] > 0
+    assert f"mIoU {body['miou']:.2f} %" in errors
+    held = checkpoints.load(body["checkpoint"])
+    assert held.classes == ("ground", "box", "crate")
+    assert "classes: 3" in held.architecture
+    status, again, errors = segment("--resume")
+    assert (status, again["miou"]) == (0, body["miou"])
+    assert f"resuming after epoch 2, mIoU {body['miou']:.2f} %" in errors
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"task": "depth"}, "--task: depth is unknown; use one of classification, segmentation"),
+        ({"task": None}, "a segmentation network, and --task classification takes one"),
+        ({"target": "shvit_s1"}, "shvit_s1: a classification network, and --task segmentation"),
+        ({"resolution": "32x68"}, "32x72 would do"),
+        ({"target": "efficientvit_seg_b0_cityscapes", "resolution": "32"}, "2x2 is the least"),
+        ({"recipe": "small"}, "mix_probability, randaugment_ops, erasing_probability must be 0"),
+        ({"data": "tree"}, "classes.txt"),
+        ({"init-backbone": "none.pt"}, "checkpoint none.pt does not exist"),
+        ({"teacher": "none.pt"}, "--teacher: there is no distillation for segmentation"),
+    ],
+)
+def test_bad_requests_of_segmentation_are_one_line(
+    segment, tmp_path, monkeypatch, changes, message
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tree").mkdir()
+    status, _, errors = segment(**changes)
+    assert status == 2
+    assert message in errors
+    assert len(errors.strip().splitlines()) == 1
+    assert not (tmp_path / "segmented").exists()
+
+
+def test_a_classifier_comes_in_by_init_backbone_only(invoke, segment, tmp_path):
+    write_network("classification", tmp_path / "class.yaml")
+    invoke("--epochs", "1", target=str(tmp_path / "class.yaml"))
+    classifier = tmp_path / "out" / "model.pt"
+    status, _, errors = segment(target=classifier)
+    assert status == 2
+    assert "give a classifier's checkpoint as --init-backbone" in errors
+    status, _, errors = segment("--resume", out=tmp_path / "out")
+    assert status == 2
+    assert "checkpoint of another architecture" in errors
+    status, fresh, _ = segment()
+    status, started, _ = segment(out=tmp_path / "started", **{"init-backbone": classifier})
+    assert status == 0
+    assert started["val_loss"] != fresh["val_loss"]

@@ -5,6 +5,7 @@ from tests.fixtures.refine import (  # noqa: F401
     _own_cache,
     networks,
     quick,
+    serial,
     squares,
     wanted,
 )

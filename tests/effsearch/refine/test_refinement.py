@@ -5,58 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from contextlib import contextmanager, suppress
-from types import SimpleNamespace
 
 import pytest
 
 from effsearch.errors import WorkFailedError
 from effsearch.refine import refinement as run
-from effsearch.refine import trial, tune
+from effsearch.refine import trial
 from effsearch.refine.ranking import FAILED, FINISHED
 from effsearch.refine.refinement import refine
 from effsearch.training.trainer import TrainingError
-
-
-class KilledError(BaseException):
-    pass
-
-
-class _StopError(BaseException):
-    pass
-
-
-@pytest.fixture
-def serial(monkeypatch):
-    """Run trainings in this process; `after` results it is killed."""
-    state = SimpleNamespace(after=None, shares=[], begun=[])
-
-    @contextmanager
-    def cluster(address, cpus):
-        yield {"CPU": float(cpus)}
-
-    def train_all(specs, share, scheduler, folder, stop=lambda: False):
-        state.shares.append(share)
-        for spec in specs:
-            state.begun.append(spec.digest)
-            named = SimpleNamespace(config={"digest": spec.digest})
-            scheduler.on_trial_add(None, named)
-
-            def report(result, named=named):
-                if state.after is not None:
-                    state.after -= 1
-                    if state.after < 0:
-                        raise KilledError
-                empty = {"epoch": 0, "top1": float("nan"), "time_this_iter_s": 0.5}
-                if scheduler.on_trial_result(None, named, {**empty, **result}) == "STOP":
-                    raise _StopError
-
-            with suppress(_StopError):
-                trial.run_trial(spec, report)
-
-    monkeypatch.setattr(tune, "cluster", cluster)
-    monkeypatch.setattr(tune, "train_all", train_all)
-    return state
+from tests.fixtures.refine import KilledError
 
 
 def summary(found):

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from effsearch.training.config import TrainConfig
-from effsearch.training.log import EpochLog, EpochRow
+from effsearch.training.log import EpochLog
 from effsearch.training.trainer import train
 from searchspace import Architecture
 from searchspace.errors import UserError
@@ -33,11 +33,11 @@ def test_a_row_for_every_epoch_those_before_a_resume_too(config, tmp_path):
     result = train(config(resume=True), silent)
     found = rows(tmp_path / "out")
     assert [int(row["epoch"]) for row in found] == [1, 2, 3]
-    for row, (epoch, loss, top1) in zip(found, result.curve, strict=True):
+    for row, (epoch, loss, top1, _) in zip(found, result.curve, strict=True):
         assert (int(row["epoch"]), float(row["loss"])) == (epoch, pytest.approx(loss))
         assert float(row["top1"]) == pytest.approx(top1)
         assert float(row["images_per_s"]) * float(row["seconds"]) == pytest.approx(48)
-    assert float(found[-1]["val_loss"]) == pytest.approx(result.val_loss)
+    assert float(found[-1]["val_loss"]) == pytest.approx(result.metrics["val_loss"])
     # Warm-up, then a cosine down to a hundredth of the peak.
     rates = [float(row["learning_rate"]) for row in found]
     assert rates[0] > rates[1] > rates[2]
@@ -46,15 +46,15 @@ def test_a_row_for_every_epoch_those_before_a_resume_too(config, tmp_path):
 def test_what_is_trained_again_replaces_its_row(tmp_path):
     log = EpochLog(tmp_path, 0, False)
     for epoch in (1, 2, 3):
-        log.add(EpochRow(epoch, 1.0, 50.0, 90.0, 1.0, 1e-3, 5.0, 10.0))
+        log.add({"epoch": epoch, "loss": 1.0, "top1": 50.0})
     log = EpochLog(tmp_path, 1, False)
-    log.add(EpochRow(2, 0.5, 60.0, 95.0, 0.9, 1e-3, 5.0, 10.0))
+    log.add({"epoch": 2, "loss": 0.5, "top1": 60.0})
     assert [(row["epoch"], row["loss"]) for row in rows(tmp_path)] == [("1", "1"), ("2", "0.5")]
 
 
 def test_a_file_of_another_program_is_replaced(tmp_path):
     (tmp_path / "epochs.csv").write_text("epoch,accuracy\n1,50\n")
-    EpochLog(tmp_path, 1, False).add(EpochRow(2, 0.5, 60.0, 95.0, 0.9, 1e-3, 5.0, 10.0))
+    EpochLog(tmp_path, 1, False).add({"epoch": 2, "loss": 0.5, "top1": 60.0})
     assert [row["epoch"] for row in rows(tmp_path)] == ["2"]
 
 
@@ -65,7 +65,7 @@ def test_tensorboard_gets_the_same_figures(config, tmp_path):
     read = events.EventAccumulator(str(tmp_path / "out" / "tensorboard"))
     read.Reload()
     found = [(event.step, event.value) for event in read.Scalars("top1")]
-    assert found == [(epoch, pytest.approx(top1)) for epoch, _, top1 in result.curve]
+    assert found == [(epoch, pytest.approx(top1)) for epoch, _, top1, _ in result.curve]
 
 
 def test_without_tensorboard_s_package(config, tmp_path, monkeypatch):

@@ -90,3 +90,9 @@ def test_a_file_names_itself_and_its_field(tmp_path):
 def test_a_resolution_that_no_network_takes_is_refused(side):
     with pytest.raises(UserError, match=f"--resolution: {side}"):
         Recipe().at_side(side)
+
+
+def test_a_field_that_came_later_leaves_older_digests_as_they_were():
+    recipe = recipes.load("evidence-cpu")
+    assert recipe.digest() == "a6846283"  # as results/accuracy has it from before
+    assert recipe.replace(crop_scale_max=2.0).digest() != recipe.digest()
