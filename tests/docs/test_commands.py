@@ -24,6 +24,7 @@ from searchspace import Architecture, SearchSpace, build, zoo
 from searchspace.space import space_names
 from tests.docs.pages import PAGES, ROOT, arguments, snippets
 from tests.fixtures.official import write_official
+from tests.fixtures.tasks import write_masks
 from tests.fixtures.training import write_tree
 
 NOT_RUN = {
@@ -94,7 +95,10 @@ def smaller(words):
             rest.append(word)
     given |= SMALL.get(words[0], {})
     if given.get("task") == "segmentation":
-        given |= {"budget-ms": "15", "blocks": "mbconv,lite_mla"}
+        if words[0] == "run":
+            given |= {"budget-ms": "15", "blocks": "mbconv,lite_mla"}
+        else:
+            given["recipe"] = "segment-cpu"
     elif words[0] == "run" and given.get("space", "mobile") in space_names():
         given["space"] = "tiny"
     options = [part for name, value in given.items() for part in (f"--{name}", value)]
@@ -163,6 +167,7 @@ GIVEN = {
         "images": write_tree,
         "../home/checkpoints/shvit_s1.pth": lambda path: write_official(path, "shvit_s1"),
     },
+    "docs/tutorials/own_masks.md": {"images": write_tree, "masks": write_masks},
     "docs/tutorials/iphone.md": {"rows.csv": write_rows},
 }
 
