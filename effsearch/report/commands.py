@@ -21,15 +21,14 @@ def next_commands(folder: Path, summary: Mapping[str, Any]) -> list[tuple[str, s
     if not summary["winners"]:
         return []
     first = shlex.quote(str(folder / summary["winners"][0]["path"]))
+    task = summary.get("task", CLASSIFICATION)
+    of = "" if task == CLASSIFICATION else f" --task {task}"
     commands = [
-        ("Measure winner 1 on this machine", f"measure {first}"),
+        ("Train winner 1 on your images", f"train {first}{of} --data IMAGES --out trained"),
+        ("Measure it on this machine", f"measure {first}"),
         ("Write it as a file to deploy", f"export {first} --format onnx --out winner-1.onnx"),
     ]
-    classifiers = summary.get("task", CLASSIFICATION) == CLASSIFICATION  # others are not trained
-    if classifiers:
-        train = f"train {first} --data IMAGES --out trained"
-        commands.insert(0, ("Train winner 1 on your images", train))
-    if classifiers and "refined" not in summary:
+    if "refined" not in summary:
         commands.append(
             (
                 "Train the best five, and rank them by that",

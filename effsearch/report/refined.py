@@ -10,11 +10,13 @@ from effsearch.report.figure import short_label
 
 def refined_lines(refined: Mapping[str, Any]) -> list[str]:
     """Return the ranking by training in a few lines for the console."""
-    lines = [f"{'trained':<9}{'by score':<10}{'top-1':<18}{'epochs':<26}network"]
+    lines = [
+        f"{'trained':<9}{'by score':<10}{refined.get('metric', 'top-1'):<18}{'epochs':<26}network"
+    ]
     for row in refined["networks"]:
         place = "-" if row["rank_by_training"] is None else str(row["rank_by_training"])
         lines.append(
-            f"{place:<9}{row['rank_by_score']!s:<10}{top1_text(row):<18}"
+            f"{place:<9}{row['rank_by_score']!s:<10}{metric_text(row, metric_key(refined)):<18}"
             f"{epochs_text(row, refined['epochs']):<26}{_name(row)}"
         )
     return [*lines, refined["sureness"]]
@@ -48,6 +50,16 @@ def network_name(row: Mapping[str, Any]) -> str:
     return f"candidate {row['digest']}"
 
 
-def top1_text(row: Mapping[str, Any]) -> str:
-    """Return a network's trained top-1 with its standard error, or `none`."""
-    return "none" if row["top1"] is None else f"{row['top1']:.2f} ± {row['top1_std']:.2f} %"
+def metric_key(refined: Mapping[str, Any]) -> str:
+    """Return what a refinement's rows call their metric."""
+    return str(refined.get("key", "top1"))  # older runs trained classifiers alone
+
+
+def metric_text(row: Mapping[str, Any], key: str) -> str:
+    """Return a network's trained metric with its standard error, or `none`.
+
+    Args:
+        row: of the refinement's networks.
+        key: of the metric.
+    """
+    return "none" if row[key] is None else f"{row[key]:.2f} ± {row[f'{key}_std']:.2f} %"

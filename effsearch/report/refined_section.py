@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from effsearch.report.chart import Axis, Chart
-from effsearch.report.refined import network_name, top1_text
+from effsearch.report.refined import metric_key, metric_text, network_name
 from effsearch.report.rendering import render
 
 _DASHES = ("", "8 4", "2 3", "10 3 2 3", "14 5", "5 2 2 2 2 2")
@@ -18,16 +18,17 @@ _ROW, _LEFT, _RIGHT, _WIDTH = 28, 180, 320, 600
 
 def refined_section(refined: Mapping[str, Any]) -> Markup:
     """Return the page's part on a refinement, as HTML."""
-    slopes = _slopes(refined["networks"])
-    return render("refined.html", refined=refined, slopes=slopes, curves=_curves(refined))
+    key = metric_key(refined)
+    slopes = _slopes(refined["networks"], key)
+    return render("refined.html", refined=refined, key=key, slopes=slopes, curves=_curves(refined))
 
 
 def _curves(refined: Mapping[str, Any]) -> dict[str, Any]:
-    """Return top-1 over epochs for each network that has it, told apart by dashes."""
+    """Return the metric over epochs for each network that has it, told apart by dashes."""
     rows = [row for row in refined["networks"] if row["curve"]]
     chart = Chart(
         Axis("epochs", 0.0, float(refined["epochs"])),
-        Axis.around(refined["unit"], (top1 for row in rows for _, top1 in row["curve"]), 0.05),
+        Axis.around(refined["unit"], (value for row in rows for _, value in row["curve"]), 0.05),
     )
     lines = [
         {
@@ -41,7 +42,7 @@ def _curves(refined: Mapping[str, Any]) -> dict[str, Any]:
     return {"chart": chart, "lines": lines}
 
 
-def _slopes(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _slopes(rows: Sequence[Mapping[str, Any]], key: str) -> dict[str, Any]:
     """Return a line for each network, in px, from its rank by score to that by training."""
     placed = [row for row in rows if row["rank_by_training"] is not None]
     # Without those that failed, ranks by score have no gaps.
@@ -56,7 +57,7 @@ def _slopes(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 "y2": y2,
                 "moved": "up" if after < before else "down" if after > before else "same",
                 "name": network_name(row),
-                "top1": top1_text(row),
+                "metric": metric_text(row, key),
             }
         )
     height = _ROW * (len(placed) + 1)

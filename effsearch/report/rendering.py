@@ -11,7 +11,7 @@ from markupsafe import Markup
 from effsearch.messages import percent
 from effsearch.report.figure import short_label
 from effsearch.report.held_out_error import error_text
-from effsearch.report.refined import epochs_text, network_name, top1_text
+from effsearch.report.refined import epochs_text, metric_text, network_name
 
 
 def _fixed(value: float, digits: int) -> str:
@@ -55,11 +55,11 @@ _ENVIRONMENT.filters |= {
     "error_text": error_text,
     "fixed": _fixed,
     "megabytes": _megabytes,
+    "metric_text": metric_text,
     "network_name": network_name,
     "percent": percent,
     "shares": _shares,
     "short_label": short_label,
-    "top1": top1_text,
     "waterfall": _waterfall,
 }
 

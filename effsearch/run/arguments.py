@@ -201,7 +201,8 @@ class RunArguments:
         """Return the flags of `--refine`, without images that are there for the score alone."""
         own = find(request.proxy).options.flags()
         alone = self.refining.count is None and "data" in own
-        return replace(self.refining, data=None) if alone else self.refining
+        data = None if alone else self.refining.data
+        return replace(self.refining, data=data, task=request.task)
 
 
 def _lasting(device: str) -> str:

@@ -22,7 +22,7 @@ from effsearch.search.evaluation import Evaluator
 from effsearch.targets import check_task
 from searchspace import SearchSpace, UserError
 from searchspace.narrowing import narrowed
-from searchspace.schema import CLASSIFICATION, SEGMENTATION
+from searchspace.schema import SEGMENTATION
 from searchspace.space import space_names
 from searchspace.space_file import parse_space
 from searchspace.yaml_text import read_yaml
@@ -100,10 +100,6 @@ def _begin(arguments: RunArguments, say: Callable[[str], None]) -> Start:
                 f"--enqueue: {own.name} is not in the space {scored.name}, whose networks are the "
                 f"only ones that {evaluator.source.name} scores"
             )
-    if request.task != CLASSIFICATION and arguments.refining.count is not None:
-        raise UserError(
-            "--refine: trains image classifiers only; leave it away with --task segmentation"
-        )
     refining = arguments.refining_of(request).make(arguments.ray_address, say)
     resources = arguments.resources()
     shared = _shared(request, resources, space, evaluator)

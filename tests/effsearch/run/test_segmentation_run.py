@@ -8,7 +8,9 @@ import yaml
 
 from effsearch.latency.scope import largest_side_px, scope_note
 from effsearch.report.run_files import read_card, read_summary
+from effsearch.training import recipe as recipes
 from searchspace import Architecture, SearchSpace, UserError, build, zoo
+from tests.fixtures.tasks import write_masks
 
 SPACE = {
     "name": "streets",
@@ -152,7 +154,9 @@ def test_scope_of_a_table():
          "--enqueue: shvit_s1: a classification network; this takes segmentation networks"),
         (("--enqueue", "efficientvit_seg_b0_cityscapes"),
          "a segmentation network; this takes image classifiers"),
-        (("--task", "segmentation", "--refine", 2, "--data", "."), "--refine: "),
+        (("--task", "segmentation", "--refine", 2, "--data", "nowhere"), "nowhere"),
+        (("--task", "segmentation", "--refine", 2),
+         "--refine: needs --data DIR, the images to train on (train/images and val/images"),
     ],
 )  # fmt: skip
 def test_wrong_requests_get_one_line(options, words, effsearch, tmp_path):
@@ -182,6 +186,30 @@ def test_a_run_stays_what_it_was_begun_for(asked, effsearch, tmp_path):
     status, _, err = effsearch("run", "--resume", folder, "--task", "classification")
     assert status == 2
     assert "--task: classification differs from segmentation" in err
+
+
+def test_the_best_are_trained_on_masks_and_ranked_by_miou(asked, effsearch, tmp_path):
+    data, folder = write_masks(tmp_path / "masks", size=(72, 96)), tmp_path / "r"
+    recipe = tmp_path / "quick.yaml"
+    recipe.write_text(yaml.safe_dump({
+        **recipes.load("segment-cpu").to_dict(), "image_side": [64, 96], "source_side": [64, 96],
+        "epochs": 2,
+    }))  # fmt: skip
+    status, out, err = effsearch(
+        *asked, "--refine", 2, "--data", data, "--refine-recipe", recipe, "--out", folder
+    )
+    assert status == 0, err
+    refined = read_summary(folder)["refined"]
+    assert refined["metric"] == "mIoU"
+    assert refined["unit"] == "mIoU in % on masks"
+    assert all(row["miou"] is not None for row in refined["networks"])
+    assert [r["rank_by_training"] for r in refined["networks"]] == [1, 2, 3]
+    assert "mIoU" in out
+    card = read_card(folder / "winners" / "1")
+    assert card["trained"]["unit"] == "mIoU in % on masks"
+    assert card["onnx"]["output"] == ["logits", [1, 3, 16, 32]]
+    assert (folder / "winners" / "1" / "model.pt").is_file()
+    assert "mIoU in % on masks" in (folder / "report.html").read_text()
 
 
 def test_no_supernet_shares_such_a_space():
