@@ -49,7 +49,11 @@ def score(network: NamedNetwork, source: str = DEFAULT, **options: Any) -> Score
 
 
 def measure(
-    network: NamedNetwork, threads: int = 1, seconds: float = 1.0, runtime: str = "onnxruntime"
+    network: NamedNetwork,
+    threads: int = 1,
+    seconds: float = 1.0,
+    runtime: str = "onnxruntime",
+    precision: str | None = None,
 ) -> Measurement:
     """Run a network on this machine and return its median latency for one image.
 
@@ -58,12 +62,13 @@ def measure(
         threads: of one operator.
         seconds: time for one attempt.
         runtime: what runs it.
+        precision: of its arithmetic; the runtime's usual one where None.
 
     Raises:
         UserError: where there is no such network or runtime, or too few cores.
     """
     model = _target(network).model
-    return measure_ms(model, threads, seconds=seconds, runtime=find_runtime(runtime))
+    return measure_ms(model, threads, seconds=seconds, runtime=find_runtime(runtime, precision))
 
 
 def devices() -> list[dict[str, Any]]:

@@ -45,8 +45,13 @@ def export(
     precision: Annotated[
         str | None,
         typer.Option(
-            "--precision", help="float32 or float16.  [default: float16 for coreml, else float32]"
+            "--precision",
+            help="float32, float16 or int8.  [default: float16 for coreml, else float32]",
         ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="With --precision int8: images (train/CLASS/*, val/CLASS/*)."),
     ] = None,
     batch: Annotated[
         str | None,
@@ -86,6 +91,7 @@ def export(
         features=features_only,
         stages=_stages(out_indices),
         precision=precision,
+        data=data,
         batch=batch,
         opset=opset,
         input=input,

@@ -36,7 +36,7 @@ def devices(as_json: JsonFlag = False) -> None:
             shown += f", rank {row['rank_correlation']:.3f}"
         show(
             f"{row['name']:<22}{row['kind']:<10}{row['references'] or '?':>10}  {shown:<26}"
-            f"{row['runtime']}"
+            f"{row['runtime']}, {row['precision']}"
         )
 
 

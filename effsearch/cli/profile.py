@@ -9,7 +9,14 @@ import typer
 
 from effsearch.cli import JsonFlag, ResolutionFlag, Targets, emit_json, say, seed_option, show
 
-Runtime = Annotated[str, typer.Option("--runtime", help="What runs the networks.")]
+Runtime = Annotated[
+    str | None,
+    typer.Option("--runtime", help="What runs the networks.  [default: onnxruntime]"),
+]
+Precision = Annotated[
+    str | None,
+    typer.Option("--precision", help="Of the arithmetic.  [default: float32]"),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -31,12 +38,14 @@ def measure(
         ),
     ] = None,
     resolution: ResolutionFlag = None,
-    runtime: Runtime = "onnxruntime",
+    runtime: Runtime = None,
+    precision: Precision = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Run networks here: median milliseconds for one image.
 
-    With --device, also what that is at the speed at which the table was measured.
+    With --device, on the table's runtime where no other is named, and also what that is at the
+    speed at which the table was measured.
     """
     from effsearch.latency.table import DeviceTable
     from effsearch.latency.timing.machine import (
@@ -46,13 +55,17 @@ def measure(
         matches_this_machine,
     )
     from effsearch.latency.timing.measure import measure_ms
-    from effsearch.latency.timing.runtimes import find_runtime
+    from effsearch.latency.timing.runtimes import DEFAULT, find_runtime, runtime_of
     from effsearch.latency.timing.with_references import TableSpeedTimer
     from effsearch.targets import load_target
     from searchspace import UserError
 
-    used = find_runtime(runtime)
-    references = TableSpeedTimer(DeviceTable.load(device), used) if device else None
+    table = DeviceTable.load(device) if device else None
+    if table and runtime is None and precision is None:
+        used = runtime_of(table.meta)
+    else:
+        used = find_runtime(runtime or DEFAULT, precision)
+    references = TableSpeedTimer(table, used) if table else None
     if references:
         for difference in matches_this_machine(references.table.meta, used):
             say(f"{references.table.name} is not this machine's: {difference}")
@@ -64,8 +77,9 @@ def measure(
     found = [load_target(text).at(resolution) for text in targets]
     rows: list[dict[str, Any]] = []
     if not as_json:
-        name = used.identity()["runtime"]
-        say(f"{cpu_name()}, {name}, {threads} thread{'s' if threads > 1 else ''}")
+        own = used.identity()
+        count = f"{threads} thread{'s' if threads > 1 else ''}"
+        say(f"{cpu_name()}, {own['runtime']}, {own['precision']}, {count}")
         show(f"{'network':<32}{'median':>10}{'10-90 %':>18}{'runs':>6}")
     for target in found:
         if references:
@@ -118,12 +132,14 @@ def profile(
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for the table, instead of your own.")
     ] = None,
-    runtime: Runtime = "onnxruntime",
+    runtime: Runtime = None,
+    precision: Precision = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Measure a latency table for this machine; run the same command again to resume."""
     from effsearch.latency.profile.plan import ProfilePlan
     from effsearch.latency.profile.session import make_table
+    from effsearch.latency.timing.runtimes import DEFAULT
 
     plan = ProfilePlan(
         device=device,
@@ -132,7 +148,8 @@ def profile(
         threads=threads,
         zoo=zoo,
         seed=seed,
-        runtime=runtime,
+        runtime=runtime or DEFAULT,
+        precision=precision,
     )
     result = make_table(plan, work=work, out=out, report=say)
     if as_json:

@@ -77,6 +77,7 @@ def write_export(request: ExportRequest) -> Exported:
         request.images,
         request.opset,
         request.input_of(format_) == IMAGE,
+        request.data,
     )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

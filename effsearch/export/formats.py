@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from searchspace.errors import UserError, short
 
-FLOAT32, FLOAT16 = "float32", "float16"
+FLOAT32, FLOAT16, INT8 = "float32", "float16", "int8"
 IMAGE, TENSOR = "image", "tensor"
 FIXED, DYNAMIC = "fixed", "dynamic"
 WEIGHTS_SUFFIX = ".weights.pt"  # of the file beside code
@@ -48,7 +48,7 @@ FORMATS = {
             "onnx",
             ".onnx",
             "ONNX",
-            precisions=(FLOAT32, FLOAT16),
+            precisions=(FLOAT32, FLOAT16, INT8),
             batches=(FIXED, DYNAMIC),
             opset=True,
         ),

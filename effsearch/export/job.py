@@ -20,10 +20,11 @@ class Job:
         trained: whether its weights are trained.
         facts: of `export_facts`, kept in the file.
         path: the file.
-        precision: float32 or float16.
+        precision: float32, float16 or int8.
         batch: images at a time; None for any number.
         opset: ONNX's; None for the one that is written by default.
         image: whether the file takes pixels and normalises them itself.
+        data: images, for int8.
     """
 
     network: Network | Backbone
@@ -34,6 +35,7 @@ class Job:
     batch: int | None
     opset: int | None
     image: bool
+    data: Path | None = None
 
     @property
     def input_shape(self) -> tuple[int, int, int, int]:

@@ -12,7 +12,7 @@ from effsearch.errors import WorkFailedError
 from effsearch.export.check import TOLERANCE as EXACT
 from effsearch.export.check import check_onnx, randomise
 from effsearch.export.facts import as_texts
-from effsearch.export.formats import FLOAT16
+from effsearch.export.formats import FLOAT16, FLOAT32, INT8
 from effsearch.export.half import TOLERANCE, for_half, to_half
 from effsearch.export.job import Job, Written
 from effsearch.files import atomic_write
@@ -26,7 +26,7 @@ def write(job: Job) -> Written:
     Raises:
         WorkFailedError: where ONNX Runtime does not compute what PyTorch does.
     """
-    model, checked = _half(job) if job.precision == FLOAT16 else _exact(job)
+    model, checked = _MAKERS[job.precision](job)
     add_metadata(model, job.facts)
     with atomic_write(job.path, "wb") as file:
         file.write(model.SerializeToString())
@@ -70,3 +70,16 @@ def _half(job: Job) -> tuple[onnx.ModelProto, str]:
         )
     checked = f"ONNX Runtime agrees with float32 PyTorch to {error:.1e} of the outputs' spread"
     return to_half(_made(job, half.network)), f"{checked}; {half.words}"
+
+
+def _int8(job: Job) -> tuple[onnx.ModelProto, str]:
+    from effsearch.export.int8_check import quantise_checked
+
+    assert isinstance(job.network, Network)
+    assert job.data is not None  # as the request was checked
+    model, checked = _exact(job)
+    found, words = quantise_checked(job.network, model, job.data, job.trained)
+    return found, f"before quantisation, {checked}; {words}"
+
+
+_MAKERS = {FLOAT32: _exact, FLOAT16: _half, INT8: _int8}

@@ -6,7 +6,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from effsearch.export.formats import DYNAMIC, FIXED, FORMATS, IMAGE, OPSETS, Format, find_format
+from effsearch.export.formats import (
+    DYNAMIC,
+    FIXED,
+    FORMATS,
+    IMAGE,
+    INT8,
+    OPSETS,
+    Format,
+    find_format,
+)
 from searchspace.errors import UserError, short
 
 
@@ -31,6 +40,7 @@ class ExportRequest:
         opset: ONNX's.
         input: `image` or `tensor`.
         card: whether a model card is written beside the file.
+        data: images that quantisation to int8 takes ranges from, and is judged by.
     """
 
     target: str
@@ -49,6 +59,7 @@ class ExportRequest:
     opset: int | None = None
     input: str | None = None
     card: bool = False
+    data: Path | None = None
 
     def checked(self) -> Format:
         """Return the format, after a check that all that is asked for goes together.
@@ -81,7 +92,23 @@ class ExportRequest:
             _check_goes(format_, "--features-only", lambda f: f.maps)
             if self.labels is not None:
                 raise UserError("--labels: maps have no classes; drop --labels or --features-only")
+        self._check_images()
         return format_
+
+    def _check_images(self) -> None:
+        if self.precision != INT8:
+            if self.data is not None:
+                raise UserError(f"--data: only --precision {INT8} looks at images")
+            return
+        if self.data is None:
+            raise UserError(
+                f"--precision {INT8}: ranges come from images; give some with --data (an "
+                "ImageFolder tree, train/CLASS/* and val/CLASS/*, or a zip of one)"
+            )
+        if self.features:
+            raise UserError(f"--precision {INT8}: whole networks only; drop --features-only")
+        if self.images != 1:
+            raise UserError(f"--precision {INT8}: one image at a time; drop --batch {self.batch}")
 
     @property
     def images(self) -> int | None:

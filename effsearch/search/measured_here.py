@@ -5,11 +5,13 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from effsearch.latency.table import DeviceTable
 from effsearch.latency.timing.machine import matches_this_machine
 from effsearch.latency.timing.measure import Measurement, measure_ms
+from effsearch.latency.timing.runtimes import runtime_of
 from effsearch.search.candidates import Record
 
 MOST = 30  # candidates measured at most: the rest is dropped with the reason
@@ -47,7 +49,7 @@ class MeasuredHere:
         self._say = say
         self.active = False
         if table.kind == "measured":
-            differences = matches_this_machine(table.meta)
+            differences = matches_this_machine(table.meta, runtime_of(table.meta))
             self.active = not differences
             self._threads = int(table.meta.get("threads", 1))
             if differences:
@@ -126,11 +128,12 @@ class MeasuredHere:
 
 def _measuring(table: DeviceTable) -> Callable[..., Measurement]:
     """Return what measures a network, beside the table's references where it names their speed."""
+    runtime = runtime_of(table.meta)
     if getattr(table.model, "speed", None) is None:
-        return measure_ms
+        return partial(measure_ms, runtime=runtime)
     from effsearch.latency.timing.with_references import TableSpeedTimer
 
-    return TableSpeedTimer(table)
+    return TableSpeedTimer(table, runtime)
 
 
 def _at_table_speed(found: Measurement) -> str:

@@ -4,7 +4,7 @@
 
 samples architectures of the table's space that the profile never ran, exports them, measures them
 end to end, and compares; the published networks as well. Writes host.json and host.csv, or, with
-two threads or more, host-2t.json and so on.
+another runtime, another precision, or two threads and more, host-openvino-int8-2t.json and so on.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ from effsearch.latency.profile.fit import error_summary
 from effsearch.latency.profile.session import MOVED_LIMIT
 from effsearch.latency.table import DeviceTable
 from effsearch.latency.timing.interleaved import SLOW
-from effsearch.latency.timing.machine import host, matches_this_machine
+from effsearch.latency.timing.machine import host, matches_this_machine, slug
 from effsearch.latency.timing.measure import NOISE_LIMIT
+from effsearch.latency.timing.runtime import FLOAT32
+from effsearch.latency.timing.runtimes import find_runtime, runtime_of
 from results.latency.benchmark_timings import measure_all
 from searchspace import Architecture, SearchSpace, UserError, zoo
 
@@ -65,7 +67,8 @@ def benchmark(
         raise UserError(f"--table: {table.name} is not measured by `effsearch profile`")
     threads = int(table.meta["threads"])
     networks = [*unseen(table, count, seed), *(zoo.load(name) for name in zoo.names())]
-    timed = measure_all(networks, threads, work)
+    runtime = runtime_of(table.meta)
+    timed = measure_all(networks, threads, work, runtime)
     rows: list[list[Any]] = []
     for i, (network, t) in enumerate(zip(networks, timed, strict=True)):
         p = table.predict(network)
@@ -89,8 +92,8 @@ def benchmark(
         "threads": threads,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "seed": seed,
-        "differences_from_table": matches_this_machine(table.meta),
-        "host": host(),
+        "differences_from_table": matches_this_machine(table.meta, runtime),
+        "host": host(runtime),
     }
     for which in ("sampled", "published"):
         part = [dict(zip(COLUMNS, row, strict=True)) for row in rows if row[0] == which]
@@ -131,7 +134,8 @@ def page(summary: dict[str, Any]) -> str:
         f"    {summary['command']}",
         "",
         f"Random members of the space that the profile never ran, and the published networks, on "
-        f"{host_.get('cpu', 'this machine')}, {summary['threads']} thread(s), "
+        f"{host_.get('cpu', 'this machine')}, {host_['runtime']}, {host_['precision']}, "
+        f"{summary['threads']} thread(s), "
         f"{summary['date']}. {summary['did_not_repeat']} networks are not known to "
         f"{NOISE_LIMIT:.0%}: the machine was {'quiet' if summary['quiet'] else 'NOT quiet'}.",
         "",
@@ -176,6 +180,18 @@ def page(summary: dict[str, Any]) -> str:
     )
 
 
+def file_name(own: dict[str, Any], threads: int) -> str:
+    """Return the name of a result's files, in which the usual runtime and precision go unsaid."""
+    parts = ["host"]
+    if own["runtime"] != find_runtime().identity()["runtime"]:
+        parts.append(slug(own["runtime"]))
+    if own["precision"] != FLOAT32:
+        parts.append(own["precision"])
+    if threads > 1:
+        parts.append(f"{threads}t")
+    return "-".join(parts)
+
+
 COLUMNS = (
     "set", "network", "measured_ms", "predicted_ms", "std_ms", "error", "inside_80",
     "kind", "runs", "spread", "reference_ms", "product_ms", "measured_at_tables_speed_ms",
@@ -205,8 +221,7 @@ def main(arguments: list[str] | None = None) -> int:
         f"--networks {given.networks} --seed {given.seed} --out {given.out}"
     )
     given.out.mkdir(parents=True, exist_ok=True)
-    threads = summary["threads"]
-    name = "host" if threads == 1 else f"host-{threads}t"
+    name = file_name(summary["host"], summary["threads"])
     with (given.out / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)

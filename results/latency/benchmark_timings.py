@@ -16,6 +16,7 @@ from effsearch.latency.machine_speed import REFERENCE, MachineSpeed
 from effsearch.latency.profile.batch import prepare
 from effsearch.latency.profile.session import MOVED_LIMIT, calm_reference_ms
 from effsearch.latency.timing.machine import cores
+from effsearch.latency.timing.runtime import Runtime
 from effsearch.latency.timing.with_references import measure_with_references
 from searchspace import Architecture, zoo
 
@@ -86,20 +87,23 @@ class Timings:
                 file.write(json.dumps(body) + "\n")
 
 
-def measure_all(networks: Sequence[Architecture], threads: int, work: Path | None) -> list[Timed]:
+def measure_all(
+    networks: Sequence[Architecture], threads: int, work: Path | None, runtime: Runtime
+) -> list[Timed]:
     """Return each network's latency with the machine's speed meanwhile.
 
     Graphs are prepared while nothing is timed. The networks of a batch take turns; those that come
     out noisy, or while the references say that the machine was slow, are measured up to twice more,
     and the calmest counts.
     """
+    precision = runtime.identity()["precision"]
     timings = Timings(work, threads)
     by_digest = {a.digest(): a for a in networks}
     folder = Path(tempfile.mkdtemp(prefix="effsearch-benchmark-"))
     try:
         with ProcessPoolExecutor(cores(), mp_context=get_context("spawn")) as pool:
             reference = folder / "reference.onnx"
-            pool.submit(prepare, zoo.load(REFERENCE).to_dict(), reference).result()
+            pool.submit(prepare, zoo.load(REFERENCE).to_dict(), reference, precision).result()
             for attempt in range(ATTEMPTS):
                 found = timings.found
                 open_ = timings.open(by_digest, again=attempt > 0)
@@ -107,12 +111,12 @@ def measure_all(networks: Sequence[Architecture], threads: int, work: Path | Non
                     batch = open_[start : start + BATCH]
                     paths = [folder / f"{digest}.onnx" for digest in batch]
                     jobs = [
-                        pool.submit(prepare, by_digest[digest].to_dict(), path)
+                        pool.submit(prepare, by_digest[digest].to_dict(), path, precision)
                         for digest, path in zip(batch, paths, strict=True)
                     ]
                     for job in jobs:
                         job.result()
-                    measured = measure_with_references(paths, reference, threads)
+                    measured = measure_with_references(paths, reference, threads, runtime=runtime)
                     for digest, m in zip(batch, measured.measurements, strict=True):
                         one = Timed(m.median_ms, m.relative_error, m.runs, m.noisy, measured.speed)
                         if digest not in found or one.better_than(found[digest]):

@@ -35,6 +35,7 @@ NOT_RUN = {
     r"--ray-address ": "needs a cluster; tests/effsearch/search/test_ray_cluster.py",
     r"^torchrun ": "needs several GPUs; tests/effsearch/training/test_trainer.py",
     r"\bsupernet ": "trains a supernet; tests/effsearch/training/supernet",
+    r"--runtime openvino": "needs the extra openvino; tests/effsearch/latency/timing",
     r"--format coreml": "needs the extra coreml; tests/effsearch/export",
 }
 PYTHON_NOT_RUN = {
@@ -160,6 +161,7 @@ GIVEN = {
         "winners/1/architecture.yaml": write_winner,
         "shvit_s4.pth": lambda path: write_official(path, "shvit_s4"),
     },
+    "docs/precision.md": {"images": write_tree},
     "docs/limits.md": {"mine.yaml": write_network},
     "docs/tutorials/deploy.md": {"run": write_run, "trained/model.pt": write_trained},
     "docs/tutorials/own_images.md": {

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from effsearch.latency.timing.runtime import PRECISION, Inputs, Model, OperatorTimes
+from effsearch.latency.timing.runtime import FLOAT32, Inputs, Model, OperatorTimes
 from searchspace import Architecture, Network, Operator, UserError, build, deploy
 
 
@@ -38,29 +38,26 @@ class EagerRuntime:
     """Opens networks in PyTorch."""
 
     can_profile = False
+    precisions = (FLOAT32,)
+
+    def at(self, precision: str) -> "EagerRuntime":
+        """Return itself: there is one precision."""
+        return self
 
     def identity(self) -> dict[str, Any]:
         """Return what a table says of the runtime."""
-        return {"runtime": "PyTorch", "runtime_version": torch.__version__, "precision": PRECISION}
+        return {"runtime": "PyTorch", "runtime_version": torch.__version__, "precision": FLOAT32}
 
     def open(
-        self,
-        model: Model,
-        threads: int,
-        precision: str = PRECISION,
-        *,
-        profiled: bool = False,
-        rests: bool = False,
+        self, model: Model, threads: int, *, profiled: bool = False, rests: bool = False
     ) -> EagerSession:
         """Build the deployed form of an architecture, with fresh weights.
 
         Raises:
-            UserError: where the model is a file, or the precision another.
+            UserError: where the model is a file.
         """
         if not isinstance(model, Architecture):
             raise UserError("PyTorch runs architectures, not ONNX files")
-        if precision != PRECISION:
-            raise UserError(f"precision: {precision!r} is not {PRECISION}, what PyTorch runs here")
         torch.set_num_threads(threads)
         return EagerSession(deploy(build(model)).eval(), model.resolution)
 

@@ -20,8 +20,9 @@ from effsearch.latency.timing.interleaved import (
     take_turns,
 )
 from effsearch.latency.timing.measure import Measurement
+from effsearch.latency.timing.models import serialised
 from effsearch.latency.timing.references import ReferenceProbe, runner
-from effsearch.latency.timing.runtime import OperatorTimes, Runtime
+from effsearch.latency.timing.runtime import FLOAT32, INT8, OperatorTimes, Runtime
 from effsearch.latency.timing.runtimes import find_runtime
 from searchspace import Architecture, operators
 from searchspace.operators import from_graph
@@ -43,8 +44,13 @@ class Prepared:
     operators: tuple[Any, ...]
 
 
-def prepare(architecture: dict[str, Any], path: Path) -> Prepared:
+def prepare(architecture: dict[str, Any], path: Path, precision: str = FLOAT32) -> Prepared:
     """Write a network's ONNX file; runs in a process of its own.
+
+    Args:
+        architecture: the network.
+        path: of the file.
+        precision: `int8` writes it quantised, which takes seconds.
 
     Raises:
         RuntimeError: where the file's operators are not those that the architecture is priced by.
@@ -62,6 +68,10 @@ def prepare(architecture: dict[str, Any], path: Path) -> Prepared:
     priced = operators(network, "deploy")
     if [o.op for o in found] != [o.op for o in priced]:
         raise RuntimeError(f"{path.name}: exported operators differ from those priced")
+    if precision == INT8:
+        data = serialised(path.read_bytes(), precision)
+        assert isinstance(data, bytes)
+        path.write_bytes(data)
     return Prepared(path, found)
 
 

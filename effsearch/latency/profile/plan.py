@@ -34,6 +34,7 @@ class ProfilePlan:
         zoo: whether to run the published networks as well.
         seed: which networks of the space.
         runtime: name of what runs them.
+        precision: of its arithmetic; its usual one where None.
     """
 
     device: str
@@ -43,6 +44,7 @@ class ProfilePlan:
     zoo: bool = True
     seed: int = 0
     runtime: str = DEFAULT
+    precision: str | None = None
 
     def check(self) -> None:
         """Check the values.
@@ -58,7 +60,7 @@ class ProfilePlan:
         if not 0 < self.minutes <= MAX_MINUTES:
             raise UserError(f"--minutes: {self.minutes} is not above 0 and up to {MAX_MINUTES}")
         check_threads(self.threads)
-        if not find_runtime(self.runtime).can_profile:
+        if not find_runtime(self.runtime, self.precision).can_profile:
             raise UserError(
                 f"--runtime: {self.runtime} does not tell the times of operators, so it can "
                 f"measure but not profile; use {DEFAULT}"
@@ -76,8 +78,10 @@ class Store:
     def __init__(self, folder: Path, plan: ProfilePlan) -> None:
         self.path = folder / "networks.jsonl"
         # Minutes may differ: more of them continue the same sequence.
-        body = {k: v for k, v in asdict(plan).items() if k not in ("minutes", "device")}
-        body["host"] = host(find_runtime(plan.runtime))
+        # The host's identity has the precision.
+        own = ("minutes", "device", "precision")
+        body = {k: v for k, v in asdict(plan).items() if k not in own}
+        body["host"] = host(find_runtime(plan.runtime, plan.precision))
         try:
             folder.mkdir(parents=True, exist_ok=True)
             card = folder / "plan.json"

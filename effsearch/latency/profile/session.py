@@ -12,7 +12,8 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ class Profiler:
 
     def __init__(self, plan: ProfilePlan, store: Store, report: Report) -> None:
         self.plan, self.store, self.report = plan, store, report
-        self.runtime = find_runtime(plan.runtime)
+        self.runtime = find_runtime(plan.runtime, plan.precision)
         self.records = store.read()
         self.references = [r.reference_ms for r in self.records]
 
@@ -70,7 +71,7 @@ class Profiler:
         pool = ProcessPoolExecutor(cores(), mp_context=get_context("spawn"))
         try:
             path = folder / "reference.onnx"
-            reference = pool.submit(prepare, zoo.load(REFERENCE).to_dict(), path).result()
+            reference = self._prepare(pool, zoo.load(REFERENCE), path).result()
             waiting = [
                 (i, a)
                 for i, a in _take(sequence(self.plan), max(done, default=-1) + 1)
@@ -107,7 +108,7 @@ class Profiler:
     ) -> None:
         # Graphs are prepared on all cores, then all cores rest while networks are timed: a busy
         # neighbour slows the core that measures.
-        jobs = [pool.submit(prepare, a.to_dict(), folder / f"{index}.onnx") for index, a in batch]
+        jobs = [self._prepare(pool, a, folder / f"{index}.onnx") for index, a in batch]
         prepared = [job.result() for job in jobs]
         for attempt in range(ATTEMPTS):
             measured = measure_batch(reference, prepared, self.plan.threads, self.runtime)
@@ -140,6 +141,12 @@ class Profiler:
         ]
         self.records += records
         self.store.append(records, repeats=attempt)
+
+    def _prepare(
+        self, pool: ProcessPoolExecutor, architecture: Architecture, path: Path
+    ) -> Future[Prepared]:
+        as_run = partial(prepare, precision=self.runtime.identity()["precision"])
+        return pool.submit(as_run, architecture.to_dict(), path)
 
     def _complaint(self, batch: Batch) -> str | None:
         """Return what makes a batch no good, if anything does."""

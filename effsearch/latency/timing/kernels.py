@@ -19,7 +19,7 @@ import numpy as np
 from searchspace import Operator
 
 _SUFFIX = "_kernel_time"
-_NODE = re.compile(r"^(?P<name>[^/]+/[A-Za-z0-9]+_\d+)")
+NODE = re.compile(r"^(?P<name>(?P<unit>[^/]+)/[A-Za-z0-9]+_(?P<number>\d+))")
 # Kernels of a product that may also carry out the activation or sum that follows it.
 _PRODUCTS = {"Conv", "FusedConv", "NhwcFusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul"}
 _OF_PRODUCER = ("ReorderOutput", "gemm_output_reshape")
@@ -78,25 +78,40 @@ def credit(
     """
     index = {operator.name: i for i, operator in enumerate(operators)}
     own = [_operator_of(kernel, index, operators) for kernel in kernels]
+    behind = [kernel.name.startswith(_OF_PRODUCER) for kernel in kernels]
+    return add_up([kernel.ms for kernel in kernels], own, behind, len(operators))
+
+
+def add_up(
+    ms: Sequence[float], own: Sequence[int], behind: Sequence[bool], count: int
+) -> tuple[list[float], list[int]]:
+    """Return the ms and the number of kernels of each operator.
+
+    Args:
+        ms: of each kernel, in order of execution.
+        own: number of the operator that it carries out; below 0 where it is only known to lie
+            beside one: then the next kernel's, or the one's before.
+        behind: whether it would rather belong to the one before.
+        count: of operators.
+    """
     following = _next_known(own)
-    ms, count = [0.0] * len(operators), [0] * len(operators)
+    total, kernels = [0.0] * count, [0] * count
     previous = -1
-    for kernel, mine, later in zip(kernels, own, following, strict=True):
+    for value, mine, later, rather_before in zip(ms, own, following, behind, strict=True):
         target = mine
         if target < 0:
-            behind = kernel.name.startswith(_OF_PRODUCER)
-            first, second = (previous, later) if behind else (later, previous)
+            first, second = (previous, later) if rather_before else (later, previous)
             target = first if first >= 0 else second
         else:
             previous = mine
         if target >= 0:
-            ms[target] += kernel.ms
-            count[target] += 1
-    return ms, count
+            total[target] += value
+            kernels[target] += 1
+    return total, kernels
 
 
 def _operator_of(kernel: Kernel, index: dict[str, int], operators: Sequence[Operator]) -> int:
-    match = _NODE.match(kernel.name)
+    match = NODE.match(kernel.name)
     position = index.get(match["name"], -1) if match else -1
     while (
         position > 0

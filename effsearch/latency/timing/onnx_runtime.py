@@ -4,30 +4,34 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Collection, Sequence
-from functools import lru_cache
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
-from onnx import numpy_helper
 
 from effsearch.latency.timing.kernels import credit, read_profile
-from effsearch.latency.timing.runtime import PRECISION, Inputs, Model, OperatorTimes
-from effsearch.onnx_io.limits import unreadable
-from effsearch.onnx_io.reading import inferred
-from searchspace import Architecture, Operator, UserError
+from effsearch.latency.timing.models import InputSlot, random_inputs, serialised
+from effsearch.latency.timing.runtime import FLOAT32, INT8, Inputs, Model, OperatorTimes
+from searchspace import Operator, UserError
 from searchspace.errors import first_line
 
 PROVIDER = "CPUExecutionProvider"
 
 
+@dataclass(frozen=True)
 class OnnxRuntime:
-    """ONNX Runtime with all graph optimisations, on the CPU, in float32."""
+    """ONNX Runtime with all graph optimisations, on the CPU."""
 
-    can_profile = True
+    precision: str = FLOAT32
+    can_profile: ClassVar[bool] = True
+    precisions: ClassVar[tuple[str, ...]] = (FLOAT32, INT8)
+
+    def at(self, precision: str) -> OnnxRuntime:
+        """Return it at another precision."""
+        return replace(self, precision=precision)
 
     def identity(self) -> dict[str, Any]:
         """Return what a table says of the runtime."""
@@ -35,28 +39,20 @@ class OnnxRuntime:
             "runtime": "ONNX Runtime",
             "runtime_version": ort.__version__,
             "provider": PROVIDER,
-            "precision": PRECISION,
+            "precision": self.precision,
             "allow_spinning": True,
         }
 
     def open(
-        self,
-        model: Model,
-        threads: int,
-        precision: str = PRECISION,
-        *,
-        profiled: bool = False,
-        rests: bool = False,
+        self, model: Model, threads: int, *, profiled: bool = False, rests: bool = False
     ) -> OnnxSession:
         """Open a network; an architecture is exported first, with fresh weights.
 
         Threads that don't rest spin for a while after a run, which slows other sessions.
 
         Raises:
-            UserError: where ONNX Runtime does not take the model, or the precision is another.
+            UserError: where ONNX Runtime does not take the model.
         """
-        if precision != PRECISION:
-            raise UserError(f"precision: {precision!r} is not {PRECISION}, what ONNX Runtime runs")
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -68,10 +64,12 @@ class OnnxRuntime:
             options.profile_file_prefix = str(Path(folder.name) / "kernels")
         if rests:
             options.add_session_config_entry("session.force_spinning_stop", "1")
-        data = _serialised(model)
         where = f"{model}: " if isinstance(model, Path) else ""
+        data = serialised(model, self.precision)
         try:
-            opened = ort.InferenceSession(data, options, providers=[PROVIDER])
+            opened = ort.InferenceSession(
+                data if isinstance(data, bytes) else str(data), options, providers=[PROVIDER]
+            )
         except Exception as error:  # its C++ side raises many types
             reason = first_line(error, "unknown")[:160]
             raise UserError(f"{where}ONNX Runtime does not take this model: {reason}") from None
@@ -126,78 +124,12 @@ class OnnxSession:
         return OperatorTimes(*found)
 
 
-def _serialised(model: Model) -> bytes | str:
-    if isinstance(model, bytes):
-        return model
-    if isinstance(model, Path):
-        known = with_weights(model)
-        return known if isinstance(known, bytes) else str(known)
-    return _exported(model)
+_DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16"} | {
+    f"tensor({name})": name for name in ("int64", "int32", "uint8", "int8")
+}
 
 
-@lru_cache(maxsize=2)  # the reference network is opened again with each network beside it
-def _exported(architecture: Architecture) -> bytes:
-    # torch is slow to import, and files can be measured without it.
-    from effsearch.export.as_trained import as_trained
-    from effsearch.onnx_io.onnx_files import to_onnx
-
-    return bytes(to_onnx(as_trained(architecture)).SerializeToString())
-
-
-def random_feeds(
-    opened: ort.InferenceSession, seed: int = 0, where: str = ""
-) -> dict[str, NDArray[Any]]:
-    """Return seeded normal inputs for every input of a session; an open batch becomes 1.
-
-    Raises:
-        UserError: where an input is no tensor of numbers, or leaves more than its batch open.
-    """
-    rng = np.random.default_rng(seed)
-    feeds: dict[str, NDArray[Any]] = {}
-    for item in opened.get_inputs():
-        shape = [d if isinstance(d, int) and d > 0 else 1 for d in item.shape]
-        if item.shape[1:] != shape[1:]:
-            open_shape = ", ".join(str(d) for d in item.shape)
-            raise UserError(
-                f"{where}input {item.name} has the open shape ({open_shape}); export with a "
-                "fixed input size, on which the latency depends"
-            )
-        if item.type == "tensor(float)":
-            feeds[item.name] = rng.standard_normal(shape).astype(np.float32)
-        elif item.type == "tensor(float16)":
-            feeds[item.name] = rng.standard_normal(shape).astype(np.float16)
-        elif item.type in ("tensor(int64)", "tensor(int32)", "tensor(uint8)", "tensor(int8)"):
-            feeds[item.name] = np.zeros(shape, dtype=item.type[7:-1])
-        else:
-            raise UserError(f"{where}input {item.name}: cannot feed a {item.type}")
-    return feeds
-
-
-def with_weights(path: Path, seed: int = 0) -> bytes | Path:
-    """Return an ONNX file with graph inputs after the first turned into random weights.
-
-    Runtimes fold and repack weights, but not inputs: left as inputs they would cost time that the
-    network does not take. A file without such inputs is returned as it is.
-
-    Raises:
-        UserError: where the file is not ONNX, or beyond the bounds on its size.
-    """
-    inferred(path)  # refuses what is no model, or too large to be run
-    try:
-        model = onnx.load(str(path))
-    except Exception as error:  # onnx and protobuf raise many types
-        raise unreadable(path, error) from None
-    named = {tensor.name for tensor in model.graph.initializer}
-    extra = [item for item in model.graph.input if item.name not in named][1:]
-    if not extra:
-        return path
-    rng = np.random.default_rng(seed)
-    for item in extra:
-        kind = item.type.tensor_type
-        dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
-        shape = [d.dim_value or 1 for d in kind.shape.dim]
-        # Small and positive: variances of norms must not be negative.
-        values = np.abs(0.02 * rng.standard_normal(shape)).astype(dtype)
-        model.graph.initializer.append(numpy_helper.from_array(values, item.name))
-        model.graph.input.remove(item)
-    return bytes(model.SerializeToString())
+def random_feeds(opened: ort.InferenceSession, seed: int = 0, where: str = "") -> Inputs:
+    """Return seeded normal inputs for every input of a session; see `random_inputs`."""
+    slots = [InputSlot(i.name, i.shape, _DTYPES.get(i.type)) for i in opened.get_inputs()]
+    return random_inputs(slots, seed, where)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from searchspace import Architecture, Operator
 
-PRECISION = "float32"
+FLOAT32, BFLOAT16, FLOAT16, INT8 = "float32", "bfloat16", "float16", "int8"
 
 # A network to run: an architecture's deployed form, an ONNX file, or that file's bytes.
 Model = Architecture | Path | bytes
@@ -59,32 +59,38 @@ class Session(Protocol):
 
 
 class Runtime(Protocol):
-    """Opens networks and says what it is."""
+    """Opens networks at one precision and says what it is."""
 
     @property
     def can_profile(self) -> bool:
         """Whether sessions tell the times of operators."""
         ...
 
+    @property
+    def precisions(self) -> Sequence[str]:
+        """Precisions of arithmetic that it has, such as `float32`; the first is the usual one."""
+        ...
+
+    def at(self, precision: str) -> Runtime:
+        """Return the runtime at one of its precisions.
+
+        Raises:
+            UserError: where the runtime is not installed, or can't run that on this machine.
+        """
+        ...
+
     def identity(self) -> dict[str, Any]:
-        """Return what a table says of the runtime: at least `runtime`, `runtime_version`."""
+        """Return what a table says: at least `runtime`, `runtime_version` and `precision`."""
         ...
 
     def open(
-        self,
-        model: Model,
-        threads: int,
-        precision: str = PRECISION,
-        *,
-        profiled: bool = False,
-        rests: bool = False,
+        self, model: Model, threads: int, *, profiled: bool = False, rests: bool = False
     ) -> Session:
         """Open a network.
 
         Args:
             model: the network.
             threads: of one operator; operators run one after another.
-            precision: of its arithmetic, such as `float32`.
             profiled: whether the session's `profile` will be asked for.
             rests: whether threads rest between runs, for the sake of other sessions that take
                 turns with this one.

@@ -9,6 +9,7 @@ import pytest
 
 from effsearch.latency.timing.machine import host
 from effsearch.latency.timing.measure import Measurement
+from effsearch.latency.timing.runtimes import find_runtime
 from effsearch.run.request import SearchRequest
 from effsearch.search import measured_here as measured
 from effsearch.search.candidates import SAMPLED, Candidate, Record
@@ -112,3 +113,23 @@ def test_another_device_is_not_measured_here(tiny, records, its_table, noted):
     assert not here.active
     assert len(choose_winners(tiny, records, 3, here.accept)) == 3
     assert bool(here.notes) is noted
+
+
+@pytest.mark.parametrize(
+    ("name", "precision"), [("onnxruntime", "int8"), ("openvino", "float32"), ("openvino", "int8")]
+)
+def test_winners_are_measured_as_the_table_was(records, monkeypatch, name, precision):
+    if name == "openvino":
+        pytest.importorskip("openvino", reason="needs the extra openvino")
+    used = find_runtime(name, precision)
+    seen = []
+
+    def measure(architecture, threads, runtime):
+        seen.append(runtime)
+        return Measurement(0.5, 15, threads, 0.0, 0.5, 0.5, False)
+
+    monkeypatch.setattr(measured, "measure_ms", measure)
+    its_table = SimpleNamespace(kind="measured", meta={**host(used), "threads": 1}, model=None)
+    here = MeasuredHere(its_table, 0.55, lambda text: None)
+    assert here.accept(records[0])
+    assert seen == [used]

@@ -27,7 +27,7 @@ class Machine:
     def __init__(self, table, factor, speed):
         self.table, self.factor, self.speed = table, factor, speed
 
-    def __call__(self, networks, threads, work):
+    def __call__(self, networks, threads, work, runtime):
         features = np.stack([self.table.features(a) for a in networks])
         slower = self.table.model.slower(features, self.speed)
         return [

@@ -10,6 +10,7 @@ from effsearch.cli import main
 from effsearch.latency.timing import machine, measure
 from effsearch.latency.timing import onnx_runtime as runtime
 from effsearch.latency.timing.machine_rates import measure_peak
+from effsearch.latency.timing.models import with_weights
 from searchspace import UserError
 
 
@@ -74,7 +75,7 @@ def test_inputs_after_the_first_become_weights(tmp_path):
     assert list(opened.random_inputs()) == ["x"]
     plain = tmp_path / "plain.onnx"
     plain.write_bytes(matmul_model())
-    assert runtime.with_weights(plain) == plain
+    assert with_weights(plain) == plain
     assert measure.measure_ms(path, seconds=0.01, attempts=1).median_ms > 0
 
 
