@@ -188,6 +188,7 @@ def test_a_run_stays_what_it_was_begun_for(asked, effsearch, tmp_path):
     assert "--task: classification differs from segmentation" in err
 
 
+@pytest.mark.slow
 def test_the_best_are_trained_on_masks_and_ranked_by_miou(asked, effsearch, tmp_path):
     data, folder = write_masks(tmp_path / "masks", size=(72, 96)), tmp_path / "r"
     recipe = tmp_path / "quick.yaml"

@@ -49,6 +49,7 @@ def trials(url):
     return optuna.load_study(study_name="one", storage=url).get_trials()
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_a_study_that_another_ends(folder, capsys, monkeypatch, postgresql):  # noqa: F811
     command = [sys.executable, "-m", "effsearch", *BASE, *OWN, "--storage", postgresql]
     url = postgresql.replace("postgresql:", "postgresql+psycopg:")
