@@ -14,7 +14,10 @@ import pytest
         (("describe", "missing.yaml"), "no such architecture file"),
         (("sample", "--out", "x", "-n", "0"), "-n"),
         (("sample", "--out", "x", "--space", "mobil"), "did you mean mobile"),
-        (("export", "shvit_s1", "--format", "tflite"), "onnx, coreml, pt2, python, torch, safetensors"),
+        (
+            ("export", "shvit_s1", "--format", "tflite"),
+            "onnx, coreml, pt2, python, torch, safetensors",
+        ),
         (("export", "shvit_s1", "--weights", "missing.pt"), "missing.pt"),
         (("score", "nothing"), "neither a published network"),
         (("--nosuch",), "No such option"),

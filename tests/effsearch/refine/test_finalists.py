@@ -17,7 +17,9 @@ class Table:
 @pytest.fixture
 def here(monkeypatch):
     """A machine on which the budget is 0.5 ms and networks take what `times` says."""
-    monkeypatch.setattr("effsearch.search.measured_here.matches_this_machine", lambda meta, runtime: [])
+    monkeypatch.setattr(
+        "effsearch.search.measured_here.matches_this_machine", lambda meta, runtime: []
+    )
 
     def make(times):
         def measure(architecture, threads):
