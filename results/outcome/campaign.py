@@ -66,8 +66,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=Path, default=HERE / "trainings.csv", help="table that rows are added to")
     add("--recipes", nargs="*", help="names in results/outcome/recipes, shipped names or paths")
     add("--seeds", type=int, nargs="*", default=[0, 1, 2])
-    add("--networks", nargs="*", help="zoo names; by default all published of 0.1 to 0.8 GMACs")
-    add("--architectures", type=Path, nargs="*", default=[], help="YAML files to train instead")
+    add("--networks", nargs="*", help="zoo names; those of 0.1 to 0.8 GMACs where nothing is named")
+    add("--architectures", type=Path, nargs="*", default=[], help="YAML files")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto")
     add("--workers", type=int, help="processes: 14 on a GPU, 1 on a CPU")
     add("--threads", type=int, default=1, help="CPU threads a process")
@@ -101,7 +101,8 @@ def campaign(options: argparse.Namespace, data: Path, wanted: Sequence[Recipe]) 
     """Returns the trainings on one data set, most informative first."""
     classes = len(create_reader(data, "val").classes)
     sides = {recipe.image_side for recipe in wanted}
-    files = options.architectures or [zoo_file(name) for name in options.networks or affordable()]
+    names = options.networks or ([] if options.architectures else affordable())
+    files = [*options.architectures, *map(zoo_file, names)]
     stems = [path.stem for path in files]
     if twice := {stem for stem in stems if stems.count(stem) > 1}:
         raise UserError(
