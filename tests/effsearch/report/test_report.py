@@ -150,6 +150,13 @@ def test_page_is_one_offline_file(folder):
     assert "SHViT-S1" in outside
 
 
+def test_no_two_elements_of_the_page_have_one_id(folder):
+    regenerate(folder)
+    found = re.findall(r'\bid="([^"]+)"', (folder / "report.html").read_text())
+    assert len(found) > 10
+    assert len(set(found)) == len(found)
+
+
 def test_page_escapes_what_comes_from_outside(folder):
     trials, front = read_trials(folder), read_trials(folder, FRONT)
     summary = read_summary(folder) | {"device": "<b>x</b>", "statement": "a < b"}
