@@ -220,6 +220,24 @@ def test_commands_name_the_run_as_a_shell_takes_it():
     assert next_commands(Path("a"), {"winners": []}) == []
 
 
+@pytest.mark.parametrize(
+    ("facts", "images"),
+    [({}, "train/CLASS/*.jpg"), ({"task": "segmentation"}, "train/masks/*.png")],
+)
+def test_the_page_says_what_the_images_of_its_commands_are(folder, facts, images):
+    summary = read_summary(folder) | facts
+    winner = {**summary["baseline"], "path": "winners/1", "blocks": "mbconvx1"}
+    card = {
+        "latency": {"breakdown": []},
+        "onnx": {"weights": "", "parity": {"value": 0.0, "kind": "measured", "weights": ""}},
+    }
+    trials, front = read_trials(folder), read_trials(folder, FRONT)
+    write_report(folder / "page.html", trials, front, summary | {"winners": [winner]}, [card])
+    text = (folder / "page.html").read_text()
+    assert "IMAGES stands for a folder of your images" in text
+    assert images in text
+
+
 def test_limits_hold_the_budget_and_the_networks_near_it(folder):
     trials, summary = read_trials(folder), read_summary(folder)
     left, right, bottom, top = limits(summary, trials)
