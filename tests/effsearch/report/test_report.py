@@ -247,6 +247,18 @@ def test_limits_hold_the_budget_and_the_networks_near_it(folder):
     assert ((near["lower_bound"] > bottom) & (near["lower_bound"] < top)).all()
 
 
+@pytest.mark.parametrize("score", [0.0, 1.0, -1e200])
+def test_networks_of_one_score_make_a_page(folder, score):
+    for name in ("trials.csv", FRONT):
+        table = pd.read_csv(folder / name)
+        table.assign(score=score, lower_bound=score).to_csv(folder / name, index=False)
+    summary = read_summary(folder) | {
+        "importance": {"method": "PED-ANOVA", "trials": 60, "score": [], "latency": []}
+    }
+    write_summary(folder, summary)
+    assert "budget 2 ms" in regenerate(folder)[1].read_text()
+
+
 def test_labels_are_the_papers():
     assert short_label("shvit_s1") == "SHViT-S1"
     assert short_label("efficientmod_s_conv") == "EfficientMod-S (conv)"
