@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any
 
 from searchspace.schema import SEGMENTATION
+
+_AT = re.compile(r" at \d+(x\d+)?$")
 
 
 @dataclass(frozen=True)
@@ -69,15 +72,17 @@ def published_numbers(name: str) -> dict[str, Any]:
     """Return what was published of a network's accuracy; values are None where nothing was.
 
     Args:
-        name: of a network of the zoo; a segmentation network's may say how it is changed
-            ("NAME at 512x1024").
+        name: of a network of the zoo; a segmentation network's may say at what other resolution
+            it is ("NAME at 512x1024"), which its weights take. Of one with other widths, depths or
+            classes nothing was published.
     """
     for found in dense_results():
         if found.task == SEGMENTATION and found.network == name.split(" ")[0]:
+            same = _AT.sub("", name) == found.network
             return {
-                "published_miou": found.value,
-                "published_dataset": found.dataset,
-                "published_resolution": found.resolution,
+                "published_miou": found.value if same else None,
+                "published_dataset": found.dataset if same else None,
+                "published_resolution": found.resolution if same else None,
             }
     known = published().get(name)
     return {

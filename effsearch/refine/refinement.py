@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ from effsearch.refine.resources import Share, gpu_bytes, needed_bytes, share
 from effsearch.search.candidates import Record
 from effsearch.training.tasks.registry import TASKS
 from effsearch.training.trainer import FINAL, LAST
+from searchspace import Architecture, UserError
 
 if TYPE_CHECKING:
     from effsearch.refine.asha import JournaledASHA
@@ -107,7 +108,7 @@ def refine(
         stop: asked again and again whether to end early.
 
     Raises:
-        UserError: there is no cluster at the address.
+        UserError: there is no cluster at the address, or no network fits the recipe.
         InterruptedSearchError: `stop` said so; the folder has what was done.
         WorkFailedError: Ray failed, or every training did.
     """
@@ -124,8 +125,9 @@ def refine(
     scheduler = JournaledASHA(wanted.recipe, journal)
     todo = [r for r in networks if scheduler.training(r.candidate.digest) is None]
     if todo:
+        fit = _that_fit(networks, names, wanted, say)
         images = wanted.data.train_images + wanted.data.val_images
-        memory = needed_bytes([r.candidate.architecture for r in todo], wanted.recipe, images)
+        memory = needed_bytes(fit, wanted.recipe, images)
         say(f"training {len(todo)} of {len(networks)} networks on {wanted.data.name}: up to "
             f"{wanted.recipe.epochs} epochs of the recipe {wanted.recipe.name} each")  # fmt: skip
         with cluster(address, cpus) as available:
@@ -153,6 +155,34 @@ def refine(
         if entrant.training.state != FAILED:
             (folder / entrant.digest / LAST).unlink(missing_ok=True)
     return Refinement(wanted, seed, tuple(entrants))
+
+
+def _that_fit(
+    networks: Sequence[Record],
+    names: Mapping[str, str],
+    wanted: RefineRequest,
+    say: Callable[[str], None],
+) -> list[Architecture]:
+    """Return the networks that the recipe can train, and say of the others why it cannot.
+
+    Those stay among the entrants, as trainings that failed.
+
+    Raises:
+        UserError: it can train none.
+    """
+    task, recipe, fit, why = TASKS[wanted.data.task], wanted.recipe, [], ""
+    for record in networks:
+        candidate = record.candidate
+        try:
+            task.fitted(candidate.architecture, recipe, wanted.data.classes)
+        except UserError as error:
+            why = str(error)
+            say(f"{names[candidate.digest]} cannot be trained by the recipe {recipe.name}: {why}")
+        else:
+            fit.append(candidate.architecture)
+    if not fit:
+        raise UserError(f"--refine-recipe: {recipe.name} fits none of the networks: {why}")
+    return fit
 
 
 def _journal(folder: Path, wanted: RefineRequest) -> Journal:

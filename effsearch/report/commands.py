@@ -7,11 +7,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from searchspace.schema import CLASSIFICATION
+from searchspace.schema import CLASSIFICATION, SEGMENTATION
+
+IMAGES = {
+    CLASSIFICATION: "a folder of your images (train/CLASS/*.jpg, val/CLASS/*.jpg)",
+    SEGMENTATION: (
+        "a folder of your images with masks (classes.txt, train/images/*.jpg, train/masks/*.png, "
+        "and val likewise)"
+    ),
+}
+"""What `IMAGES` stands for in the commands, by task."""
 
 
 def next_commands(folder: Path, summary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return what each command does, and the command; `IMAGES` stands for a person's images.
+    """Return what each command does, and the command.
 
     Args:
         folder: of the run.

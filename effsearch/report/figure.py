@@ -86,7 +86,7 @@ def limits(summary: Mapping[str, Any], trials: pd.DataFrame) -> tuple[float, flo
     scores = [*inside["lower_bound"].quantile([0.1]).dropna(), *shown["lower_bound"]]
     highest = [*inside["lower_bound"].nlargest(1), *shown["lower_bound"].nlargest(1)]
     bottom, top = min(scores, default=0.0), max(highest, default=1.0)
-    margin = 0.06 * ((top - bottom) or 1.0)
+    margin = 0.06 * ((top - bottom) or abs(top) or 1.0)
     return left * 0.93, right * 1.12, bottom - margin, top + margin
 
 

@@ -9,13 +9,14 @@ from typing import Any
 import pandas as pd
 
 from effsearch.files import atomic_write_text
-from effsearch.report.commands import next_commands
+from effsearch.report.commands import IMAGES, next_commands
 from effsearch.report.front_chart import choices_of, front_chart
 from effsearch.report.networks import front_rows, network_rows
 from effsearch.report.progress import progress_chart
 from effsearch.report.refined_section import refined_section
 from effsearch.report.rendering import render
 from searchspace.drawing import FAMILY_COLOURS
+from searchspace.schema import CLASSIFICATION
 
 
 def write_report(
@@ -54,5 +55,6 @@ def write_report(
         progress=progress_chart(summary, trials),
         refined=refined_section(summary["refined"]) if "refined" in summary else "",
         commands=next_commands(path.parent, summary),
+        images=IMAGES[summary.get("task", CLASSIFICATION)],
     )
     atomic_write_text(path, text)

@@ -23,7 +23,14 @@ def report_again(folder: Path) -> list[Path]:
     """
     try:
         return regenerate(folder)
-    except (TypeError, ValueError, LookupError, AttributeError, TemplateError) as error:
+    except (
+        TypeError,
+        ValueError,
+        LookupError,
+        AttributeError,
+        ArithmeticError,
+        TemplateError,
+    ) as error:
         if isinstance(error, UserError):
             raise
         raise UserError(

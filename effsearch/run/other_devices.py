@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from threadpoolctl import threadpool_limits
@@ -12,12 +12,12 @@ from effsearch.latency.catalogue import SHIPPED
 from effsearch.search.candidates import Record
 
 
-def on_other_devices(winners: Sequence[Record], device: str) -> list[dict[str, Any]]:
-    """Return the winners' predicted latencies on every shipped device but the run's own.
+def on_other_devices(winners: Sequence[Record], asked: Collection[str]) -> list[dict[str, Any]]:
+    """Return the winners' predicted latencies on every shipped device but those of the run.
 
     Args:
         winners: best first.
-        device: of the run.
+        asked: names of the devices that the run asked for.
 
     Returns:
         A row a device: `device`, and `winners` with `mean_ms`, `interval_ms` (80 %) and `kind`.
@@ -25,7 +25,7 @@ def on_other_devices(winners: Sequence[Record], device: str) -> list[dict[str, A
     rows = []
     for path in sorted(SHIPPED.glob("*.json")):
         table = DeviceTable.load(path)
-        if table.name == device:
+        if table.name in asked:
             continue
         with threadpool_limits(1):  # for matrices this small, threads cost more than they give
             found = [table.predict(record.candidate.architecture) for record in winners]

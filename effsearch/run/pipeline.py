@@ -110,7 +110,9 @@ def _write(
         add_refined(summary, refinement, winners, best_published(records))
     summary["explain"] = explained(start.space, evaluator, winners)
     summary["importance"] = importances(study)
-    summary["other_devices"] = on_other_devices(winners, evaluator.table.name)
+    summary["other_devices"] = on_other_devices(
+        winners, [table.name for table in (evaluator.table, *evaluator.others)]
+    )
     _export(start, winners, here, opinion, refinement, helpers)
     write_summary(folder, summary)
     regenerate(folder)

@@ -47,12 +47,11 @@ def make_summary(
     records = found.records
     published_one, scaled_one = best_published(records), best_scaled(records)
     table, source = evaluator.table, evaluator.source
-    note = _scope_note(table, winners or records)
-    kind = "estimated" if note else table.kind
+    latency = _latency_facts(table, winners or records)
     body: dict[str, Any] = {
         "format": SUMMARY_FORMAT,
         "device": table.name,
-        "kind": kind,
+        "kind": latency["kind"],
         "task": request.task,
         "budget_ms": request.budget_ms,
         "confidence": request.confidence,
@@ -68,11 +67,8 @@ def make_summary(
         "also": [
             {
                 "device": other.name,
-                "kind": table.kind,
                 "budget_ms": other.budget_ms,
-                "source": f"table {other.name}",
-                "held_out_error": held_out_latency(table),
-                "note": _scope_note(table, winners or records),
+                **_latency_facts(table, winners or records),
             }
             for other, table in zip(request.also, evaluator.others, strict=True)
         ],
@@ -104,12 +100,7 @@ def make_summary(
         },
         "yours": _yours(request, records, winners, evaluator),
         "edge": edges(space, winners),
-        "latency": {
-            "source": f"table {table.name}",
-            "kind": kind,
-            "held_out_error": held_out_latency(table),
-            "note": note,
-        },
+        "latency": latency,
         "score": {
             "source": source.name,
             "unit": source.unit,
@@ -284,10 +275,16 @@ def write_summary(folder: Path, body: Mapping[str, Any]) -> None:
     atomic_write_text(folder / SUMMARY, json.dumps(body, indent=2) + "\n")
 
 
-def _scope_note(table: DeviceTable, records: Sequence[Record]) -> str:
-    """Return what to keep in mind of networks' latencies; empty where nothing."""
+def _latency_facts(table: DeviceTable, records: Sequence[Record]) -> dict[str, Any]:
+    """Return where networks' latencies come from, and what to keep in mind of them."""
     notes = (table.scope_note(record.candidate.architecture) for record in records)
-    return next(filter(None, notes), "")
+    note = next(filter(None, notes), "")
+    return {
+        "source": f"table {table.name}",
+        "kind": "estimated" if note else table.kind,
+        "held_out_error": held_out_latency(table),
+        "note": note,
+    }
 
 
 def _by_hand_row(record: Record, evaluator: Evaluator) -> dict[str, Any]:

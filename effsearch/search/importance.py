@@ -27,7 +27,8 @@ def importances(study: optuna.Study) -> dict[str, Any] | None:
 
     Returns:
         `method`, `trials`, and under `score` and `latency` the `axis` and the `share` of the
-        choices that have most; shares sum to 1 over all choices. None with too few trials.
+        choices that have most; shares sum to 1 over all choices, and there are none where the best
+        tenth is as the rest. None with too few trials.
     """
     trials = [t for t in study.get_trials(deepcopy=False) if _counts(t)]
     if len(trials) < _FEWEST_TRIALS:
@@ -57,6 +58,10 @@ def _shares(
             evaluator=PedAnovaImportanceEvaluator(),
             params=names,
             target=lambda trial: target(trial) if _counts(trial) else math.nan,
+            normalize=False,
         )
-    shares = sorted(found.items(), key=lambda item: (-round(item[1], 6), item[0]))
-    return [{"axis": axis, "share": round(share, 6)} for axis, share in shares[:SHOWN]]
+    total = sum(found.values())
+    if not total > 0:
+        return []
+    shares = sorted(found.items(), key=lambda item: (-round(item[1] / total, 6), item[0]))
+    return [{"axis": axis, "share": round(share / total, 6)} for axis, share in shares[:SHOWN]]

@@ -5,9 +5,9 @@ const element = (tag, text = "", more = {}) => Object.assign(document.createElem
 
 // The picture: the nearest mark that is shown says its numbers; nearest by its edge, not its centre.
 const NEAR_PX = 24;
-const plot = one("#front svg"), ring = one("#ring"), tip = one("#tip"), form = one("#filters");
+const plot = one("#plane svg"), ring = one("#ring"), tip = one("#tip"), form = one("#filters");
 const points = JSON.parse(one("#points").textContent);
-const marks = all("#front .mark");
+const marks = all("#plane .mark");
 const radius = marks.map((mark) => mark.getBBox().width / 2);
 const shown = (mark) => !mark.closest("[hidden]");
 
@@ -39,8 +39,8 @@ function tell(i) {
 }
 
 for (const event of ["pointermove", "pointerdown"])
-  one("#front").addEventListener(event, (e) => tell(nearest(e.clientX, e.clientY)));
-one("#front").addEventListener("pointerleave", (e) => e.pointerType === "mouse" && tell(-1));
+  one("#plane").addEventListener(event, (e) => tell(nearest(e.clientX, e.clientY)));
+one("#plane").addEventListener("pointerleave", (e) => e.pointerType === "mouse" && tell(-1));
 
 // Filters hide marks, and rows of the front's table.
 function filter() {

@@ -14,6 +14,7 @@ from effsearch.run.refined_entries import refined_summary, trained_numbers, trai
 from effsearch.search.candidates import Candidate, Outcome, Record
 from effsearch.training import checkpoint as checkpoints
 from effsearch.training.tasks.registry import TASKS
+from searchspace import UserError
 from tests.fixtures.refine import KilledError
 from tests.fixtures.tasks import ROWS, network
 
@@ -90,6 +91,29 @@ def test_summary_and_card_name_metric_and_error(task, wanted, records, serial, t
     weights = trained_weights(found, winners[0].candidate.architecture)
     assert f"{best.training.value:.2f} % {task.metric} there" in weights.text
     assert weights.network.num_classes == wanted.data.classes
+
+
+def test_a_network_that_the_recipe_does_not_fit_is_said_and_the_others_are_trained(
+    serial, tmp_path
+):
+    row, misfit = ROWS["segmentation"], record(1, network("segmentation"))
+    recipe = row.recipe.replace(image_side=(36, 72), epochs=1)  # its maps are 9x18 and 5x9
+    data = ImageData.check(row.write(tmp_path / "data"), recipe.source_side, "segmentation")
+    wanted = RefineRequest(2, data, recipe, 1)
+    first = misfit.candidate.architecture
+    options = tuple({**first.head.option, "stages": 1}.items())
+    fits = record(
+        0, dataclasses.replace(first, head=dataclasses.replace(first.head, options=options))
+    )
+    for _ in range(2):  # a resumed one likewise
+        said = []
+        found = refine(wanted, 0, tmp_path / "refine", [fits, misfit], None, 1, say=said.append)
+        (line,) = (line for line in said if "cannot be trained" in line)
+        assert line.startswith(f"{misfit.candidate.digest} cannot be trained by the recipe quick: ")
+        assert [e.digest for e in found.order] == [fits.candidate.digest]
+        assert "the maps of strides 4, 8" in found.entrants[1].training.reason
+    with pytest.raises(UserError, match="quick fits none of the networks: resolution: at 36x72"):
+        refine(wanted, 0, tmp_path / "none", [misfit], None, 1)
 
 
 def test_a_refinement_that_was_killed_ends_as_another(task, wanted, records, serial, tmp_path):

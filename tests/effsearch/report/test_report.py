@@ -150,6 +150,13 @@ def test_page_is_one_offline_file(folder):
     assert "SHViT-S1" in outside
 
 
+def test_no_two_elements_of_the_page_have_one_id(folder):
+    regenerate(folder)
+    found = re.findall(r'\bid="([^"]+)"', (folder / "report.html").read_text())
+    assert len(found) > 10
+    assert len(set(found)) == len(found)
+
+
 def test_page_escapes_what_comes_from_outside(folder):
     trials, front = read_trials(folder), read_trials(folder, FRONT)
     summary = read_summary(folder) | {"device": "<b>x</b>", "statement": "a < b"}
@@ -213,6 +220,24 @@ def test_commands_name_the_run_as_a_shell_takes_it():
     assert next_commands(Path("a"), {"winners": []}) == []
 
 
+@pytest.mark.parametrize(
+    ("facts", "images"),
+    [({}, "train/CLASS/*.jpg"), ({"task": "segmentation"}, "train/masks/*.png")],
+)
+def test_the_page_says_what_the_images_of_its_commands_are(folder, facts, images):
+    summary = read_summary(folder) | facts
+    winner = {**summary["baseline"], "path": "winners/1", "blocks": "mbconvx1"}
+    card = {
+        "latency": {"breakdown": []},
+        "onnx": {"weights": "", "parity": {"value": 0.0, "kind": "measured", "weights": ""}},
+    }
+    trials, front = read_trials(folder), read_trials(folder, FRONT)
+    write_report(folder / "page.html", trials, front, summary | {"winners": [winner]}, [card])
+    text = (folder / "page.html").read_text()
+    assert "IMAGES stands for a folder of your images" in text
+    assert images in text
+
+
 def test_limits_hold_the_budget_and_the_networks_near_it(folder):
     trials, summary = read_trials(folder), read_summary(folder)
     left, right, bottom, top = limits(summary, trials)
@@ -220,6 +245,18 @@ def test_limits_hold_the_budget_and_the_networks_near_it(folder):
     assert left < 2.0 < right
     assert ((near["quantile_ms"] > left) & (near["quantile_ms"] < right)).all()
     assert ((near["lower_bound"] > bottom) & (near["lower_bound"] < top)).all()
+
+
+@pytest.mark.parametrize("score", [0.0, 1.0, -1e200])
+def test_networks_of_one_score_make_a_page(folder, score):
+    for name in ("trials.csv", FRONT):
+        table = pd.read_csv(folder / name)
+        table.assign(score=score, lower_bound=score).to_csv(folder / name, index=False)
+    summary = read_summary(folder) | {
+        "importance": {"method": "PED-ANOVA", "trials": 60, "score": [], "latency": []}
+    }
+    write_summary(folder, summary)
+    assert "budget 2 ms" in regenerate(folder)[1].read_text()
 
 
 def test_labels_are_the_papers():

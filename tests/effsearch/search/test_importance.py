@@ -56,3 +56,17 @@ def test_trials_over_the_limits_do_not_count():
 
 def test_too_few_trials_say_nothing():
     assert importances(study_of(20)) is None
+
+
+def test_where_all_are_alike_no_choice_matters():
+    study = optuna.create_study(directions=["maximize", "minimize"])
+    for number in range(60):
+        params = {"width": int(8 + 8 * (number % 8))}
+        study.add_trial(
+            optuna.create_trial(
+                params=params, distributions={"width": WIDTH}, values=[1.0, params["width"]]
+            )
+        )
+    found = importances(study)
+    assert found["score"] == []
+    assert found["latency"] == [{"axis": "width", "share": 1.0}]
