@@ -178,7 +178,7 @@ def _source(wanted: StartFrom, architecture: Architecture) -> tuple[str, Path, S
 
 
 def _official(name: str, values: Any) -> StoredNetwork:
-    network = zoo.load_official(name, values, official_classes(values))
+    network = zoo.load_official(name, values, official_classes(name, values))
     return StoredNetwork(network.architecture, network.num_classes, network.state_dict(), True)
 
 

@@ -61,14 +61,18 @@ def official_keys(network: nn.Module, architecture: Architecture) -> dict[str, s
     return {key: translate(key) for key in network.state_dict()}
 
 
-def official_classes(state_dict: object) -> int:
-    """Return the classes of an official checkpoint of a classifier, 1000 where it has no bias."""
-    weights = _weights("checkpoint", state_dict)
-    for name in ("head.l.bias", "head.bias", "head.op_list.3.linear.bias"):
-        value = weights.get(name)
-        if isinstance(value, Tensor):
+def official_classes(name: str, state_dict: object) -> int:
+    """Return the classes of an official checkpoint: of its classifier's bias, or the network's own.
+
+    Raises:
+        UserError: no published network has that name, or the checkpoint is no mapping.
+    """
+    weights = _weights(name, state_dict)
+    for bias in ("head.l.bias", "head.bias", "head.op_list.3.linear.bias"):
+        value = weights.get(bias)
+        if isinstance(value, Tensor) and value.dim() == 1:
             return len(value)
-    return 1000
+    return load(name).num_classes
 
 
 def _weights(name: str, state_dict: object) -> Mapping[str, Any]:

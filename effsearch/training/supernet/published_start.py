@@ -39,7 +39,7 @@ def seed_from_file(supernet: Supernet, name: str, path: Path) -> str:
         UserError: where the network is unknown, the file is no checkpoint of it, or nothing fits.
     """
     weights = load_tensors(path)
-    network = zoo.load_official(name, weights, num_classes=official_classes(weights))
+    network = zoo.load_official(name, weights, num_classes=official_classes(name, weights))
     copied, total = seed(supernet, network)
     if not copied:
         raise UserError(

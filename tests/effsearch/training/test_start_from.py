@@ -13,7 +13,7 @@ from effsearch.training.start_from import StartFrom, first_difference, start
 from effsearch.training.trainer import train
 from searchspace import Architecture, build, zoo
 from searchspace.errors import UserError
-from tests.fixtures.official import write_official
+from tests.fixtures.official import SMALLEST, write_official
 
 
 def silent(line):
@@ -94,6 +94,19 @@ def test_an_exported_file_and_an_official_one_are_starts_too(architectures, tmp_
         assert {key.rsplit(".", 1)[0] for key in differing} == {"head.linear", "head.distilled"}
         assert begun.facts["num_classes"] == 1000
     assert begun.line.startswith(f"starting from {path}, 1000 classes")
+
+
+def test_an_official_segmentation_network_has_its_own_classes(tmp_path, monkeypatch):
+    monkeypatch.setenv("EFFSEARCH_HOME", str(tmp_path))
+    path = tmp_path / "checkpoints" / f"{SMALLEST}.pth"
+    published = write_official(path, SMALLEST).state_dict()
+    for wanted in ("official", str(path)):
+        network = build(zoo.load(SMALLEST), 3)
+        begun = start(StartFrom(wanted), network, ("road", "car", "sky"))
+        own = network.state_dict()
+        differing = {key for key in own if not torch.equal(own[key], published[key])}
+        assert {key.rsplit(".", 1)[0] for key in differing} == {"head.classify"}
+        assert begun.line.endswith("19 classes; a new classifier for 3")
 
 
 def test_what_is_no_start(trained, architectures, tmp_path):
