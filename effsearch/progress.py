@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from effsearch.messages import say
+from searchspace.errors import UserError, short
 
 SECONDS_VARIABLE = "EFFSEARCH_PROGRESS_SECONDS"  # least time between two lines
 _PAUSE_S = 10.0
@@ -16,8 +17,19 @@ _LINES = 100  # of the whole work, about: a training of days must not fill its l
 
 
 def least_pause(otherwise: float) -> float:
-    """Return the least seconds between two lines: the variable's, or some other."""
-    return float(os.environ.get(SECONDS_VARIABLE) or otherwise)
+    """Return the least seconds between two lines: the variable's, or some other.
+
+    Raises:
+        UserError: the variable is no number.
+    """
+    given = os.environ.get(SECONDS_VARIABLE)
+    try:
+        return float(given or otherwise)
+    except ValueError:
+        raise UserError(
+            f"the environment's {SECONDS_VARIABLE} is {short(given)}; it must be a number of "
+            "seconds"
+        ) from None
 
 
 def duration(seconds: float) -> str:

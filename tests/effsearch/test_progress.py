@@ -6,6 +6,7 @@ import pytest
 
 from effsearch import progress
 from effsearch.progress import Meter, duration
+from searchspace.errors import UserError
 
 
 @pytest.fixture
@@ -61,6 +62,12 @@ def test_one_that_is_not_shown_knows_the_time_left(clock, lines):
     meter.update(1, "one")
     assert meter.left(1) == "about 5 min left"
     assert lines == []
+
+
+def test_seconds_that_are_no_number_are_refused(monkeypatch):
+    monkeypatch.setenv("EFFSEARCH_PROGRESS_SECONDS", "often")
+    with pytest.raises(UserError, match="_SECONDS is 'often'; it must be a number of seconds"):
+        progress.least_pause(2.0)
 
 
 def test_a_terminal_gets_a_bar_that_goes_when_it_is_done(monkeypatch, capsys):
