@@ -1,4 +1,4 @@
-"""Whether a training may go on from a checkpoint: the same network, data, recipe and start."""
+"""Whether a training may go on from a checkpoint: all that it was begun with is the same."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ from searchspace.errors import UserError
 
 
 def held_checkpoint(
-    path: Path, config: TrainConfig, digest: str, classes: Sequence[str], start: Mapping[str, Any]
+    path: Path,
+    config: TrainConfig,
+    digest: str,
+    classes: Sequence[str],
+    start: Mapping[str, Any],
+    teacher: str | None,
 ) -> Checkpoint | None:
     """Return the checkpoint to go on from; None where the training begins.
 
@@ -23,6 +28,7 @@ def held_checkpoint(
         digest: of its architecture.
         classes: of its images.
         start: facts of what it starts from.
+        teacher: SHA-256 of the teacher's file; None where there is no teacher.
 
     Raises:
         UserError: there is a checkpoint and `resume` is not asked for, or the other way round, or
@@ -53,6 +59,9 @@ def held_checkpoint(
         raise UserError(
             f"{path} was begun with seed {held.training.get('seed')}; resume with the same seed"
         )
+    if held.training.get("teacher", teacher) != teacher:  # older files don't say
+        begun = "with another --teacher" if held.training["teacher"] else "without --teacher"
+        raise UserError(f"{path} was begun {begun}; resume with the same")
     if _decisive(held.start) != _decisive(start):
         raise UserError(f"{path} was begun {_start(held.start)}; resume with the same")
     return held

@@ -12,6 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from effsearch.download import file_sha256
 from effsearch.errors import WorkFailedError
 from effsearch.files import check_writable
 from effsearch.messages import say
@@ -87,6 +88,19 @@ class _Run:
             raise UserError(
                 f"batch size {recipe.batch_size} must divide by the {group.size} processes"
             )
+        # What the request gets wrong is told before images are decoded, which may take long.
+        network = build_network(self.architecture, len(self.classes), config.seed)
+        self.start = start(config.start, network, self.classes, config.architecture)
+        teacher = self._teacher()
+        self.teacher_sha256 = None if config.teacher is None else file_sha256(config.teacher)
+        self.held = held_checkpoint(
+            config.out / LAST,
+            config,
+            self.digest,
+            self.classes,
+            self.start.facts,
+            self.teacher_sha256,
+        )
         side, workers, resident = recipe.source_side, config.data_workers, config.resident
         self.train_source = train_images.source(side, device, workers, resident)
         self.val_source = val_images.source(side, device, workers, resident)
@@ -97,12 +111,9 @@ class _Run:
                 f"leave {self.batch} image(s) a step; batch normalisation needs two or more"
             )
         self.steps = len(self.train_source) // (self.batch * group.size)
-        network = build_network(self.architecture, len(self.classes), config.seed)
-        self.start = start(config.start, network, self.classes, config.architecture)
         network = network.to(device).train()
         if recipe.channels_last:
             to_channels_last(network)
-        self.network = network
         self.generator = torch.Generator(device)
         self.step = Step(
             network,
@@ -112,7 +123,7 @@ class _Run:
             device,
             self.generator,
             forward=self._wrapped(network),
-            teacher=self._teacher(),
+            teacher=teacher,
             layers=self.start.layers(),
             augment=task.augmenter(recipe, len(self.classes), device, self.generator),
             loss=task.loss(recipe),
@@ -147,13 +158,14 @@ class _Run:
         on_epoch: Callable[[Point], None] | None,
         meter: Meter,
     ) -> TrainResult:
-        first, result = self._resume(log)
+        first = self._resume(log)
         if self.group.leads:
             check_writable(self.config.out)
             rows = EpochLog(self.config.out, first, self.config.tensorboard)
         epochs, key = self.recipe.epochs, self.task.key
         meter.start(epochs * self.steps, first * self.steps)
         last = epochs if self.config.stop_after is None else min(epochs, self.config.stop_after)
+        result: dict[str, float] = {}
         for epoch in range(first, last):
             begun = time.perf_counter()
             loss = self._epoch(epoch, meter)
@@ -181,12 +193,13 @@ class _Run:
             log(", ".join(filter(None, (line, meter.left((epoch + 1) * self.steps)))))
             if on_epoch:
                 on_epoch(self.curve[-1])
-        if result is None:
-            result = self._evaluate(self.network)
+        if not result:  # all was done before
+            with self.step.averaged() as averaged:
+                result = self._evaluate(averaged)
         return TrainResult(
             checkpoint=self.config.out / FINAL,
             digest=self.digest,
-            epochs=last,
+            epochs=max(first, last),
             metrics=result,
             seconds=0.0,
             device=str(self.device),
@@ -240,25 +253,22 @@ class _Run:
             "step": self.step.state_dict(),
             "seed": self.config.seed,
             "processes": self.group.size,
+            "teacher": self.teacher_sha256,
             "curve": [tuple(point) for point in self.curve],
         }
         replace(final, training=state).save(self.config.out / LAST)
 
-    def _resume(self, log: Callable[[str], None]) -> tuple[int, dict[str, float] | None]:
-        held = held_checkpoint(
-            self.config.out / LAST, self.config, self.digest, self.classes, self.start.facts
-        )
+    def _resume(self, log: Callable[[str], None]) -> int:
+        """Go on from the checkpoint, if any; returns the epochs done."""
+        held, self.held = self.held, None  # it is as large as the training
         if held is None:
             if self.start.line:
                 log(self.start.line)
-            return 0, None
+            return 0
         self.step.load_state_dict(held.training["step"])
         self.curve = [Point(*point) for point in held.training["curve"]]
         log(f"resuming after epoch {held.epoch}, {self.task.metric} {self.curve[-1].value:.2f} %")
-        if held.epoch < self.recipe.epochs:
-            return held.epoch, None
-        with self.step.averaged() as averaged:
-            return held.epoch, self._evaluate(averaged)
+        return held.epoch
 
 
 class TrainingError(WorkFailedError):

@@ -7,6 +7,7 @@ import torch
 
 from effsearch.training import checkpoint as checkpoints
 from effsearch.training.checkpoint import load_network
+from effsearch.training.start_from import StartFrom
 from effsearch.training.trainer import TrainConfig, train
 from searchspace import Architecture
 from searchspace.errors import UserError
@@ -87,6 +88,44 @@ def test_what_cannot_be_resumed(config, architectures, quick, tmp_path, make_tre
         train(config(resume=True, seed=4), silent)
     with pytest.raises(UserError, match="on other classes"):
         train(config(resume=True, data=make_tree(tmp_path / "four", classes=4)), silent)
+
+
+def test_a_part_that_was_done_before_has_the_figures_of_the_deployed_weights(config, quick):
+    averaged = quick.replace(ema_decay=0.9)
+    first = train(config(recipe=averaged, stop_after=2), silent)
+    for stop_after in (1, 2):
+        again = train(config(recipe=averaged, stop_after=stop_after, resume=True), silent)
+        assert (again.metrics, again.epochs) == (first.metrics, 2)
+
+
+def test_a_teacher_stays_the_same(config, tmp_path):
+    train(config(seed=1), silent)
+    teacher = tmp_path / "out" / "model.pt"
+    student = tmp_path / "student"
+    train(config(out=student, teacher=teacher, stop_after=1), silent)
+    with pytest.raises(UserError, match="was begun with another --teacher; resume with the same"):
+        train(config(out=student, resume=True), silent)
+    assert train(config(out=student, resume=True, teacher=teacher), silent).epochs == 3
+    train(config(out=tmp_path / "alone", stop_after=1), silent)
+    with pytest.raises(UserError, match="was begun without --teacher"):
+        train(config(out=tmp_path / "alone", resume=True, teacher=teacher), silent)
+
+
+def test_a_wrong_request_is_refused_before_images_are_decoded(config, tmp_path, monkeypatch):
+    train(config(stop_after=1), silent)
+
+    def decode(*arguments):
+        raise AssertionError("images were decoded")
+
+    monkeypatch.setattr("effsearch.training.tasks.classification.PixelSource", decode)
+    none = tmp_path / "none.pt"
+    for wrong, message in (
+        ({}, "resume it with --resume"),
+        ({"out": tmp_path / "new", "teacher": none}, "does not exist"),
+        ({"out": tmp_path / "new", "start": StartFrom(str(none))}, "does not exist"),
+    ):
+        with pytest.raises(UserError, match=message):
+            train(config(**wrong), silent)
 
 
 def test_a_teacher_of_other_classes(config, tmp_path, make_tree):
