@@ -63,7 +63,8 @@ class MaskReader:
                     f"{self.where} has no folder '{folder}'; it must hold images/NAME.jpg and "
                     "masks/NAME.png, PNG files of class numbers"
                 )
-        check_bad_files(self._tree.skipped, len(self._tree), self.where)
+        files = len(self._tree) + len(self._tree.skipped)
+        check_bad_files(self._tree.skipped, files, self.where)
         found: dict[str, dict[str, int]] = {_IMAGES: {}, _MASKS: {}}
         for index, text in enumerate(self._tree.names):
             path = PurePosixPath(text)
@@ -124,6 +125,8 @@ class MaskReader:
                 f"{name} is {mask_wide}x{mask_tall} px, its image {wide}x{tall}; a mask has its "
                 "image's size"
             )
+        if mask.format == "JPEG":
+            raise UserError(f"{name} is a JPEG, which changes numbers; a mask is a PNG")
         if mask.mode not in _NUMBERS:
             raise UserError(
                 f"{name} is a picture in colours ({mask.mode}); a mask holds one class number a "

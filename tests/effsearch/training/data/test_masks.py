@@ -171,6 +171,16 @@ def spoil_few(root):
             (root / f"val/{folder}/0{index}.png").unlink()
 
 
+def spoil_lossy(root):
+    path = root / "train/masks/03.png"
+    Image.open(path).save(path.with_suffix(".jpg"))
+    path.unlink()
+
+
+def spoil_notes(root):
+    (root / "val/images/notes.txt").write_text("taken in spring")
+
+
 BAD = [
     (spoil_size, r"train/masks/02\.png is 16x12 px, its image 32x24; a mask has its image's size"),
     (spoil_number, r"val/masks/01\.png has class number 7; classes\.txt names 3 classes, 0 to 2"),
@@ -188,6 +198,8 @@ BAD = [
     (spoil_no_names, r"has no classes\.txt; it must name the classes"),
     (spoil_file, r"train/images/03\.png cannot be read as an image"),
     (spoil_mask_file, r"train/masks/03\.png cannot be read as an image"),
+    (spoil_lossy, r"train/masks/03\.jpg is a JPEG, which changes numbers; a mask is a PNG"),
+    (spoil_notes, r"val: 1 of 7 files are unreadable or no images \(val/images/notes\.txt\)"),
     (spoil_few, r"val holds 1 image\(s\) with masks; two are the least"),
 ]
 
