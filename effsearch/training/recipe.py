@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+)
 
 from effsearch import validation
 from searchspace.errors import UserError, short
@@ -64,8 +71,8 @@ class Recipe(BaseModel):
         cutmix_alpha: Beta parameter of CutMix (Yun et al., 2019); 0 turns it off.
         mix_probability: part of the images that is mixed at all.
         crop_scale_min: smallest area of a random resized crop, as a fraction of the image.
-        crop_scale_max: the largest one; above 1, with masks only, the image lies within the crop,
-            and what is around it is of no class.
+        crop_scale_max: the largest one, not below that; above 1, with masks only, the image lies
+            within the crop, and what is around it is of no class.
         crop_ratio_max: widest aspect ratio of a crop; the narrowest is its inverse.
         flip: whether images are mirrored at random.
         colour_jitter: strength of brightness, contrast and saturation changes, 0 to 1.
@@ -111,6 +118,14 @@ class Recipe(BaseModel):
     channels_last: bool = True
     distillation: _Share = 0.5
     temperature: Annotated[float, Field(gt=0)] = 1.0
+
+    @field_validator("crop_scale_max")
+    @classmethod
+    def _above_min(cls, value: float, info: ValidationInfo) -> float:
+        least = info.data.get("crop_scale_min", 0.0)
+        if value < least:
+            raise ValueError(f"{value:g} is below crop_scale_min, {least:g}")
+        return value
 
     def replace(self, **changes: Any) -> Recipe:
         """Return a copy with some fields changed; fields given as None keep their value.

@@ -32,6 +32,7 @@ def test_early_epochs_run_at_the_early_side():
         ({"epochs": "many"}, "recipe.epochs: 'many' is not a whole number"),
         ({"epochs": 0}, "recipe.epochs: 0 is not 1 or more"),
         ({"label_smoothing": 1.5}, "label_smoothing: 1.5 is not at most 1"),
+        ({"crop_scale_min": 0.5, "crop_scale_max": 0.2}, "max: 0.2 is below crop_scale_min, 0.5"),
         ({"precision": "float16"}, "precision: 'float16' is not 'float32' or 'bfloat16'"),
     ],
 )
