@@ -75,6 +75,9 @@ def _read(path: Path) -> list[dict[str, str]]:
     """Return the rows of a log; none where there is no such file, or one of another program."""
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        rows = list(csv.DictReader(file))
-    return [row for row in rows if str(row.get("epoch")).isdigit()]
+    try:
+        with path.open(newline="", encoding="utf-8", errors="replace") as file:
+            rows = list(csv.DictReader(file))
+    except csv.Error:
+        return []
+    return [row for row in rows if str(row.get("epoch")).isdecimal()]
