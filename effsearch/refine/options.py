@@ -13,8 +13,6 @@ from effsearch.training.tasks.registry import TASKS
 from searchspace.errors import UserError
 from searchspace.schema import CLASSIFICATION
 
-RECIPE_CPU, RECIPE_GPU = TASKS[CLASSIFICATION].refine_recipes
-
 Say = Callable[[str], None]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from effsearch.cli import main
-from effsearch.refine.options import RECIPE_CPU, RECIPE_GPU, RefineOptions
+from effsearch.refine.options import RefineOptions
 from effsearch.refine.request import FILE, RefineRequest, describe
 from searchspace import UserError
 
@@ -38,7 +38,7 @@ def test_a_request_reads_back(options, tmp_path):
         RefineRequest.read(tmp_path)
 
 
-@pytest.mark.parametrize(("gpu", "name"), [(False, RECIPE_CPU), (True, RECIPE_GPU)])
+@pytest.mark.parametrize(("gpu", "name"), [(False, "evidence-cpu"), (True, "small")])
 def test_defaults(squares, monkeypatch, gpu, name):
     monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
     assert RefineOptions().make(None, say) is None
