@@ -163,7 +163,14 @@ def _source(wanted: StartFrom, architecture: Architecture) -> tuple[str, Path, S
                 f"{option}: {path} is no checkpoint of `train` or `export --format torch`; "
                 "official ones fit published networks, and the target is none"
             )
-        source = _official(name, values)
+        try:
+            source = _official(name, values)
+        except UserError as error:
+            raise UserError(
+                f"{option}: {path} is no official checkpoint of {name} ({error}); of another "
+                f"published network, `effsearch export NAME --weights {path} --format torch` "
+                "makes a file that says what it holds"
+            ) from None
     given = source.architecture
     if given.task != architecture.task and not wanted.backbone:
         raise UserError(

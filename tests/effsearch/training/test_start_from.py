@@ -109,6 +109,18 @@ def test_an_official_segmentation_network_has_its_own_classes(tmp_path, monkeypa
         assert begun.line.endswith("19 classes; a new classifier for 3")
 
 
+def test_an_official_backbone_of_another_network_is_exported_first(tmp_path):
+    path = tmp_path / "official.pth"
+    source = write_official(path, "efficientvit_b0")
+    network, classes = build(zoo.load(SMALLEST), 3), ("road", "car", "sky")
+    with pytest.raises(UserError, match=r"no official .* of efficientvit_seg.*`effsearch export"):
+        start(StartFrom(str(path), backbone=True), network, classes)
+    save_network(source, tmp_path / "exported.pt", trained=True)
+    start(StartFrom(str(tmp_path / "exported.pt"), backbone=True), network, classes)
+    own, held = network.state_dict(), source.state_dict()
+    assert all(torch.equal(own[key], held[key]) for key in own if key.startswith("stages."))
+
+
 def test_what_is_no_start(trained, architectures, tmp_path):
     wide = build_network(Architecture.from_yaml(architectures / "tiny24.yaml"), 3)
     with pytest.raises(UserError, match=r"its stem\.width is 16, the target's 24$"):
