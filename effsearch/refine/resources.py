@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,9 +9,7 @@ import torch
 
 from effsearch.training.cost import cost_of
 from effsearch.training.recipe import Recipe
-from effsearch.training.tasks.registry import TASKS
 from searchspace import Architecture, build
-from searchspace.errors import UserError
 from searchspace.resolution import height_width
 
 _GIB = 1 << 30
@@ -93,26 +90,16 @@ def share(
 def needed_bytes(networks: Sequence[Architecture], recipe: Recipe, images: int) -> int:
     """Return roughly the memory that the largest of some trainings takes.
 
-    Networks whose maps do not fit the recipe's images are left out: their trainings end at once,
-    and say why.
-
     Args:
         networks: what is trained.
         recipe: how.
         images: in both splits, kept decoded.
     """
-    costs = []
-    for network in networks:
-        with contextlib.suppress(UserError), torch.device("meta"):
-            TASKS[network.task].fitted(network, recipe, network.num_classes)
-            costs.append(cost_of(build(network), recipe.image_side))
+    with torch.device("meta"):
+        costs = [cost_of(build(network), recipe.image_side) for network in networks]
     largest = max(
-        (
-            recipe.batch_size * cost.elements * _PER_VALUE_BYTES
-            + cost.params * _PER_PARAMETER_BYTES
-            for cost in costs
-        ),
-        default=0,
+        recipe.batch_size * cost.elements * _PER_VALUE_BYTES + cost.params * _PER_PARAMETER_BYTES
+        for cost in costs
     )
     height, width = height_width(recipe.source_side)
     return _PROCESS_BYTES + largest + images * 3 * height * width

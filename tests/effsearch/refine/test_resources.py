@@ -1,11 +1,8 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from effsearch.refine.resources import needed_bytes, share
-from tests.fixtures.tasks import ROWS, network
 
 GIB = 1 << 30
 
@@ -44,12 +41,3 @@ def test_memory_grows_with_the_batch(networks, quick):
     large = needed_bytes(architectures, quick.replace(batch_size=1200), 100)
     assert GIB < small < large
     assert (large - GIB) > 20 * (small - GIB)
-
-
-def test_networks_whose_maps_do_not_fit_the_recipe_take_no_memory():
-    recipe = ROWS["segmentation"].recipe.replace(image_side=[40, 80])
-    fits = network("segmentation")
-    head = replace(fits.head, options=tuple({**fits.head.option, "stages": 3}.items()))
-    misfit = replace(fits, stages=(*fits.stages, fits.stages[-1]), head=head)
-    assert needed_bytes([fits, misfit], recipe, 10) == needed_bytes([fits], recipe, 10)
-    assert needed_bytes([misfit], recipe, 10) < needed_bytes([fits], recipe, 10)
