@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from effsearch.errors import WorkFailedError
 from effsearch.export.facts import as_texts
-from effsearch.export.formats import FLOAT16, FORMATS
+from effsearch.export.formats import FORMATS
 from effsearch.export.half import for_half
 from effsearch.export.job import Job, Written
 from effsearch.onnx_io.onnx_files import output_names
 from effsearch.onnx_io.static import StaticNetwork
+from effsearch.precisions import FLOAT16
 from searchspace import UserError
 from searchspace.errors import first_line
 from searchspace.schema import CLASSIFICATION

@@ -11,11 +11,11 @@ from effsearch.export.formats import (
     FIXED,
     FORMATS,
     IMAGE,
-    INT8,
     OPSETS,
     Format,
     find_format,
 )
+from effsearch.precisions import INT8
 from searchspace.errors import UserError, short
 
 

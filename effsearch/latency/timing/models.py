@@ -12,9 +12,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from effsearch.latency.timing.runtime import FLOAT32, INT8, Inputs, Model
+from effsearch.latency.timing.runtime import Inputs, Model
 from effsearch.onnx_io.limits import unreadable
 from effsearch.onnx_io.reading import inferred
+from effsearch.precisions import FLOAT32, INT8
 from searchspace import Architecture, UserError
 from searchspace.errors import first_line
 

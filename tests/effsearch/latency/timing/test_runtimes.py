@@ -12,8 +12,8 @@ from effsearch.latency.profile.batch import prepare
 from effsearch.latency.timing import runtimes as registry
 from effsearch.latency.timing.machine import host, matches_this_machine
 from effsearch.latency.timing.measure import measure_ms
-from effsearch.latency.timing.runtime import INT8
 from effsearch.latency.timing.runtimes import find_runtime, runtime_of, runtimes
+from effsearch.precisions import INT8
 from searchspace import SearchSpace, UserError
 from tests.example_plugin.eager_runtime import EAGER
 
