@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -133,6 +132,6 @@ def _save(model: Any, path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         package = Path(folder) / f"network{FORMATS['coreml'].suffix}"  # coremltools wants it
         model.save(str(package))
-        if path.is_dir():
-            shutil.rmtree(path)
+        if path.exists():  # a folder takes no other's place
+            path.replace(Path(folder) / "before")
         package.replace(path)

@@ -14,6 +14,7 @@ from effsearch.export.formats import CARD_JSON, CARD_PAGE, FORMATS, IMAGE, WEIGH
 from effsearch.export.job import Job, Written
 from effsearch.export.request import ExportRequest
 from effsearch.export.source import load_source
+from effsearch.files import file_name
 from searchspace import Architecture, Backbone, Network, UserError
 
 WRITERS = {
@@ -88,6 +89,7 @@ def write_export(request: ExportRequest) -> Exported:
         raise UserError(f"--out: cannot write {path}: {error.strerror or error}") from None
     said = {
         "target": request.target,
+        "weights": None if request.weights is None else str(request.weights),
         "format": format_.name,
         "precision": job.precision,
         "batch": job.batch,
@@ -113,8 +115,6 @@ def _writer(format_: Format) -> Callable[[Job], Written]:
 
 
 def _default_path(request: ExportRequest, network: Network | Backbone, format_: Format) -> Path:
-    from effsearch.files import file_name
-
     name = file_name(network.architecture.name or Path(request.target).stem)
     return Path(f"{name}{'-features' if request.features else ''}{format_.suffix}")
 

@@ -73,3 +73,5 @@ def test_labels_that_are_none_are_told(data, message, tmp_path):
         read_labels(path)
     path.write_text("a b\r\n größer \n")
     assert read_labels(path) == ("a b", "größer")
+    path.write_bytes(b"\xef\xbb\xbfcat\r\ndog\r\n")  # as Windows writes it
+    assert read_labels(path) == ("cat", "dog")
