@@ -61,8 +61,8 @@ def measure(
     from searchspace import UserError
 
     table = DeviceTable.load(device) if device else None
-    if table and runtime is None and precision is None:
-        used = runtime_of(table.meta)
+    if table and runtime is None:
+        used = runtime_of(table.meta, precision)
     else:
         used = find_runtime(runtime or DEFAULT, precision)
     references = TableSpeedTimer(table, used) if table else None

@@ -62,6 +62,7 @@ def write_export(request: ExportRequest) -> Exported:
     if request.features:
         network = Backbone(network.architecture, request.stages).load_network(network).eval()
     facts = export_facts(network, source.trained, None if request.features else source.labels)
+    facts["takes"] = request.input_of(format_)
     path = request.out or _default_path(request, network, format_)
     inputs = [Path(request.target), *filter(None, (request.weights, request.labels))]
     _check_suffix(path, format_)
@@ -77,7 +78,7 @@ def write_export(request: ExportRequest) -> Exported:
         request.precision or format_.precisions[0],
         request.images,
         request.opset,
-        request.input_of(format_) == IMAGE,
+        facts["takes"] == IMAGE,
         request.data,
     )
     try:
@@ -93,7 +94,7 @@ def write_export(request: ExportRequest) -> Exported:
         "format": format_.name,
         "precision": job.precision,
         "batch": job.batch,
-        "takes": request.input_of(format_),
+        "takes": facts["takes"],
         "path": str(path),
         "trained": source.trained,
         "digest": facts["digest"],

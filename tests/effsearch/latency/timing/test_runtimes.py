@@ -138,3 +138,16 @@ class TestRuntimeOfATable:
         assert runtime_of(meta) == find_runtime()
         (difference,) = matches_this_machine(meta, runtime_of(meta))
         assert difference == "runtime is TensorRT, here ONNX Runtime"
+
+    def test_another_precision_is_that_of_the_same_runtime(self):
+        used = find_runtime()
+        assert runtime_of(host(used), INT8) == find_runtime(precision=INT8)
+        with pytest.raises(UserError, match=r"onnxruntime has .*, not 'bfloat16'"):
+            runtime_of(host(used), "bfloat16")
+
+
+def test_a_file_in_int8_is_not_measured_as_float32(network, tmp_path):
+    item = prepare(network.to_dict(), tmp_path / "int8.onnx", INT8)
+    find_runtime(precision=INT8).open(item.path, 1)
+    with pytest.raises(UserError, match="computes in int8, not float32; add --precision int8"):
+        find_runtime().open(item.path, 1)
