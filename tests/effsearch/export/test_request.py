@@ -33,6 +33,7 @@ from searchspace import UserError
         ({"features": True, "labels": "x"}, "drop --labels or --features-only$"),
         ({"stages": [1]}, "add --features-only$"),
         ({"num_classes": 0}, "--classes: 0 is not 1 or more$"),
+        ({"out": Path(".")}, "--out: . is a folder; name a file$"),
     ],
 )
 def test_what_does_not_go_together_is_told(wanted, message):
