@@ -44,8 +44,8 @@ def measure(
 ) -> None:
     """Run networks here: median milliseconds for one image.
 
-    With --device, on the table's runtime where no other is named, and also what that is at the
-    speed at which the table was measured.
+    With --device, on the table's runtime and in its precision, and also what that is at the speed
+    at which the table was measured.
     """
     from effsearch.latency.table import DeviceTable
     from effsearch.latency.timing.machine import (
@@ -61,8 +61,8 @@ def measure(
     from searchspace import UserError
 
     table = DeviceTable.load(device) if device else None
-    if table and runtime is None and precision is None:
-        used = runtime_of(table.meta)
+    if table and runtime is None:
+        used = runtime_of(table.meta, precision)
     else:
         used = find_runtime(runtime or DEFAULT, precision)
     references = TableSpeedTimer(table, used) if table else None

@@ -40,6 +40,10 @@ class CalibrationImages:
         self._train = PixelSource(train, decoded, cpu, workers=0, resident=False)
         self._val = PixelSource(val, decoded, cpu, workers=0, resident=False)
 
+    def count_for_ranges(self, most: int) -> int:
+        """Return how many images there are for ranges, where `most` are wanted."""
+        return min(most, len(self._train))
+
     def for_ranges(self, count: int, seed: int = 0) -> Iterator[Floats]:
         """Yield training images, (1, 3, H, W) each, drawn by a seed."""
         drawn = torch.randperm(len(self._train), generator=torch.Generator().manual_seed(seed))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -13,11 +12,12 @@ from torch import Tensor, nn
 
 from effsearch.errors import WorkFailedError
 from effsearch.export.facts import as_texts
-from effsearch.export.formats import FLOAT16, FORMATS
+from effsearch.export.formats import FORMATS
 from effsearch.export.half import for_half
 from effsearch.export.job import Job, Written
 from effsearch.onnx_io.onnx_files import output_names
 from effsearch.onnx_io.static import StaticNetwork
+from effsearch.precisions import FLOAT16
 from searchspace import UserError
 from searchspace.errors import first_line
 from searchspace.schema import CLASSIFICATION
@@ -132,6 +132,6 @@ def _save(model: Any, path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         package = Path(folder) / f"network{FORMATS['coreml'].suffix}"  # coremltools wants it
         model.save(str(package))
-        if path.is_dir():
-            shutil.rmtree(path)
+        if path.exists():  # a folder takes no other's place
+            path.replace(Path(folder) / "before")
         package.replace(path)

@@ -14,6 +14,7 @@ from effsearch.export.formats import CARD_JSON, CARD_PAGE, FORMATS, IMAGE, WEIGH
 from effsearch.export.job import Job, Written
 from effsearch.export.request import ExportRequest
 from effsearch.export.source import load_source
+from effsearch.files import file_name
 from searchspace import Architecture, Backbone, Network, UserError
 
 WRITERS = {
@@ -61,6 +62,7 @@ def write_export(request: ExportRequest) -> Exported:
     if request.features:
         network = Backbone(network.architecture, request.stages).load_network(network).eval()
     facts = export_facts(network, source.trained, None if request.features else source.labels)
+    facts["takes"] = request.input_of(format_)
     path = request.out or _default_path(request, network, format_)
     inputs = [Path(request.target), *filter(None, (request.weights, request.labels))]
     _check_suffix(path, format_)
@@ -76,7 +78,7 @@ def write_export(request: ExportRequest) -> Exported:
         request.precision or format_.precisions[0],
         request.images,
         request.opset,
-        request.input_of(format_) == IMAGE,
+        facts["takes"] == IMAGE,
         request.data,
     )
     try:
@@ -88,10 +90,11 @@ def write_export(request: ExportRequest) -> Exported:
         raise UserError(f"--out: cannot write {path}: {error.strerror or error}") from None
     said = {
         "target": request.target,
+        "weights": None if request.weights is None else str(request.weights),
         "format": format_.name,
         "precision": job.precision,
         "batch": job.batch,
-        "takes": request.input_of(format_),
+        "takes": facts["takes"],
         "path": str(path),
         "trained": source.trained,
         "digest": facts["digest"],
@@ -113,8 +116,6 @@ def _writer(format_: Format) -> Callable[[Job], Written]:
 
 
 def _default_path(request: ExportRequest, network: Network | Backbone, format_: Format) -> Path:
-    from effsearch.files import file_name
-
     name = file_name(network.architecture.name or Path(request.target).stem)
     return Path(f"{name}{'-features' if request.features else ''}{format_.suffix}")
 

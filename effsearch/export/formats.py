@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 
+from effsearch.precisions import FLOAT16, FLOAT32, INT8
 from searchspace.errors import UserError, short
 
-FLOAT32, FLOAT16, INT8 = "float32", "float16", "int8"
 IMAGE, TENSOR = "image", "tensor"
 FIXED, DYNAMIC = "fixed", "dynamic"
 WEIGHTS_SUFFIX = ".weights.pt"  # of the file beside code

@@ -31,7 +31,7 @@ def quantise_checked(
         UserError: where the images can't be used.
     """
     images = CalibrationImages(data, network.architecture.resolution)
-    say(f"quantising by {FOR_RANGES} training images of {data}")
+    say(f"quantising by {images.count_for_ranges(FOR_RANGES)} training images of {data}")
     found = quantise(model, images.for_ranges(FOR_RANGES))
     before, labels = answers(model, images.for_judging(FOR_JUDGING))
     after, _ = answers(found, images.for_judging(FOR_JUDGING))

@@ -12,11 +12,11 @@ from effsearch.errors import WorkFailedError
 from effsearch.export.check import TOLERANCE as EXACT
 from effsearch.export.check import check_onnx, randomise
 from effsearch.export.facts import as_texts
-from effsearch.export.formats import FLOAT16, FLOAT32, INT8
 from effsearch.export.half import TOLERANCE, for_half, to_half
 from effsearch.export.job import Job, Written
 from effsearch.files import atomic_write
 from effsearch.onnx_io.onnx_files import OPSET, output_names, to_onnx
+from effsearch.precisions import FLOAT16, FLOAT32, INT8
 from searchspace import Backbone, Network
 
 

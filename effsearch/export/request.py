@@ -11,11 +11,11 @@ from effsearch.export.formats import (
     FIXED,
     FORMATS,
     IMAGE,
-    INT8,
     OPSETS,
     Format,
     find_format,
 )
+from effsearch.precisions import INT8
 from searchspace.errors import UserError, short
 
 
@@ -68,6 +68,8 @@ class ExportRequest:
             UserError: where something is unknown, or two things don't; says which to drop.
         """
         format_ = find_format(self.format)
+        if self.out is not None and not self.out.name:  # ".", "/" or nothing
+            raise UserError(f"--out: {self.out} is a folder; name a file")
         if self.num_classes is not None and self.num_classes < 1:
             raise UserError(f"--classes: {self.num_classes} is not 1 or more")
         if self.precision is not None:

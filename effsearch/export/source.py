@@ -62,7 +62,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
         UserError: where it is missing, is no text, or has an empty line.
     """
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = path.read_text("utf-8-sig").splitlines()
     except OSError as error:
         raise UserError(f"--labels: cannot read {path}: {error.strerror or error}") from None
     except UnicodeDecodeError:

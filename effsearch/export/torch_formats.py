@@ -15,7 +15,7 @@ from torch import Tensor
 
 from effsearch.errors import WorkFailedError
 from effsearch.export.check import TOLERANCE, check_outputs, randomise
-from effsearch.export.formats import WEIGHTS_SUFFIX
+from effsearch.export.formats import FORMATS, WEIGHTS_SUFFIX
 from effsearch.export.job import Job, Written
 from effsearch.export.network_code import network_code
 from effsearch.onnx_io.onnx_files import output_names
@@ -55,7 +55,7 @@ def write_program(job: Job) -> Written:
     example = torch.zeros(job.input_shape)
     found = []
     with _beside(job.path) as folder:
-        file = folder / job.path.name
+        file = folder / f"network{FORMATS['pt2'].suffix}"  # torch.export wants it
         for network in (_twin(job.network), job.network):
             exported = torch.export.export(
                 deploy(network), (example,), dynamic_shapes=None if batch is None else (batch,)
@@ -87,6 +87,8 @@ def write_code(job: Job) -> Written:
             names: dict[str, Any] = {"__name__": "network", "__file__": str(script)}
             exec(compile(code.text, str(script), "exec"), names)
             found.append(_difference(job, names["load"](), network, any_batch=True))
+        # Killed in between, there is no code rather than code beside weights of another network.
+        job.path.unlink(missing_ok=True)
         held.replace(weights)
         script.replace(job.path)
     checked = f"run, its outputs are the network's to {max(found):.1e} of their spread"

@@ -16,7 +16,7 @@ from effsearch.targets import CARD
 from effsearch.training.official import official
 from searchspace import Architecture, operators, zoo
 
-_OF_THE_RUN = ("files", "onnx", "rank")  # in a winner's card, of its own files and place
+_OF_THE_RUN = ("files", "onnx", "rank", "weights")  # in a winner's card, of its own files and place
 
 
 def write_export_card(exported: Exported) -> None:
@@ -28,11 +28,13 @@ def write_export_card(exported: Exported) -> None:
     facts, architecture = exported.facts, exported.architecture
     target, digest = facts["target"], architecture.digest()
     run = _card_of(Path(target), digest)
+    if facts["weights"]:
+        run.pop("trained", None)  # that is of the winner's own
     card: dict[str, Any] = {
         "digest": digest,
         "name": architecture.name or exported.path.stem,
-        **_counts(architecture),
         **{key: value for key, value in run.items() if key not in _OF_THE_RUN},
+        **_counts(architecture, facts["num_classes"]),
         **_published(target, digest),
         "input": facts["input"],
         "classes": facts["num_classes"],
@@ -64,8 +66,9 @@ def _card_of(folder: Path, digest: str) -> dict[str, Any]:
     return card if isinstance(card, dict) and card.get("digest") == digest else {}
 
 
-def _counts(architecture: Architecture) -> dict[str, Any]:
-    trained = operators(architecture, "train")
+def _counts(architecture: Architecture, num_classes: int | None) -> dict[str, Any]:
+    """Return the file's counts; a backbone's are of its whole network, classifier included."""
+    trained = operators(architecture, "train", num_classes)
     counts = {
         "params": (sum(o.params for o in trained), "parameters"),
         "macs": (sum(o.macs for o in trained), "multiply-accumulates"),

@@ -26,8 +26,8 @@ from effsearch.latency.table import DeviceTable
 from effsearch.latency.timing.interleaved import SLOW
 from effsearch.latency.timing.machine import host, matches_this_machine, slug
 from effsearch.latency.timing.measure import NOISE_LIMIT
-from effsearch.latency.timing.runtime import FLOAT32
 from effsearch.latency.timing.runtimes import find_runtime, runtime_of
+from effsearch.precisions import FLOAT32
 from results.latency.benchmark_timings import measure_all
 from searchspace import Architecture, SearchSpace, UserError, zoo
 

@@ -6,11 +6,12 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 from effsearch.latency.machine_speed import REFERENCE, MachineSpeed
 from effsearch.latency.profile.batch import prepare
@@ -47,15 +48,15 @@ class Timings:
 
     Args:
         path: the file, JSON lines; None to keep nothing.
-        threads: of one operator.
+        way: how networks are run: threads, runtime, precision; lines of other ways don't count.
     """
 
-    def __init__(self, path: Path | None, threads: int) -> None:
-        self.path, self.threads = path, threads
+    def __init__(self, path: Path | None, way: Mapping[str, Any]) -> None:
+        self.path, self.way = path, way
         self.found: dict[str, Timed] = {}
         lines = path.read_text("utf-8").splitlines() if path and path.exists() else []
         for body in map(json.loads, lines):
-            if body["threads"] == threads:
+            if all(body.get(key) == value for key, value in way.items()):
                 speed = MachineSpeed(**body["speed"])
                 rest = {k: body[k] for k in ("median_ms", "spread", "runs", "noisy")}
                 self.found[body["network"]] = Timed(speed=speed, **rest)
@@ -83,7 +84,7 @@ class Timings:
         if self.path:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a", encoding="utf-8") as file:
-                body = {"network": network, "threads": self.threads, **asdict(timed)}
+                body = {"network": network, **self.way, **asdict(timed)}
                 file.write(json.dumps(body) + "\n")
 
 
@@ -96,8 +97,10 @@ def measure_all(
     out noisy, or while the references say that the machine was slow, are measured up to twice more,
     and the calmest counts.
     """
-    precision = runtime.identity()["precision"]
-    timings = Timings(work, threads)
+    own = runtime.identity()
+    precision = own["precision"]
+    way = {"threads": threads, "runtime": own["runtime"], "precision": precision}
+    timings = Timings(work, way)
     by_digest = {a.digest(): a for a in networks}
     folder = Path(tempfile.mkdtemp(prefix="effsearch-benchmark-"))
     try:

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from effsearch.latency.timing.runtime import FLOAT32, Inputs, Model, OperatorTimes
+from effsearch.latency.timing.runtime import Inputs, Model, OperatorTimes
+from effsearch.precisions import FLOAT32
 from searchspace import Architecture, Network, Operator, UserError, build, deploy
 
 

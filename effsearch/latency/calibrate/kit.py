@@ -144,6 +144,8 @@ def write_kit(
         UserError: where the device's name is no table's name, or the folder is not empty.
     """
     check_name(device)
+    if not folder.name:  # ".", "/" or nothing
+        raise UserError(f"--out: {folder} is no name of a new folder; give one")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"--out: {folder} exists and is not empty; name another, or remove it")
     part = folder.with_name(f".{folder.name}.part")

@@ -22,8 +22,9 @@ from effsearch.latency.timing.interleaved import (
 from effsearch.latency.timing.measure import Measurement
 from effsearch.latency.timing.models import serialised
 from effsearch.latency.timing.references import ReferenceProbe, runner
-from effsearch.latency.timing.runtime import FLOAT32, INT8, OperatorTimes, Runtime
+from effsearch.latency.timing.runtime import OperatorTimes, Runtime
 from effsearch.latency.timing.runtimes import find_runtime
+from effsearch.precisions import FLOAT32, INT8
 from searchspace import Architecture, operators
 from searchspace.operators import from_graph
 

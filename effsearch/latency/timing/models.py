@@ -12,9 +12,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from effsearch.latency.timing.runtime import FLOAT32, INT8, Inputs, Model
+from effsearch.latency.timing.runtime import Inputs, Model
 from effsearch.onnx_io.limits import unreadable
 from effsearch.onnx_io.reading import inferred
+from effsearch.precisions import FLOAT32, INT8
 from searchspace import Architecture, UserError
 from searchspace.errors import first_line
 
@@ -30,17 +31,25 @@ def serialised(model: Model, precision: str = FLOAT32) -> bytes | Path:
             integers differ from those of a network made for use, but not how long they take.
 
     Raises:
-        UserError: where a file is not ONNX, or beyond the bounds on its size.
+        UserError: where a file is not ONNX, beyond the bounds on its size, or in int8 where another
+            precision is asked for.
     """
     if isinstance(model, Architecture):
         found: bytes | Path = _exported(model)
     else:
         found = model if isinstance(model, bytes) else with_weights(model)
     if precision != INT8:
+        if isinstance(model, Path) and _is_quantised(model):
+            raise UserError(f"{model}: computes in {INT8}, not {precision}; add --precision {INT8}")
         return found
     if isinstance(found, Path):
         found = bytes(onnx.load(str(found)).SerializeToString())
     return _quantised(found)
+
+
+def _is_quantised(path: Path) -> bool:
+    nodes = onnx.load(str(path), load_external_data=False).graph.node
+    return any(node.op_type == "QuantizeLinear" for node in nodes)
 
 
 @lru_cache(maxsize=2)  # the reference network is opened again with each network beside it

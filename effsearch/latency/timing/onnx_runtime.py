@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from effsearch.latency.timing.kernels import credit, read_profile
 from effsearch.latency.timing.models import InputSlot, random_inputs, serialised
-from effsearch.latency.timing.runtime import FLOAT32, INT8, Inputs, Model, OperatorTimes
+from effsearch.latency.timing.runtime import Inputs, Model, OperatorTimes
+from effsearch.precisions import FLOAT32, INT8
 from searchspace import Operator, UserError
 from searchspace.errors import first_line
 

@@ -12,15 +12,8 @@ from numpy.typing import NDArray
 
 from effsearch.latency.timing.models import InputSlot, random_inputs, serialised
 from effsearch.latency.timing.openvino_kernels import RunCounters
-from effsearch.latency.timing.runtime import (
-    BFLOAT16,
-    FLOAT16,
-    FLOAT32,
-    INT8,
-    Inputs,
-    Model,
-    OperatorTimes,
-)
+from effsearch.latency.timing.runtime import Inputs, Model, OperatorTimes
+from effsearch.precisions import BFLOAT16, FLOAT16, FLOAT32, INT8
 from searchspace import Operator, UserError
 from searchspace.errors import first_line
 

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from searchspace import Architecture, Operator
 
-FLOAT32, BFLOAT16, FLOAT16, INT8 = "float32", "bfloat16", "float16", "int8"
-
 # A network to run: an architecture's deployed form, an ONNX file, or that file's bytes.
 Model = Architecture | Path | bytes
 Inputs = Mapping[str, NDArray[Any]]

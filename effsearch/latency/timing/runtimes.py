@@ -49,21 +49,25 @@ def find_runtime(name: str = DEFAULT, precision: str | None = None) -> Runtime:
     return known[name].at(precision or allowed[0])
 
 
-def runtime_of(meta: Mapping[str, Any]) -> Runtime:
+def runtime_of(meta: Mapping[str, Any], precision: str | None = None) -> Runtime:
     """Return the runtime, at the precision, that a table was measured on.
 
     Args:
         meta: the table's.
+        precision: another one, in place of the table's.
 
     Returns:
         The default one where that is not here; `matches_this_machine` then says so.
+
+    Raises:
+        UserError: where the runtime lacks the other precision.
     """
     for name, runtime in runtimes().items():
         if meta.get("precision") in runtime.precisions:
             try:
                 found = find_runtime(name, meta["precision"])
-            except UserError:  # not installed
+            except UserError:  # not installed, or this CPU lacks the precision
                 continue
             if found.identity()["runtime"] == meta.get("runtime"):
-                return found
-    return find_runtime()
+                return find_runtime(name, precision) if precision else found
+    return find_runtime(precision=precision)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from effsearch.latency.timing.machine import check_threads
 from effsearch.latency.timing.measure import NOISE_LIMIT, Measurement
 from effsearch.latency.timing.references import ReferenceProbe, runner
 from effsearch.latency.timing.runtime import Model, Runtime
+from effsearch.latency.timing.runtimes import find_runtime
 from effsearch.onnx_io.reading import read_graph
 from searchspace import Architecture, UserError, operators, zoo
 from searchspace.operators import from_graph
@@ -84,7 +86,8 @@ class TableSpeedTimer:
         runtime: what runs networks; the default one where None.
 
     Raises:
-        UserError: where the table does not say what its references took.
+        UserError: where the table does not say what its references took, or is of another runtime
+            or precision.
     """
 
     def __init__(self, table: DeviceTable, runtime: Runtime | None = None) -> None:
@@ -93,6 +96,12 @@ class TableSpeedTimer:
             raise UserError(
                 f"{table.name}: not measured by `effsearch profile`, so nothing here says how "
                 "fast its machine was"
+            )
+        there, here = _run_on(table.meta), _run_on((runtime or find_runtime()).identity())
+        if here != there:
+            raise UserError(
+                f"{table.name}: is of {there}; its speed says nothing of {here}; use the table's "
+                "runtime and precision, or no table"
             )
         self.table, self.model, self.usual = table, model, model.speed
         self.runtime = runtime
@@ -124,6 +133,10 @@ class TableSpeedTimer:
         slower = self.model.slower(self.model.features(parts)[None], found.speed)
         (one,) = found.measurements
         return replace(one, at_table_speed_ms=one.median_ms / float(slower[0]))
+
+
+def _run_on(meta: Mapping[str, Any]) -> str:
+    return f"{meta.get('runtime')} in {meta.get('precision')}"
 
 
 def _taker(run: Callable[[], object], seconds: float) -> TurnTaker:

@@ -4,6 +4,7 @@ import json
 import runpy
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -327,6 +328,37 @@ def test_code_of_the_zoo_and_of_mixtures_stands_alone(tmp_path):
     check_code_alone(
         [*map(zoo.load, zoo.names()), *(space.sample(rng) for _ in range(8))], tmp_path
     )
+
+
+def test_code_is_never_beside_the_weights_of_another_export(trained, tmp_path, monkeypatch):
+    path, _ = trained
+    out = tmp_path / "net.py"
+    export(path, out, format="python")
+    replace = Path.replace
+
+    def killed(source, target):
+        if target == out:
+            raise KeyboardInterrupt
+        return replace(source, target)
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        export(path, out, format="python", force=True)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_any_name_is_taken_and_an_earlier_export_replaced(name, tmp_path, capfd):
+    if name == "coreml":
+        pytest.importorskip("coremltools", reason="the extra `coreml` is not installed")
+    small().to_yaml(tmp_path / "small.yaml")
+    out = tmp_path / ("net.any" if name != "safetensors" else "net.safetensors")
+    for seed in range(2):
+        export(tmp_path / "small.yaml", out, format=name, seed=seed, force=True)
+    assert out.is_dir() == (name == "coreml")
+    weights = ["net.weights.pt"] if name == "python" else []
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([out.name, "small.yaml", *weights])
+    assert name == "coreml" or capfd.readouterr().err == ""
 
 
 def test_names_in_files_are_no_code(tmp_path):

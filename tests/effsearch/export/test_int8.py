@@ -147,8 +147,10 @@ def test_export_says_what_int8_did_to_the_answers(tmp_path, capsys, monkeypatch)
     with pytest.raises(SystemExit) as exit_:
         main(["export", "efficientvit_b0", *how, "--out", "q.onnx", "--json"])
     assert exit_.value.code == 0
-    said = json.loads(capsys.readouterr().out)
+    shown = capsys.readouterr()
+    said = json.loads(shown.out)
     assert said["precision"] == "int8"
+    assert "quantising by 48 training images" in shown.err
     assert "of 24 validation images (with fresh weights" in said["check"]
     assert "4 products that a quotient is computed from stay in float32" in said["check"]
     held = onnx.load("q.onnx")

@@ -33,6 +33,7 @@ from searchspace import UserError
         ({"features": True, "labels": "x"}, "drop --labels or --features-only$"),
         ({"stages": [1]}, "add --features-only$"),
         ({"num_classes": 0}, "--classes: 0 is not 1 or more$"),
+        ({"out": Path(".")}, "--out: . is a folder; name a file$"),
     ],
 )
 def test_what_does_not_go_together_is_told(wanted, message):
@@ -73,3 +74,5 @@ def test_labels_that_are_none_are_told(data, message, tmp_path):
         read_labels(path)
     path.write_text("a b\r\n größer \n")
     assert read_labels(path) == ("a b", "größer")
+    path.write_bytes(b"\xef\xbb\xbfcat\r\ndog\r\n")  # as Windows writes it
+    assert read_labels(path) == ("cat", "dog")

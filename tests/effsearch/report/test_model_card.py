@@ -142,7 +142,10 @@ def test_labels(format_, architecture, tmp_path):
     page = (tmp_path / "b.card.md").read_text()
     assert r"logits of 3 classes: a\|b, c, d." in page
     assert "Untrained" not in page
-    assert json.loads((tmp_path / "b.card.json").read_text())["labels"] == ["a|b", "c", "d"]
+    card = json.loads((tmp_path / "b.card.json").read_text())
+    assert card["labels"] == ["a|b", "c", "d"]
+    network = build(architecture, 3)
+    assert card["params"]["value"] == sum(part.numel() for part in network.parameters())
 
 
 def test_a_package_that_takes_pixels_says_so(architecture, tmp_path):

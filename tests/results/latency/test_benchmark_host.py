@@ -71,15 +71,17 @@ def test_timings_are_kept_and_read_again(tmp_path):
     path = tmp_path / "work" / "timings.jsonl"
     one = Timed(2.5, 0.02, 30, True, MachineSpeed(2.8, 0.5))
     better = Timed(2.4, 0.01, 30, False, MachineSpeed(2.8, 0.5))
-    timings = Timings(path, threads=1)
+    way = {"threads": 1, "precision": "float32"}
+    timings = Timings(path, way)
     timings.add("a", one)
     timings.add("a", better)
-    assert Timings(path, threads=1).found == {"a": better}
-    assert Timings(path, threads=2).found == {}
+    assert Timings(path, way).found == {"a": better}
+    assert Timings(path, {**way, "threads": 2}).found == {}
+    assert Timings(path, {**way, "precision": "int8"}).found == {}
 
 
 def test_what_was_measured_while_the_machine_was_slow_is_measured_again():
-    timings = Timings(None, threads=1)
+    timings = Timings(None, {"threads": 1})
     calm = Timed(2.5, 0.02, 30, False, MachineSpeed(2.0, 0.5))
     noisy = replace(calm, noisy=True)
     slow = replace(calm, median_ms=3.5, spread=0.001, speed=MachineSpeed(2.8, 0.5))

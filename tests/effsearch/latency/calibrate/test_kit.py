@@ -1,6 +1,7 @@
 import csv
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -120,6 +121,8 @@ def test_full_folder_is_refused(space, tmp_path):
     with pytest.raises(UserError, match="not empty"):
         kit.write_kit("a", space, tmp_path, size=5, pool=10, report=quiet)
     assert (tmp_path / "mine.txt").read_text() == "keep"
+    with pytest.raises(UserError, match="no name of a new folder"):
+        kit.write_kit("a", space, Path(), size=5, pool=10, report=quiet)
 
 
 @pytest.mark.parametrize("name", ["", "My Phone", "a/b", "ä"])

@@ -23,6 +23,7 @@ from effsearch.latency.timing.interleaved import (
 )
 from effsearch.latency.timing.measure import Measurement, median_error
 from effsearch.latency.timing.references import product_model
+from effsearch.latency.timing.runtimes import find_runtime
 from effsearch.latency.timing.with_references import (
     TableSpeedTimer,
     TimedNetworks,
@@ -179,6 +180,8 @@ def test_a_network_is_measured_beside_a_tables_references(monkeypatch, tmp_path)
         here(zoo.load("shvit_s1"), threads=2)
     with pytest.raises(UserError, match="effsearch profile"):
         TableSpeedTimer(DeviceTable.load("iphone12"))
+    with pytest.raises(UserError, match=r"of ONNX Runtime in float32; .* ONNX Runtime in int8;"):
+        TableSpeedTimer(table, find_runtime(precision="int8"))
 
 
 def test_the_command_says_both(monkeypatch, capsys):

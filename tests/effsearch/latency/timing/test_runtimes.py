@@ -12,8 +12,8 @@ from effsearch.latency.profile.batch import prepare
 from effsearch.latency.timing import runtimes as registry
 from effsearch.latency.timing.machine import host, matches_this_machine
 from effsearch.latency.timing.measure import measure_ms
-from effsearch.latency.timing.runtime import INT8
 from effsearch.latency.timing.runtimes import find_runtime, runtime_of, runtimes
+from effsearch.precisions import INT8
 from searchspace import SearchSpace, UserError
 from tests.example_plugin.eager_runtime import EAGER
 
@@ -138,3 +138,16 @@ class TestRuntimeOfATable:
         assert runtime_of(meta) == find_runtime()
         (difference,) = matches_this_machine(meta, runtime_of(meta))
         assert difference == "runtime is TensorRT, here ONNX Runtime"
+
+    def test_another_precision_is_that_of_the_same_runtime(self):
+        used = find_runtime()
+        assert runtime_of(host(used), INT8) == find_runtime(precision=INT8)
+        with pytest.raises(UserError, match=r"onnxruntime has .*, not 'bfloat16'"):
+            runtime_of(host(used), "bfloat16")
+
+
+def test_a_file_in_int8_is_not_measured_as_float32(network, tmp_path):
+    item = prepare(network.to_dict(), tmp_path / "int8.onnx", INT8)
+    find_runtime(precision=INT8).open(item.path, 1)
+    with pytest.raises(UserError, match="computes in int8, not float32; add --precision int8"):
+        find_runtime().open(item.path, 1)
