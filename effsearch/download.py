@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import re
 import urllib.error
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from effsearch.errors import WorkFailedError
+from effsearch.files import file_sha256
 
 _TIMEOUT_S = 30.0
 _CHUNK = 1 << 20
@@ -79,12 +79,6 @@ def download(
     if wrong:
         partial.unlink()
         raise DownloadError(f"{url} gives a file of {wrong}; it was deleted")
-
-
-def file_sha256(path: str | Path) -> str:
-    """Return a file's SHA-256 in hex."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class _Linked(urllib.request.HTTPRedirectHandler):

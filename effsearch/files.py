@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import tempfile
@@ -23,6 +24,12 @@ def file_name(text: str, otherwise: str = "unnamed") -> str:
     """
     name = re.sub(r"[^\w.-]+", "-", text).strip("-.")[:_LONGEST_NAME].rstrip("-.")
     return name or otherwise
+
+
+def file_sha256(path: str | Path) -> str:
+    """Returns a file's SHA-256 in hex."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def home_folder(name: str) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable
 from functools import cached_property
@@ -13,6 +12,7 @@ from effsearch.accuracy.inherited_weights import inherited_weights
 from effsearch.accuracy.score import Score, ScoreSource
 from effsearch.accuracy.supernet_options import SupernetOptions
 from effsearch.export.weights import Weights
+from effsearch.files import file_sha256
 from effsearch.json_text import parse_json
 from effsearch.training.memory import is_out_of_memory
 from effsearch.training.supernet import state as states
@@ -72,7 +72,7 @@ class SupernetScore(ScoreSource):
     def card(self) -> dict[str, Any]:
         """What scores depend on: a run that is continued checks that it is the same."""
         return {
-            "checkpoint": hashlib.sha256(self.options.checkpoint.read_bytes()).hexdigest(),
+            "checkpoint": file_sha256(self.options.checkpoint),
             "data": self.inherited.data_digest,
             "images": self.inherited.images,
             "recalibration_batches": self.options.recalibration_batches,

@@ -49,7 +49,7 @@ def get(
     as_json: JsonFlag = False,
 ) -> None:
     """Fetch a published network's official checkpoint, and check it; `train --init` uses it."""
-    from effsearch.download import file_sha256
+    from effsearch.files import file_sha256
     from effsearch.progress import Meter
     from effsearch.training import official
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from pathlib import Path
 from typing import Any
 
+from effsearch.files import file_sha256
 from effsearch.json_text import parse_json
 from effsearch.targets import CARD
 
 
 def digests(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of each file, by which ours are told from a person's later."""
-    return {path.name: _sha256(path) for path in sorted(folder.iterdir()) if path.is_file()}
+    return {path.name: file_sha256(path) for path in sorted(folder.iterdir()) if path.is_file()}
 
 
 def put_in_place(made: Path, folder: Path) -> None:
@@ -71,7 +71,7 @@ def _ours(folder: Path, card: dict[str, Any]) -> set[str]:
     """Return the names of the files that are as a run wrote them."""
     files = card.get("files")
     known = files if isinstance(files, dict) else {}
-    names = {n for n, d in known.items() if (folder / n).is_file() and _sha256(folder / n) == d}
+    names = {n for n, d in known.items() if (folder / n).is_file() and file_sha256(folder / n) == d}
     return names | ({CARD} if (folder / CARD).is_file() else set())
 
 
@@ -81,11 +81,6 @@ def _card(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return card if isinstance(card, dict) else {}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _free(path: Path) -> Path:

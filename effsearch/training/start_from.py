@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from effsearch.download import file_sha256
+from effsearch.files import file_sha256
 from effsearch.training import official
 from effsearch.training.checkpoint import StoredNetwork, load_tensors, stored_network
 from searchspace import Architecture, Network, build, zoo

@@ -12,9 +12,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from effsearch.download import file_sha256
 from effsearch.errors import WorkFailedError
-from effsearch.files import check_writable
+from effsearch.files import check_writable, file_sha256
 from effsearch.messages import say
 from effsearch.progress import Meter
 from effsearch.training.checkpoint import Checkpoint, load_network

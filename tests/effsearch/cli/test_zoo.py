@@ -5,7 +5,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from effsearch.download import file_sha256
+from effsearch.files import file_sha256
 from effsearch.onnx_io.onnx_files import to_onnx
 from searchspace import Architecture, SearchSpace, build, zoo
 from tests.fixtures.official import SMALLEST, write_official
